@@ -1,0 +1,1 @@
+"""Populations of networks: the matrix, its columns, training and evaluation."""

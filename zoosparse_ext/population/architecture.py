@@ -1,0 +1,235 @@
+"""What the columns of a population's matrix mean."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.program import Program, Shape
+from zoosparse_ext.population.trace import NotAChain, trace
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One named tensor of a network: `shape` elements from column `offset` on, in row-major order."""
+
+    name: str  # as in the state dict, e.g. "module_list.3.weight"
+    offset: int
+    shape: tuple[int, ...]
+    prunable: bool  # a weight that pruning may remove; biases, norms and buffers are not
+    trainable: bool = True  # False for buffers such as running means
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.offset, self.offset + self.size)
+
+    @property
+    def layer(self) -> str:
+        """Name of the module that holds the tensor: "module_list.3"."""
+        return self.name.rpartition(".")[0] or self.name
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """The columns of a matrix of networks: which slice is which tensor, and the program that computes with them.
+
+    Args:
+        name: what tables and files call it, e.g. ``"cnn-s-tanh"``.
+        segments: the columns, without gaps, in the order of the module's parameters.
+        program: the chain of operations; None when the module is not a chain, then `template` runs it.
+        input_shape: channels, height, width of an image; None if unknown.
+        template: a module of this architecture, used for modules that are not chains.
+        reason: why there is no program.
+
+    >>> architecture = Architecture.from_module(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    >>> [(segment.name, segment.slice, segment.prunable) for segment in architecture.segments]
+    [('1.weight', slice(0, 8, None), True), ('1.bias', slice(8, 10, None), False)]
+    """
+
+    name: str
+    segments: tuple[Segment, ...]
+    program: Program | None
+    input_shape: Shape | None = None
+    template: nn.Module | None = field(default=None, repr=False)
+    reason: str = ""
+
+    @classmethod
+    def from_module(cls, module: nn.Module, name: str = "", input_shape: Shape | None = None) -> Architecture:
+        """Read the columns and, where the module is a chain, the program off a module.
+
+        Weights of convolution and linear layers (any parameter of two or more axes) are prunable. Floating-point
+        buffers become columns that are neither trainable nor prunable.
+
+        Raises:
+            InputError: the module has no parameters, or shares one tensor between two names.
+        """
+        prunable = {
+            f"{prefix}.weight" if prefix else "weight"
+            for prefix, child in module.named_modules()
+            if isinstance(child, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+        }
+        segments, offset = [], 0
+        parameters = dict(module.named_parameters())
+        if not parameters:
+            raise InputError(f"{type(module).__name__} has no parameters: there is nothing to put into a population")
+        if len(dict(module.named_parameters(remove_duplicate=False))) != len(parameters):
+            raise InputError(f"{type(module).__name__} shares a parameter between layers; populations cannot tie columns")
+        tensors = parameters | {n: b for n, b in module.named_buffers() if b.is_floating_point()}
+        for tensor_name, tensor in tensors.items():
+            trainable = tensor_name in parameters
+            segment = Segment(tensor_name, offset, tuple(tensor.shape), tensor_name in prunable, trainable)
+            segments.append(segment)
+            offset += segment.size
+        program, reason = None, ""
+        try:
+            program = trace(module)
+        except NotAChain as error:
+            reason = str(error)
+        if program is not None and input_shape is not None:
+            program.shapes(input_shape)
+        template = None if program is not None else copy.deepcopy(module)
+        return cls(name or type(module).__name__, tuple(segments), program, input_shape, template, reason)
+
+    @property
+    def n_parameters(self) -> int:
+        """P, the number of columns."""
+        return self.segments[-1].offset + self.segments[-1].size
+
+    @property
+    def n_prunable(self) -> int:
+        """The denominator of every sparsity: weights that pruning may remove."""
+        return sum(segment.size for segment in self.prunable_segments)
+
+    @cached_property
+    def prunable_segments(self) -> tuple[Segment, ...]:
+        return tuple(segment for segment in self.segments if segment.prunable)
+
+    @cached_property
+    def prunable_names(self) -> frozenset[str]:
+        return frozenset(segment.name for segment in self.prunable_segments)
+
+    @cached_property
+    def prunable_columns(self) -> Tensor:
+        """Columns of all prunable weights, int64, ascending."""
+        return torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in self.prunable_segments])
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """First column of every named tensor."""
+        return {segment.name: segment.offset for segment in self.segments}
+
+    @cached_property
+    def classes(self) -> int | None:
+        return None if self.program is None else self.program.classes
+
+    def module(self) -> nn.Module:
+        """A fresh module of this architecture, with the names of the original.
+
+        Raises:
+            InputError: the zoo came from disk and its module is not a chain: pass the module again.
+        """
+        if self.template is not None:
+            return copy.deepcopy(self.template)
+        if self.program is None:
+            raise InputError(
+                f"architecture {self.name!r} is not a chain ({self.reason}) and its module is not at hand; "
+                "give the module again with population.with_module(module)"
+            )
+        return ProgramModule(self.program)
+
+    def flatten(self, state: Mapping[str, Tensor]) -> Tensor:
+        """One row of the matrix, float32 [P], from a state dict.
+
+        Raises:
+            InputError: a tensor is missing, left over, or of another shape; names it.
+        """
+        known = {segment.name for segment in self.segments}
+        extra = [n for n, tensor in state.items() if n not in known and tensor.is_floating_point()]
+        if extra:
+            raise InputError(f"state dict holds {extra[0]!r}, which architecture {self.name!r} lacks")
+        row = []
+        for segment in self.segments:
+            if segment.name not in state:
+                raise InputError(f"state dict lacks {segment.name!r} of architecture {self.name!r}")
+            tensor = state[segment.name]
+            if tuple(tensor.shape) != segment.shape:
+                came = list(tensor.shape)
+                raise InputError(f"{segment.name!r} has shape {came}, architecture {self.name!r} expects {list(segment.shape)}")
+            row.append(tensor.detach().reshape(-1).to(torch.float32))
+        return torch.cat(row)
+
+    def unflatten(self, rows: Tensor) -> dict[str, Tensor]:
+        """Named tensors from rows [..., P]: views of shape [..., *shape]."""
+        return {s.name: rows[..., s.slice].unflatten(-1, s.shape) if s.shape else rows[..., s.offset] for s in self.segments}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dictionaries, for JSON; the template module is not kept."""
+        return {
+            "name": self.name,
+            "segments": [asdict(segment) for segment in self.segments],
+            "program": None if self.program is None else self.program.to_list(),
+            "input_shape": None if self.input_shape is None else list(self.input_shape),
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Architecture:
+        """Inverse of :meth:`to_dict`."""
+        segments = tuple(Segment(**{**row, "shape": tuple(row["shape"])}) for row in data["segments"])
+        program = None if data["program"] is None else Program.from_list(data["program"])
+        shape = None if data["input_shape"] is None else tuple(data["input_shape"])
+        return cls(data["name"], segments, program, shape, reason=data.get("reason", ""))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Architecture) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.segments))
+
+
+class ProgramModule(nn.Module):
+    """The `nn.Module` of a program; its state dict has the names of the module the program was traced from."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.steps: list[nn.Module] = []
+        for op in program.operations:
+            module = op.module()
+            name = getattr(op, "name", None)
+            if name is not None:
+                self._attach(name, module)
+            self.steps.append(module)
+
+    def _attach(self, name: str, module: nn.Module) -> None:
+        parent: nn.Module = self
+        *path, last = name.split(".")
+        for part in path:
+            if part not in parent._modules:
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(last, module)
+
+    def train(self, mode: bool = True) -> ProgramModule:
+        super().train(mode)
+        for module in self.steps:
+            module.train(mode)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        for module in self.steps:
+            images = module(images)
+        return images

@@ -1,0 +1,85 @@
+"""Accuracy, loss and predictions of every model of a population."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoosparse_ext.data import Dataset, Split
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.population import Population, chunks
+
+_MODELS, _IMAGES = 8, 128  # per call of the executor: windows of one convolution then stay near 50 MB
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a population does on a split.
+
+    Args:
+        accuracy: share of right predictions, float64 [N].
+        loss: mean cross-entropy, float64 [N].
+        predictions: predicted classes [N, M], uint8 (uint16 for more than 256 classes).
+        labels: int64 [M].
+    """
+
+    accuracy: Tensor
+    loss: Tensor
+    predictions: Tensor
+    labels: Tensor
+
+
+def evaluate(population: Population, data: Dataset | Split, sparse: str = "auto") -> Evaluation:
+    """Evaluate every model on a split; of a `Dataset`, on its test images.
+
+    Example::
+
+        result = zs.evaluate(population, data.test)
+        result.accuracy.median()
+
+    Args:
+        population: N models.
+        data: a data set or one of its splits.
+        sparse: ``"auto"``, ``"dense"`` or ``"sparse"``: how engines that can use zeros treat them; the results are
+            the same.
+
+    Raises:
+        InputError: images that do not fit the architecture; labels outside its classes; an unknown `sparse`.
+
+    A model with NaN scores predicts class 0 and has a NaN loss.
+    """
+    if sparse not in ("auto", "dense", "sparse"):
+        raise InputError(f"sparse must be 'auto', 'dense' or 'sparse', got {sparse!r}")
+    split = data.test if isinstance(data, Dataset) else data
+    check_split(population, split)
+    n, m = len(population), len(split)
+    classes = int(population(split.normalized(slice(0, 1)).to(population.weights.device)).shape[2])
+    predictions = torch.empty(n, m, dtype=torch.uint8 if classes <= 256 else torch.uint16)
+    loss = torch.zeros(n, dtype=torch.float64)
+    correct = torch.zeros(n, dtype=torch.float64)
+    for columns in chunks(m, _IMAGES):
+        images = split.normalized(columns).to(population.weights.device)
+        labels = split.labels[columns].to(population.weights.device)
+        for rows in chunks(n, _MODELS):
+            logits = population.scores(population.weights[rows], images)
+            targets = labels.expand(logits.shape[0], -1)
+            losses = F.cross_entropy(logits.movedim(2, 1), targets, reduction="none")
+            loss[rows] += losses.sum(1).to("cpu", torch.float64)
+            predicted = torch.nan_to_num(logits, nan=-torch.inf).argmax(2)
+            correct[rows] += (predicted == targets).sum(1).cpu()
+            predictions[rows, columns] = predicted.to("cpu", predictions.dtype)
+    return Evaluation(correct / m, loss / m, predictions, split.labels)
+
+
+def check_split(population: Population, split: Split) -> None:
+    """Raise InputError unless images and labels fit the architecture."""
+    population.check_images(split.images)
+    classes = population.architecture.classes
+    if classes is not None and int(split.labels.max()) >= classes:
+        raise InputError(
+            f"the data have label {int(split.labels.max())}, architecture {population.architecture.name!r} "
+            f"has {classes} classes (0 … {classes - 1})"
+        )

@@ -1,0 +1,207 @@
+"""The reference executor: a program over many rows of weights at once, in plain PyTorch with autograd.
+
+Activations are `[N, C, B, H, W]`: with the batch inside the channels, a convolution of all models is one batched matrix
+product on the windows of the image, and no axis has to be moved between layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoosparse_ext import random
+from zoosparse_ext.ops import vardrop
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.program import (
+    Activation,
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+)
+
+
+@dataclass(frozen=True)
+class StepNoise:
+    """Where the random numbers of one training step come from: see :mod:`zoosparse_ext.random`."""
+
+    seeds: Tensor  # int64 [N]
+    seed: int
+    step: int
+    dropout: Tensor | None = None  # float [N]: rate of each model; None: the rates of the program
+
+    def draw(self, kind: Callable[..., Tensor], purpose: int, layer: int, like: Tensor) -> Tensor:
+        """Numbers of the shape of activations [N, C, B, H, W]; elements are counted in [C, H, W] of each sample."""
+        _, channels, batch, height, width = like.shape
+        stream = random.stream_id(purpose, layer)
+        count = channels * height * width
+        values = kind(self.seeds, self.seed, count, step=self.step, stream=stream, samples=batch)  # [N, B, C·H·W]
+        values = values.to(like.dtype).unflatten(-1, (channels, height, width))
+        return values.movedim(1, 2)
+
+
+@dataclass
+class Variational:
+    """Variational dropout of all convolution and linear layers by local reparameterisation.
+
+    Args:
+        log_sigma2: [N, P]; only the columns of variational weights are used.
+        kl_weight: factor of the summed KL in the loss.
+        conv_clamp, linear_clamp: bounds of log α.
+        conv_biases: biases of convolutions are variational too (the published twins); their variance enters.
+    """
+
+    log_sigma2: Tensor
+    kl_weight: float = 1.0
+    conv_clamp: float = 8.0
+    linear_clamp: float = 10.0
+    conv_biases: bool = False
+
+    def clamp(self, op: Conv2d | Linear) -> float:
+        return self.conv_clamp if isinstance(op, Conv2d) else self.linear_clamp
+
+    def columns(self, architecture: Architecture) -> list[tuple[slice, float]]:
+        """Variational columns and the clamp of each."""
+        assert architecture.program is not None
+        segments = {segment.name: segment for segment in architecture.segments}
+        columns = []
+        for op in architecture.program.layers:
+            columns.append((segments[f"{op.name}.weight"].slice, self.clamp(op)))
+            if self.conv_biases and op.bias and isinstance(op, Conv2d):
+                columns.append((segments[f"{op.name}.bias"].slice, self.clamp(op)))
+        return columns
+
+    def kl(self, architecture: Architecture, weights: Tensor) -> Tensor:
+        """Σ KL over the variational columns of each model [N]."""
+        total = weights.new_zeros(weights.shape[0])
+        for columns, clamp in self.columns(architecture):
+            alpha = vardrop.log_alpha(weights[:, columns], self.log_sigma2[:, columns], clamp)
+            total = total + vardrop.kl_divergence(alpha).sum(1)
+        return total
+
+
+def forward(
+    architecture: Architecture,
+    weights: Tensor,  # [N, P]
+    images: Tensor,  # [B, C, H, W] for all models, or [N, B, C, H, W]
+    *,
+    noise: StepNoise | None = None,
+    variational: Variational | None = None,
+) -> Tensor:
+    """Class scores [N, B, classes]; with `noise` in training mode (dropout, variational noise), without in evaluation."""
+    assert architecture.program is not None
+    tensors = architecture.unflatten(weights)
+    sigma2 = architecture.unflatten(variational.log_sigma2) if variational is not None else {}
+    hidden = (images.unsqueeze(0) if images.dim() == 4 else images).movedim(1, 2)  # [N or 1, C, B, H, W]
+    for index, op in enumerate(architecture.program.operations):
+        if isinstance(op, Conv2d | Linear):
+            weight = tensors[f"{op.name}.weight"].flatten(2)  # [N, out, in·kh·kw]
+            bias = tensors[f"{op.name}.bias"] if op.bias else None  # [N, out]
+            windows, size = _windows(hidden, op)
+            mean = _affine(windows, weight, bias, size)
+            if variational is not None and noise is not None:
+                std = _deviation(op, windows, size, weight, bias, sigma2, variational)
+                mean = mean + std * noise.draw(random.normal, random.VARIATIONAL_NOISE, index, mean)
+            hidden = mean
+        elif isinstance(op, Dropout):
+            if noise is not None:
+                hidden = _dropout(op, index, hidden, noise)
+        else:
+            hidden = _pointwise_or_pool(op, hidden)
+    return hidden.flatten(3).squeeze(3).movedim(1, 2)
+
+
+def _windows(hidden: Tensor, op: Conv2d | Linear) -> tuple[Tensor, tuple[int, int, int]]:
+    """What each output sees: [N, in·kh·kw, B·h·w], and (B, h, w)."""
+    batch = hidden.shape[2]
+    if isinstance(op, Linear):
+        return hidden.flatten(2), (batch, 1, 1)
+    (kh, kw), (sh, sw), (ph, pw) = op.kernel_size, op.stride, op.padding
+    if ph or pw:
+        hidden = F.pad(hidden, (pw, pw, ph, ph))
+    view = hidden.unfold(3, kh, sh).unfold(4, kw, sw)  # [N, C, B, h, w, kh, kw]
+    size = (batch, view.shape[3], view.shape[4])
+    return view.permute(0, 1, 5, 6, 2, 3, 4).reshape(hidden.shape[0], -1, math.prod(size)), size
+
+
+def _affine(windows: Tensor, weight: Tensor, bias: Tensor | None, size: tuple[int, int, int]) -> Tensor:
+    n, out = weight.shape[:2]
+    if windows.shape[0] == 1 and n > 1:  # all models see the same input: one matrix product
+        product = (weight.reshape(n * out, -1) @ windows[0]).unflatten(0, (n, out))
+    elif bias is not None:
+        return torch.baddbmm(bias.unsqueeze(2), weight, windows).unflatten(2, size)
+    else:
+        product = torch.bmm(weight, windows)
+    if bias is not None:
+        product = product + bias.unsqueeze(2)
+    return product.unflatten(2, size)
+
+
+def _deviation(
+    op: Conv2d | Linear,
+    windows: Tensor,
+    size: tuple[int, int, int],
+    weight: Tensor,
+    bias: Tensor | None,
+    sigma2: dict[str, Tensor],
+    variational: Variational,
+) -> Tensor:
+    """Standard deviation of the pre-activations: sqrt(Σ exp(log α)·w²·x² + 1e-15)."""
+    clamp = variational.clamp(op)
+    alpha = vardrop.log_alpha(weight, sigma2[f"{op.name}.weight"].flatten(2), clamp)
+    bias_variance = None
+    if bias is not None and variational.conv_biases and isinstance(op, Conv2d):
+        bias_variance = vardrop.log_alpha(bias, sigma2[f"{op.name}.bias"], clamp).exp() * bias.square()
+    variance = _affine(windows.square(), alpha.exp() * weight.square(), bias_variance, size)
+    return (variance + vardrop.EPSILON).sqrt()
+
+
+def _dropout(op: Dropout, index: int, hidden: Tensor, noise: StepNoise) -> Tensor:
+    rate: float | Tensor = op.rate
+    if noise.dropout is not None:
+        rate = noise.dropout.to(hidden.dtype).view(-1, 1, 1, 1, 1)
+    elif op.rate == 0.0:
+        return hidden
+    kept = noise.draw(random.uniform, random.DROPOUT, index, hidden) >= rate
+    return torch.where(kept, hidden / (1.0 - rate), torch.zeros_like(hidden))
+
+
+def _pointwise_or_pool(op: object, hidden: Tensor) -> Tensor:
+    if isinstance(op, Activation):
+        return _activation(op, hidden)
+    if isinstance(op, MaxPool2d):
+        return _pool(lambda x: F.max_pool2d(x, op.kernel_size, op.stride, op.padding), hidden)
+    if isinstance(op, AvgPool2d):
+        return _pool(lambda x: F.avg_pool2d(x, op.kernel_size, op.stride), hidden)
+    if isinstance(op, GlobalAvgPool2d):
+        return hidden.mean((3, 4), keepdim=True)
+    assert isinstance(op, Flatten)
+    return hidden.movedim(2, 4).flatten(1, 3)[..., None, None]  # [N, C·H·W, B, 1, 1]
+
+
+def _pool(function: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
+    return function(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
+
+
+def _activation(op: Activation, hidden: Tensor) -> Tensor:
+    if op.function == "leaky_relu":
+        return F.leaky_relu(hidden, op.negative_slope)
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
+        "identity": lambda x: x,
+        "relu": torch.relu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "silu": F.silu,
+        "gelu": F.gelu,
+    }
+    return functions[op.function](hidden)
+
+

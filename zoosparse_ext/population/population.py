@@ -1,0 +1,317 @@
+"""A population: the matrix of networks, the meaning of its columns, and a table of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from zoosparse_ext import ops
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.architecture import Architecture, Segment
+from zoosparse_ext.population.forward import forward
+from zoosparse_ext.population.initialise import initialise
+from zoosparse_ext.population.modules import forward_modules
+from zoosparse_ext.population.program import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Population:
+    """Many networks of one architecture: `weights [N, P]`, one row per model, one column per parameter.
+
+    A twin population (from pruning or variational dropout) also has masks, and a table whose rows name the twin and
+    the model it came from.
+
+    >>> models = [nn.Sequential(nn.Flatten(), nn.Linear(4, 2)) for _ in range(3)]
+    >>> population = Population.from_modules(models)
+    >>> population.weights.shape, population(torch.rand(5, 1, 2, 2)).shape
+    (torch.Size([3, 10]), torch.Size([3, 5, 2]))
+
+    Args:
+        weights: [N, P] float32.
+        architecture: what the columns mean.
+        models: one row per model; missing `model_id` and `seed` columns are numbered. None: numbers only.
+        packed_masks: uint8 [N, ceil(P/8)], True = kept; None: nothing is pruned.
+        log_sigma2: [N, P] of variational dropout.
+        predictions: classes predicted on the test images [N, M].
+        history: one row per model and epoch of the training that made this population.
+    """
+
+    def __init__(
+        self,
+        weights: Tensor,
+        architecture: Architecture,
+        models: pd.DataFrame | None = None,
+        *,
+        packed_masks: Tensor | None = None,
+        log_sigma2: Tensor | None = None,
+        predictions: Tensor | None = None,
+        history: pd.DataFrame | None = None,
+    ) -> None:
+        if weights.dim() != 2 or weights.shape[1] != architecture.n_parameters:
+            raise InputError(
+                f"weights have shape {list(weights.shape)}, architecture {architecture.name!r} expects "
+                f"[N, {architecture.n_parameters}]"
+            )
+        self.weights = weights
+        self.architecture = architecture
+        self.models = _number_rows(models, weights.shape[0], architecture)
+        self.packed_masks = packed_masks
+        self.log_sigma2 = log_sigma2
+        self.predictions = predictions
+        self.history = history
+        for name in ("packed_masks", "log_sigma2", "predictions"):
+            tensor = getattr(self, name)
+            if tensor is not None and tensor.shape[0] != len(self):
+                raise InputError(f"{name} has {tensor.shape[0]} rows for a population of {len(self)} models")
+
+    @classmethod
+    def from_modules(
+        cls,
+        models: Iterable[nn.Module | Mapping[str, Tensor]],
+        module: nn.Module | None = None,
+        *,
+        name: str = "",
+        input_shape: Shape | None = None,
+        table: pd.DataFrame | None = None,
+    ) -> Population:
+        """Stack modules of one architecture, or state dicts and one `module` that says what they belong to.
+
+        Raises:
+            InputError: no models; models that differ in architecture (says which, and where); tied parameters.
+        """
+        items = list(models)
+        if not items:
+            raise InputError("no models were given: a population needs at least one")
+        first = module if module is not None else items[0]
+        if not isinstance(first, nn.Module):
+            raise InputError("state dicts alone do not say what computes with them; pass module=… as well")
+        architecture = Architecture.from_module(first, name, input_shape)
+        rows = []
+        for index, item in enumerate(items):
+            if isinstance(item, nn.Module):
+                _require_same(architecture, item, index)
+            state = item.state_dict() if isinstance(item, nn.Module) else item
+            try:
+                rows.append(architecture.flatten(state))
+            except InputError as error:
+                raise InputError(f"model {index} differs from model 0: {error}") from None
+        return cls(torch.stack(rows), architecture, table)
+
+    @classmethod
+    def initialise(
+        cls,
+        architecture: Architecture,
+        seeds: Sequence[int] | range,
+        init: str = "kaiming_uniform",
+        table: pd.DataFrame | None = None,
+    ) -> Population:
+        """Fresh networks, one per seed; biases start at 0.01, as in the published zoos.
+
+        Raises:
+            InputError: no seeds, an unknown initialisation.
+        """
+        if len(seeds) == 0:
+            raise InputError("no seeds were given: a population needs at least one model")
+        weights = initialise(architecture, seeds, init)
+        table = pd.DataFrame(index=range(len(seeds))) if table is None else table.copy()
+        table["seed"], table["init"] = list(seeds), init
+        if "model_id" not in table:
+            table["model_id"] = [f"{architecture.name}-{seed:04d}" for seed in seeds]
+        return cls(weights, architecture, table)
+
+    def __len__(self) -> int:
+        return self.weights.shape[0]
+
+    def __repr__(self) -> str:
+        pruned = "" if self.packed_masks is None else ", pruned"
+        return f"Population({len(self)} × {self.architecture.name}, P = {self.weights.shape[1]}{pruned})"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Class scores [N, B, classes] of normalised images [B, C, H, W], in evaluation mode.
+
+        Raises:
+            InputError: images of a size or a number of channels that the architecture does not take.
+        """
+        return self.scores(self.weights, images)
+
+    def scores(self, weights: Tensor, images: Tensor) -> Tensor:
+        """Class scores of other rows of the same architecture."""
+        if self.architecture.program is None:
+            with torch.no_grad():
+                return forward_modules(self.architecture, weights, images)
+        self.check_images(images)
+        with torch.no_grad():
+            return forward(self.architecture, weights, images)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise InputError unless images [..., C, H, W] fit the architecture."""
+        size = (int(images.shape[-3]), int(images.shape[-2]), int(images.shape[-1]))
+        expected = self.architecture.input_shape
+        if expected is not None and size != expected:
+            came, wanted = ("×".join(map(str, shape)) for shape in (size, expected))
+            raise InputError(f"images are {came}, architecture {self.architecture.name!r} expects {wanted}")
+        if self.architecture.program is not None:
+            self.architecture.program.shapes(size)
+
+    def __getitem__(self, rows: slice | Sequence[int] | Tensor | np.ndarray) -> Population:
+        """The population of some rows; a slice shares memory with this one."""
+        index = rows if isinstance(rows, slice) else torch.as_tensor(rows)
+        table = self.models.iloc[rows if isinstance(rows, slice) else _positions(index)].reset_index(drop=True)
+
+        def take(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[index]
+
+        return Population(
+            self.weights[index],
+            self.architecture,
+            table,
+            packed_masks=take(self.packed_masks),
+            log_sigma2=take(self.log_sigma2),
+            predictions=take(self.predictions),
+        )
+
+    def clone(self) -> Population:
+        """A copy that shares no memory."""
+
+        def copy(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.clone()
+
+        return Population(
+            self.weights.clone(),
+            self.architecture,
+            self.models.copy(),
+            packed_masks=copy(self.packed_masks),
+            log_sigma2=copy(self.log_sigma2),
+            predictions=copy(self.predictions),
+            history=None if self.history is None else self.history.copy(),
+        )
+
+    def to(self, device: torch.device | str) -> Population:
+        """Move the tensors to a device; returns the population itself."""
+        for name in ("weights", "packed_masks", "log_sigma2", "predictions"):
+            tensor = getattr(self, name)
+            if tensor is not None:
+                setattr(self, name, tensor.to(device))
+        return self
+
+    def with_module(self, module: nn.Module) -> Population:
+        """The same population with a module to run it, for architectures that are no chains and came from disk."""
+        architecture = replace(self.architecture, template=module)
+        _require_same(architecture, module, 0)
+        self.architecture = architecture
+        return self
+
+    def layers(self) -> tuple[Segment, ...]:
+        """The named columns: records with `name`, `slice`, `shape`, `prunable`."""
+        return self.architecture.segments
+
+    def to_modules(self) -> list[nn.Module]:
+        """One independent `nn.Module` per row, in evaluation mode."""
+        modules = []
+        for row in self.weights.detach().cpu():
+            module = self.architecture.module()
+            module.load_state_dict({n: t.clone() for n, t in self.architecture.unflatten(row).items()}, strict=False)
+            modules.append(module.eval())
+        return modules
+
+    @property
+    def ids(self) -> list[str]:
+        """`twin_id` of every row of a twin population, else `model_id`."""
+        return list(self.models["twin_id" if "twin_id" in self.models else "model_id"])
+
+    @property
+    def seeds(self) -> Tensor:
+        """int64 [N], the key of each model's random numbers."""
+        return torch.tensor(self.models["seed"].to_numpy(dtype=np.int64))
+
+    @property
+    def dropout(self) -> Tensor | None:
+        """Dropout rate of each model, float32 [N], where the table has one."""
+        if "dropout" not in self.models or self.models["dropout"].isna().any():
+            return None
+        rates = torch.tensor(self.models["dropout"].to_numpy(dtype=np.float32))
+        if bool(((rates < 0) | (rates >= 1)).any()):
+            worst = self.models.loc[int(((rates < 0) | (rates >= 1)).int().argmax())]
+            raise InputError(
+                f"dropout rate of model {worst['model_id']!r} is {worst['dropout']}; rates lie in [0, 1): "
+                "a rate of 1 drops everything"
+            )
+        return rates
+
+    @property
+    def masks(self) -> Tensor | None:
+        """bool [N, P], True = kept; None if nothing was pruned."""
+        if self.packed_masks is None:
+            return None
+        return ops.unpack_mask(self.packed_masks, self.weights.shape[1])
+
+    def sparsity(self, by_layer: bool = False) -> Tensor:
+        """Share of exact zeros among the prunable weights: float64 [N], or [N, prunable tensors] by layer.
+
+        The denominator is `architecture.n_prunable`; biases, norms and buffers do not count.
+        """
+        segments = self.architecture.prunable_segments
+        zeros = torch.stack([(self.weights[:, s.slice] == 0).sum(1) for s in segments], dim=1).to(torch.float64)
+        sizes = torch.tensor([s.size for s in segments], dtype=torch.float64, device=zeros.device)
+        return zeros / sizes if by_layer else zeros.sum(1) / sizes.sum()
+
+
+def find_nan(population: Population) -> str | None:
+    """The first row and layer that hold NaN, in words; None if there is none."""
+    bad = torch.isnan(population.weights)
+    if not bool(bad.any()):
+        return None
+    row = int(bad.any(1).int().argmax())
+    column = int(bad[row].int().argmax())
+    segment = next(s for s in population.layers() if s.slice.start <= column < s.slice.stop)
+    models = int(bad.any(1).sum())
+    return f"row {row} (model {population.ids[row]!r}), layer {segment.name!r}; {models} of {len(population)} models"
+
+
+def _number_rows(models: pd.DataFrame | None, n: int, architecture: Architecture) -> pd.DataFrame:
+    table = pd.DataFrame(index=range(n)) if models is None else models.reset_index(drop=True)
+    if len(table) != n:
+        raise InputError(f"the table has {len(table)} rows for {n} models")
+    if "seed" not in table:
+        table = table.assign(seed=range(n))
+    if "model_id" not in table:
+        table = table.assign(model_id=[f"{row:04d}" for row in range(n)])
+    if "architecture" not in table:
+        table = table.assign(architecture=architecture.name)
+    return table
+
+
+def _require_same(architecture: Architecture, module: nn.Module, index: int) -> None:
+    other = Architecture.from_module(module, architecture.name, architecture.input_shape)
+    for mine, theirs in zip(architecture.segments, other.segments, strict=False):
+        if (mine.name, mine.shape) != (theirs.name, theirs.shape):
+            raise InputError(
+                f"model {index} differs from model 0: {theirs.name!r} {list(theirs.shape)} where model 0 has "
+                f"{mine.name!r} {list(mine.shape)}"
+            )
+    if len(architecture.segments) != len(other.segments):
+        counts = f"{len(other.segments)} tensors where model 0 has {len(architecture.segments)}"
+        raise InputError(f"model {index} differs from model 0: {counts}")
+    if architecture.program is not None and other.program is not None and architecture.program != other.program:
+        pairs = zip(architecture.program.operations, other.program.operations, strict=False)
+        mine_op, their_op = next((pair for pair in pairs if pair[0] != pair[1]), (None, None))
+        raise InputError(f"model {index} differs from model 0: it computes {their_op} where model 0 computes {mine_op}")
+
+
+def _positions(index: Tensor) -> np.ndarray:
+    return index.nonzero()[:, 0].cpu().numpy() if index.dtype == torch.bool else index.cpu().numpy()
+
+
+def chunks(n: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` rows."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+

@@ -1,0 +1,169 @@
+"""What an engine is asked to do, and the reference engine in plain PyTorch autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoosparse_ext import ops
+from zoosparse_ext.data import Split
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population import optimizers
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.forward import StepNoise, Variational, forward
+from zoosparse_ext.population.modules import forward_modules
+
+
+@dataclass
+class TrainState:
+    """Optimizer state of a population: with the weights, all that a resumed training needs.
+
+    Args:
+        step: steps done so far, the same for all models.
+        first, second: moments of the weights [N, P].
+        sigma_first, sigma_second: moments of log σ² [N, P], in variational dropout.
+    """
+
+    step: int
+    first: Tensor
+    second: Tensor
+    sigma_first: Tensor | None = None
+    sigma_second: Tensor | None = None
+
+    @classmethod
+    def fresh(cls, weights: Tensor, *, variational: bool = False) -> TrainState:
+        """The state before the first step of weights [N, P]."""
+        moments = [torch.zeros_like(weights) for _ in range(4 if variational else 2)]
+        return cls(0, *moments)
+
+    def at_rows(self, rows: slice) -> TrainState:
+        """Views of some rows."""
+
+        def take(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[rows]
+
+        return TrainState(
+            self.step, self.first[rows], self.second[rows], take(self.sigma_first), take(self.sigma_second)
+        )
+
+
+@dataclass
+class Steps:
+    """Arguments of a run of training steps over some rows; weights, state and log σ² are changed in place.
+
+    Args:
+        weights: [N, P].
+        state: moments of the same rows; `state.step` counts the steps done before this run.
+        order: int32 [N, T] sample indices per model, or [1, T] for all; consecutive batches, the last may be short.
+        optimizer: kind and per-model table float64 [N, 6].
+        factors: float64 [steps], of the learning rate.
+        packed_masks: uint8 [N, ceil(P/8)]; pruned weights and their state are exactly 0 after every step.
+        seeds, seed: keys of the random numbers, see :mod:`zoosparse_ext.random`.
+        dropout: rate of each model [N], or None for the rates of the program.
+    """
+
+    weights: Tensor
+    state: TrainState
+    order: Tensor
+    batch_size: int
+    optimizer: str
+    table: Tensor
+    factors: Tensor
+    seeds: Tensor
+    seed: int
+    packed_masks: Tensor | None = None
+    dropout: Tensor | None = None
+    variational: Variational | None = None
+
+
+@dataclass
+class StepsResult:
+    """Sums over the samples seen in training mode: loss (without KL) float64 [N] and correct int64 [N]."""
+
+    loss: Tensor
+    correct: Tensor
+    samples: int = field(default=0)
+
+
+Engine = Callable[[Architecture, Split, Steps], StepsResult]
+
+
+def reference_steps(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
+    """The oracle: any architecture, device and floating-point type."""
+    if steps.variational is not None and architecture.program is None:
+        raise InputError(f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}")
+    weights = steps.weights
+    n, device = weights.shape[0], weights.device
+    result = StepsResult(torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.int64), steps.order.shape[1])
+    kept = None if steps.packed_masks is None else ops.unpack_mask(steps.packed_masks, weights.shape[1])
+    table = steps.table.to(device)
+    for index, batch in enumerate(steps.order.to(torch.int64).split(steps.batch_size, dim=1)):
+        images, labels = _batch(split, batch, weights)
+        step = steps.state.step + index
+        noise = StepNoise(steps.seeds.to(device), steps.seed, step, steps.dropout)
+        loss, correct, gradients = _gradients(architecture, steps, images, labels, noise)
+        result.loss += loss.to("cpu", torch.float64) * batch.shape[1]
+        result.correct += correct.cpu()
+        _update(architecture, steps, gradients, table, step + 1, float(steps.factors[index]), kept)
+    return result
+
+
+def _batch(split: Split, batch: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Images [B, C, H, W] or [N, B, C, H, W] and labels [N or 1, B]."""
+    images = split.normalized(batch[0] if batch.shape[0] == 1 else batch.reshape(-1))
+    if batch.shape[0] > 1:
+        images = images.unflatten(0, tuple(batch.shape))
+    return images.to(like.device, like.dtype), split.labels[batch].to(like.device)
+
+
+def _gradients(
+    architecture: Architecture, steps: Steps, images: Tensor, labels: Tensor, noise: StepNoise
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Mean cross-entropy [N], correct [N], and the gradients of weights and, in variational dropout, log σ²."""
+    leaves = [steps.weights.detach().requires_grad_()]
+    variational = steps.variational
+    if variational is not None:
+        leaves.append(variational.log_sigma2.detach().requires_grad_())
+        variational = Variational(
+            leaves[1], variational.kl_weight, variational.conv_clamp, variational.linear_clamp, variational.conv_biases
+        )
+    if architecture.program is None:
+        logits = forward_modules(architecture, leaves[0], images, noise=noise)
+    else:
+        logits = forward(architecture, leaves[0], images, noise=noise, variational=variational)
+    n, batch, _ = logits.shape
+    labels = labels.expand(n, batch)
+    loss = F.cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none").view(n, batch).mean(1)
+    objective = loss.sum()
+    if variational is not None:
+        objective = objective + variational.kl_weight * variational.kl(architecture, leaves[0]).sum()
+    gradients = torch.autograd.grad(objective, leaves, materialize_grads=True)
+    return loss.detach(), (logits.argmax(2) == labels).sum(1), list(gradients)
+
+
+def _update(
+    architecture: Architecture,
+    steps: Steps,
+    gradients: list[Tensor],
+    table: Tensor,
+    step: int,
+    factor: float,
+    kept: Tensor | None,
+) -> None:
+    state = steps.state
+    frozen = [(s.slice, steps.weights[:, s.slice].clone()) for s in architecture.segments if not s.trainable]
+    moments = (state.first, state.second)
+    optimizers.update_(steps.optimizer, steps.weights, gradients[0], moments, table, step, factor)
+    for columns, values in frozen:  # buffers are columns too, but no optimizer touches them
+        steps.weights[:, columns] = values
+    if kept is not None:
+        for tensor in (steps.weights, state.first, state.second):
+            tensor.masked_fill_(~kept, 0.0)
+    if steps.variational is not None:
+        assert state.sigma_first is not None and state.sigma_second is not None
+        sigma = (state.sigma_first, state.sigma_second)  # decayed like any parameter, as the published twins are
+        optimizers.update_(steps.optimizer, steps.variational.log_sigma2, gradients[1], sigma, table, step, factor)

@@ -1,0 +1,226 @@
+"""Training of whole populations."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from zoosparse_ext import ops, random
+from zoosparse_ext.data import Dataset
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population import native
+from zoosparse_ext.population.evaluate import Evaluation, check_split, evaluate
+from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.optimizers import Adam, Optimizer
+from zoosparse_ext.population.population import Population, chunks
+from zoosparse_ext.population.schedules import Constant, schedule
+from zoosparse_ext.population.steps import Engine, Steps, TrainState, reference_steps
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, for progress bars; sent after every chunk of models."""
+
+    epoch: int  # counted from 1
+    epochs: int
+    models: int  # of this epoch done
+    population: int
+    accuracy: float  # mean training accuracy of the models of this epoch done so far
+    seconds: float  # since the start of this training
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What is known after an epoch (0: before the first); `state` and the population can be saved to resume."""
+
+    epoch: int
+    population: Population
+    state: TrainState
+    train_loss: Tensor  # float64 [N]; NaN at epoch 0
+    train_accuracy: Tensor
+    evaluations: dict[str, Evaluation]  # by split name
+
+    def rows(self) -> pd.DataFrame:
+        """One row per model, columns of the `history` table."""
+        frame = {
+            "model_id": self.population.ids,
+            "epoch": self.epoch,
+            "train_loss": self.train_loss.numpy(),
+            "train_accuracy": self.train_accuracy.numpy(),
+        }
+        for split in ("val", "test"):
+            evaluation = self.evaluations.get(split)
+            frame[f"{split}_loss"] = math.nan if evaluation is None else evaluation.loss.numpy()
+            frame[f"{split}_accuracy"] = math.nan if evaluation is None else evaluation.accuracy.numpy()
+        return pd.DataFrame(frame)
+
+
+def train(
+    population: Population,
+    data: Dataset,
+    *,
+    epochs: int,
+    batch_size: int = 10,
+    optimizer: Optimizer | None = None,
+    lr_schedule: str | Constant = "constant",
+    masks: Tensor | None = None,
+    order: str = "per-model",
+    seed: int = 0,
+    splits: tuple[str, ...] = ("val", "test"),
+    first_epoch: int = 0,
+    total_epochs: int | None = None,
+    state: TrainState | None = None,
+    variational: Variational | None = None,
+    kl_weight: Callable[[int], float] | None = None,
+    evaluated: Callable[[Population], Population] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    engine: str = "auto",
+) -> pd.DataFrame:
+    """Train all models of a population, in place, each on its own; returns the history, one row per model and epoch.
+
+    Equal to training each model alone with PyTorch on the same order of samples with the same optimizer. A model's
+    result depends on its own seed and `seed`, not on its neighbours, the chunks or the threads.
+
+    Example::
+
+        history = zs.train(population, data, epochs=20, batch_size=10, optimizer=zs.Adam(lr=3e-4))
+
+    Args:
+        population: N models; `population.weights` is changed.
+        data: images and labels; the `train` split is learned, the `splits` are evaluated after every epoch.
+        epochs: passes over the training images; 0 is a no-op that returns the evaluation of what is there.
+        batch_size: images a step; the last batch of an epoch may be smaller.
+        optimizer: hyperparameters are numbers or one per model [N]. Default: `Adam(lr=1e-3)`.
+        lr_schedule: ``"constant"``, ``"step"``, ``"cosine"``, ``"onecycle"``, or an object from `schedules`.
+        masks: bool [N, P] or packed uint8 [N, ceil(P/8)]; pruned weights are exactly 0 after every step. Default: the
+            masks of the population, if it has any.
+        order: ``"per-model"`` (each model its own shuffle) or ``"shared"``.
+        seed: second half of the key of all random numbers; the first is each model's own seed.
+        splits: names of the splits to evaluate; () for none.
+        first_epoch, state: where a resumed training goes on, from an `EpochResult`.
+        total_epochs: length of the schedule when the training is done in parts.
+        variational, kl_weight, evaluated: variational dropout; use :func:`zoosparse_ext.variational_dropout`.
+        on_epoch: called with an `EpochResult` after every epoch (and before the first).
+        progress: called with a `Progress` after every chunk of models.
+        engine: ``"auto"``, ``"native"`` or ``"reference"``.
+
+    Raises:
+        InputError: a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
+            not fit, an unknown order, schedule or engine.
+    """
+    optimizer = optimizer if optimizer is not None else Adam()
+    _check(population, data, epochs, batch_size, order)
+    packed = population.packed_masks if masks is None else _packed(masks, population)
+    run = _choose_engine(engine, population, variational)
+    state = state if state is not None else TrainState.fresh(population.weights, variational=variational is not None)
+    if packed is not None:
+        for tensor in (population.weights, state.first, state.second):
+            ops.apply_mask_(tensor, packed)
+    steps_per_epoch = math.ceil(len(data.train) / batch_size)
+    last_epoch = first_epoch + epochs
+    factors = schedule(lr_schedule).factors(steps_per_epoch * max(total_epochs or 0, last_epoch))
+    table, dropout = optimizer.table(len(population)), population.dropout
+    history, started = [], time.monotonic()
+
+    def report(epoch: int, loss: Tensor, accuracy: Tensor) -> None:
+        judged = population if evaluated is None else evaluated(population)
+        evaluations = {name: evaluate(judged, getattr(data, name)) for name in splits if getattr(data, name) is not None}
+        result = EpochResult(epoch, judged, state, loss, accuracy, evaluations)
+        history.append(result.rows())
+        if on_epoch is not None:
+            on_epoch(result)
+
+    if first_epoch == 0:
+        unknown = torch.full((len(population),), math.nan, dtype=torch.float64)
+        report(0, unknown, unknown)
+    for epoch in range(first_epoch + 1, last_epoch + 1):
+        loss = torch.zeros(len(population), dtype=torch.float64)
+        accuracy = torch.zeros_like(loss)
+        of_epoch = factors[(epoch - 1) * steps_per_epoch : epoch * steps_per_epoch]
+        if variational is not None and kl_weight is not None:
+            variational = replace(variational, kl_weight=kl_weight(epoch - 1))
+        for rows in chunks(len(population), run.models_per_call):
+            seeds = population.seeds[rows]
+            steps = Steps(
+                population.weights[rows],
+                state.at_rows(rows),
+                _order(order, seeds, seed, len(data.train), epoch - 1),
+                batch_size,
+                optimizer.kind,
+                table[rows],
+                of_epoch,
+                seeds,
+                seed,
+                packed_masks=None if packed is None else packed[rows],
+                dropout=None if dropout is None else dropout[rows],
+                variational=_rows_of(variational, rows),
+            )
+            result = run.engine(population.architecture, data.train, steps)
+            loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
+            if progress is not None:
+                so_far = float(accuracy[: rows.stop].mean())
+                seconds = time.monotonic() - started
+                progress(Progress(epoch, last_epoch, rows.stop, len(population), so_far, seconds))
+        state.step += steps_per_epoch
+        report(epoch, loss, accuracy)
+    return pd.concat(history, ignore_index=True) if history else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class _Run:
+    engine: Engine
+    models_per_call: int  # bounds memory; results do not depend on it
+
+
+def _choose_engine(name: str, population: Population, variational: Variational | None) -> _Run:
+    if name not in ("auto", "native", "reference"):
+        raise InputError(f"engine must be 'auto', 'native' or 'reference', got {name!r}")
+    missing = native.why_not(population, variational)
+    if name != "reference" and not missing:
+        return _Run(native.native_steps, 64)
+    if name == "native":
+        raise InputError(f"the native training engine cannot run {population.architecture.name!r}: {missing}")
+    log.info("training %s on the PyTorch reference: %s", population.architecture.name, missing or "asked for")
+    return _Run(reference_steps, 16)
+
+
+def _check(population: Population, data: Dataset, epochs: int, batch_size: int, order: str) -> None:
+    if epochs < 0:
+        raise InputError(f"epochs must be 0 or more, got {epochs}")
+    if batch_size < 1:
+        raise InputError(f"batch_size must be 1 or more, got {batch_size}")
+    if order not in ("per-model", "shared"):
+        raise InputError(f"order must be 'per-model' or 'shared', got {order!r}")
+    check_split(population, data.train)
+
+
+def _packed(masks: Tensor, population: Population) -> Tensor:
+    packed = ops.pack_mask(masks) if masks.dtype == torch.bool else masks
+    expected = (len(population), (population.weights.shape[1] + 7) // 8)
+    if tuple(packed.shape) != expected:
+        raise InputError(
+            f"masks have shape {list(masks.shape)}, expected bool {list(population.weights.shape)} or "
+            f"packed uint8 {list(expected)}"
+        )
+    return packed
+
+
+def _order(kind: str, seeds: Tensor, seed: int, samples: int, epoch: int) -> Tensor:
+    keys = seeds if kind == "per-model" else torch.zeros(1, dtype=torch.int64)
+    return random.permutation(keys, seed, samples, epoch=epoch)
+
+
+def _rows_of(variational: Variational | None, rows: slice) -> Variational | None:
+    return None if variational is None else replace(variational, log_sigma2=variational.log_sigma2[rows])
+
+

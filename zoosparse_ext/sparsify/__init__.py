@@ -1,0 +1,1 @@
+"""From a zoo to its sparse twins: magnitude pruning and variational dropout."""

@@ -1,0 +1,194 @@
+"""Magnitude pruning of whole populations, with fine-tuning under the mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from zoosparse_ext import ops
+from zoosparse_ext.data import Dataset
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.evaluate import evaluate
+from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.population.population import Population, find_nan
+from zoosparse_ext.population.steps import TrainState
+from zoosparse_ext.population.train import EpochResult, Progress, train
+from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
+from zoosparse_ext.sparsify.twins import twin_rows
+
+Sparsity = float | Sequence[float] | Tensor
+
+
+def magnitude_prune(
+    population: Population,
+    sparsity: Sparsity = 0.8,
+    scope: str = "global",
+    *,
+    data: Dataset | None = None,
+    epochs: int = 0,
+    schedule: str | OneShot | Iterative | Cubic = "one-shot",
+    batch_size: int = 10,
+    optimizer: Optimizer | None = None,
+    lr_schedule: str = "constant",
+    order: str = "per-model",
+    seed: int = 0,
+    biases: bool = False,
+    allow_nan: bool = False,
+    matched: Sequence[str] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    engine: str = "auto",
+) -> Population:
+    """Sparse twins of every model: the smallest weights are set to zero, the rest fine-tuned with the mask held.
+
+    Example::
+
+        twins = zs.magnitude_prune(population, sparsity=0.8)
+        sweep = zs.magnitude_prune(population, sparsity=[0.5, 0.8, 0.9], data=data, epochs=15)
+        sweep.history.groupby(["target", "epoch"]).accuracy.median()
+
+    Args:
+        population: N models; stays as it is.
+        sparsity: share of the prunable weights to remove, in [0, 1): a number; a sequence of ratios, which gives a
+            population of (ratios × N) twins; a tensor [N] with one per model; or, with scope ``"layer"``, a tensor [N, S] with
+            one per model and prunable layer. k = round(sparsity × prunable weights), as in `torch.nn.utils.prune`.
+        scope: ``"global"`` (smallest weights of the whole model) or ``"layer"`` (the same share of every layer).
+        data: needed for fine-tuning, and for the performance and agreement columns of `history`.
+        epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
+        schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
+        batch_size, optimizer, lr_schedule, order, seed, on_epoch, progress, engine: as in :func:`zoosparse_ext.train`.
+        biases: prune biases as well; they then count in k, though never in :meth:`Population.sparsity`.
+        allow_nan: keep NaN weights (they sort above infinity) instead of raising.
+        matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
+
+    Returns:
+        A `Population` of twins with `packed_masks`, `predictions` on the test images and `history`, the rows of the
+        `twins` table, epoch 0 being the pruned model before fine-tuning.
+
+    Raises:
+        InputError: a ratio outside [0, 1); NaN weights (names row and layer); a scope or schedule that is not known;
+            epochs without data.
+    """
+    if epochs and data is None:
+        raise InputError(f"{epochs} epochs of fine-tuning need data=…")
+    if scope not in ("global", "layer"):
+        raise InputError(f"scope must be 'global' or 'layer', got {scope!r}")
+    nan = None if allow_nan else find_nan(population)
+    if nan is not None:
+        raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
+    twins, ratios = _twin_population(population, sparsity, scope, matched)
+    source_predictions = _source_predictions(population, data, len(twins))
+    history: list[pd.DataFrame] = []
+
+    def record(result: EpochResult) -> None:
+        evaluation = result.evaluations.get("test")
+        history.append(twin_rows(twins, result.epoch, evaluation, source_predictions))
+        if evaluation is not None:
+            twins.predictions = evaluation.predictions
+        if on_epoch is not None:
+            on_epoch(result)
+
+    state = TrainState.fresh(twins.weights)
+    done = 0
+    for phase in sparsity_schedule(schedule).phases(epochs):
+        _prune_(twins, ratios * phase.fraction, scope, biases)
+        if data is None:
+            continue
+        train(
+            twins,
+            data,
+            epochs=phase.epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            order=order,
+            seed=seed,
+            splits=("test",),
+            first_epoch=done,
+            total_epochs=epochs,
+            state=state,
+            on_epoch=record,
+            progress=progress,
+            engine=engine,
+        )
+        done += phase.epochs
+    twins.history = pd.concat(history, ignore_index=True) if history else twin_rows(twins, 0, None, None)
+    return twins
+
+
+def _twin_population(
+    population: Population, sparsity: Sparsity, scope: str, matched: Sequence[str] | None
+) -> tuple[Population, Tensor]:
+    """Copies of the models, one for each ratio, and the ratio of each twin: float64 [N] or [N, S]."""
+    n = len(population)
+    if isinstance(sparsity, Tensor) and sparsity.dim() > 0:
+        ratios, copies = sparsity.to("cpu", torch.float64), 1
+        shapes = [(n,), (n, len(population.architecture.prunable_segments))][: 2 if scope == "layer" else 1]
+        if tuple(ratios.shape) not in shapes:
+            expected = " or ".join(str(list(shape)) for shape in shapes)
+            raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")
+    else:
+        values = torch.as_tensor(sparsity, dtype=torch.float64).reshape(-1)
+        ratios, copies = values.repeat_interleave(n), values.numel()
+    if bool(((ratios < 0) | (ratios >= 1) | ratios.isnan()).any()):
+        bad = ratios[(ratios < 0) | (ratios >= 1) | ratios.isnan()]
+        raise InputError(f"sparsity ratios lie in [0, 1), got {float(bad[0])}: a model without weights is no twin")
+    weights = population.weights.detach().repeat(copies, 1)
+    table = pd.concat([population.models] * copies, ignore_index=True)
+    table["source_id"] = population.ids * copies
+    table["method"], table["scope"] = "magnitude", scope
+    table["target"] = (ratios if ratios.dim() == 1 else _overall(ratios, population.architecture)).numpy()
+    table["matched"] = None if matched is None else list(matched)
+    label = [f"{target:.4g}" if matched is None else "matched" for target in table["target"]]
+    table["twin_id"] = [f"{source}/magnitude-{scope}-{at}" for source, at in zip(table["source_id"], label, strict=True)]
+    return Population(weights, population.architecture, table), ratios
+
+
+def _overall(ratios: Tensor, architecture: Architecture) -> Tensor:
+    """Sparsity of the whole model from one per prunable layer [N, S]."""
+    sizes = torch.tensor([s.size for s in architecture.prunable_segments], dtype=torch.float64)
+    return (ratios * sizes).round().sum(1) / sizes.sum()
+
+
+def _prune_(twins: Population, ratios: Tensor, scope: str, biases: bool) -> None:
+    """Prune in place to the given ratios and set the masks; what an earlier phase pruned is zero and goes first."""
+    columns, boundaries = _candidates(twins.architecture, biases)
+    candidates = twins.weights[:, columns]  # [N, prunable]
+    if scope == "global":
+        k = (ratios * columns.numel()).round().to(torch.int64)
+        kept = ops.magnitude_mask(candidates, k)
+    else:
+        sizes = torch.tensor([stop - start for start, stop in pairwise(boundaries)], dtype=torch.float64)
+        k = ((ratios if ratios.dim() == 2 else ratios.unsqueeze(1)) * sizes).round().to(torch.int64)
+        kept = ops.magnitude_mask(candidates, k, segments=boundaries)
+    masks = torch.ones_like(twins.weights, dtype=torch.bool)
+    masks[:, columns] = kept
+    twins.packed_masks = ops.pack_mask(masks)
+    ops.apply_mask_(twins.weights, twins.packed_masks)
+
+
+def _candidates(architecture: Architecture, biases: bool) -> tuple[Tensor, list[int]]:
+    """Columns that may be pruned, and the boundaries of the layers among them."""
+    layers = {segment.layer for segment in architecture.prunable_segments}
+    chosen = [s for s in architecture.segments if s.prunable or (biases and s.trainable and s.layer in layers)]
+    columns = torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in chosen])
+    boundaries = [0]
+    for segment in chosen:
+        boundaries.append(boundaries[-1] + segment.size)
+    return columns, boundaries
+
+
+def _source_predictions(population: Population, data: Dataset | None, twins: int) -> Tensor | None:
+    """Predictions of each twin's source on the test images [twins, M]."""
+    if data is None:
+        return None
+    predictions = population.predictions
+    if predictions is None or predictions.shape[1] != len(data.test):
+        predictions = evaluate(population, data.test).predictions
+    return predictions.repeat(math.ceil(twins / len(population)), 1)

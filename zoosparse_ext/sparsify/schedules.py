@@ -1,0 +1,82 @@
+"""Sparsity schedules: how much is pruned before which epoch of fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zoosparse_ext.errors import InputError
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Prune to `fraction` of the final sparsity, then train `epochs` epochs."""
+
+    fraction: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """Prune once, then fine-tune.
+
+    >>> OneShot().phases(15)
+    [Phase(fraction=1.0, epochs=15)]
+    """
+
+    name: ClassVar[str] = "one-shot"
+
+    def phases(self, epochs: int) -> list[Phase]:
+        return [Phase(1.0, epochs)]
+
+
+@dataclass(frozen=True)
+class Iterative:
+    """Prune in equal steps of sparsity, each followed by an equal share of the epochs.
+
+    Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural Networks", 2015.
+
+    >>> Iterative(rounds=2).phases(5)
+    [Phase(fraction=0.5, epochs=2), Phase(fraction=1.0, epochs=3)]
+    """
+
+    name: ClassVar[str] = "iterative"
+    rounds: int = 3
+
+    def phases(self, epochs: int) -> list[Phase]:
+        rounds = max(1, min(self.rounds, epochs))
+        ends = [round_ * epochs // rounds for round_ in range(rounds + 1)]
+        return [Phase((index + 1) / rounds, ends[index + 1] - ends[index]) for index in range(rounds)]
+
+
+@dataclass(frozen=True)
+class Cubic:
+    """s(t) = s·(1 − (1 − t/T)³): fast at first, then ever slower, over the first `ramp` share of the epochs.
+
+    Source: Zhu, Gupta, "To prune, or not to prune", 2017, with initial sparsity 0.
+
+    >>> [round(phase.fraction, 3) for phase in Cubic(ramp=1.0).phases(3)]
+    [0.704, 0.963, 1.0]
+    """
+
+    name: ClassVar[str] = "cubic"
+    ramp: float = 2 / 3
+
+    def phases(self, epochs: int) -> list[Phase]:
+        steps = max(1, math.ceil(self.ramp * epochs))
+        fractions = [1 - (1 - (t + 1) / steps) ** 3 for t in range(steps)]
+        phases = [Phase(fraction, min(1, epochs)) for fraction in fractions[:-1]]
+        return [*phases, Phase(1.0, epochs - len(phases))]
+
+
+SCHEDULES = {cls.name: cls for cls in (OneShot, Iterative, Cubic)}
+
+
+def sparsity_schedule(schedule: str | OneShot | Iterative | Cubic) -> OneShot | Iterative | Cubic:
+    """A schedule by name (`one-shot`, `iterative`, `cubic`) or as it is."""
+    if not isinstance(schedule, str):
+        return schedule
+    if schedule not in SCHEDULES:
+        raise InputError(f"unknown sparsity schedule {schedule!r}; known: {', '.join(SCHEDULES)}")
+    return SCHEDULES[schedule]()

@@ -1,0 +1,72 @@
+"""Rows of the `twins` table: how a twin compares with the model it came from."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.evaluate import Evaluation
+from zoosparse_ext.population.population import Population
+
+IDENTITY = ("twin_id", "source_id", "method", "scope", "target", "matched")
+
+
+def twin_rows(
+    twins: Population,
+    epoch: int,
+    evaluation: Evaluation | None,
+    source_predictions: Tensor | None,  # [N, M], of each twin's source
+) -> pd.DataFrame:
+    """One row per twin: identity, sparsity in all and by layer, accuracy and agreement with the source."""
+    frame = twins.models[list(IDENTITY)].copy()
+    frame["epoch"] = epoch
+    frame["sparsity"] = twins.sparsity().cpu().numpy()
+    by_layer = twins.sparsity(by_layer=True).cpu().numpy()
+    for index, name in enumerate(layer_columns(twins.architecture)):
+        frame[name] = by_layer[:, index]
+    frame["loss"] = math.nan if evaluation is None else evaluation.loss.numpy()
+    frame["accuracy"] = math.nan if evaluation is None else evaluation.accuracy.numpy()
+    for column in ("agreement", "kappa", "agreement_on_errors"):
+        frame[column] = math.nan
+    if evaluation is not None and source_predictions is not None:
+        compared = compare_predictions(source_predictions, evaluation.predictions, evaluation.labels)
+        for column, values in compared.items():
+            frame[column] = values.numpy()
+    return frame
+
+
+def layer_columns(architecture: Architecture) -> list[str]:
+    """`sparsity_layer.<layer>` for every prunable tensor."""
+    return [f"sparsity_layer.{segment.layer}" for segment in architecture.prunable_segments]
+
+
+def compare_predictions(source: Tensor, twin: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Agreement, Cohen's κ, and agreement on the images that the source got wrong; float64 [N] each.
+
+    κ = (p_o − p_e) / (1 − p_e) is NaN where both always predict one and the same class (p_e = 1); agreement on errors is
+    NaN where the source made none.
+
+    >>> source, twin = torch.tensor([[0, 1, 1, 0]]), torch.tensor([[0, 1, 0, 0]])
+    >>> result = compare_predictions(source, twin, labels=torch.tensor([0, 1, 0, 0]))
+    >>> [round(float(values), 3) for values in result.values()]
+    [0.75, 0.5, 1.0]
+    """
+    source, twin = source.to(torch.int64), twin.to(torch.int64)
+    m = source.shape[1]
+    equal = source == twin
+    agreement = equal.to(torch.float64).mean(1)
+    classes = int(max(source.max(), twin.max(), labels.max())) + 1 if m else 1
+
+    def shares(predictions: Tensor) -> Tensor:  # [N, classes]
+        counts = torch.zeros(len(predictions), classes, dtype=torch.float64)
+        return counts.scatter_add_(1, predictions, torch.ones_like(predictions, dtype=torch.float64)) / m
+
+    chance = (shares(source) * shares(twin)).sum(1)
+    kappa = torch.where(chance < 1, (agreement - chance) / (1 - chance), torch.nan)
+    wrong = source != labels
+    on_errors = (equal & wrong).sum(1).to(torch.float64) / wrong.sum(1)  # 0/0 is NaN
+    return {"agreement": agreement, "kappa": kappa, "agreement_on_errors": on_errors}

@@ -1,0 +1,183 @@
+"""Variational dropout of whole populations: networks that sparsify themselves while they train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from zoosparse_ext import ops
+from zoosparse_ext.data import Dataset
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.ops import vardrop
+from zoosparse_ext.population.evaluate import evaluate
+from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.optimizers import Adam, Optimizer
+from zoosparse_ext.population.population import Population, find_nan
+from zoosparse_ext.population.steps import TrainState
+from zoosparse_ext.population.train import EpochResult, Progress, train
+from zoosparse_ext.sparsify.twins import twin_rows
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How the variational objective is weighed.
+
+    Args:
+        initial_log_sigma2: where log σ² starts.
+        conv_clamp, linear_clamp: bounds of log α.
+        conv_biases: biases of convolutions are variational too.
+        kl_weight: of epoch (counted from 0), epochs in all, and training images; multiplies ΣKL beside the mean
+            cross-entropy.
+    """
+
+    initial_log_sigma2: float
+    conv_clamp: float
+    linear_clamp: float
+    conv_biases: bool
+    kl_weight: Callable[[int, int, int], float]
+
+
+PRESETS: dict[str, Preset] = {
+    # The published twin zoos of "Sparsified Model Zoo Twins" (Honegger, Schürholt, Borth, 2023).
+    "modelzoos": Preset(-10.0, 8.0, 10.0, True, lambda epoch, epochs, images: min(1.0, 0.01 * epoch / 25)),
+    # The objective of Molchanov et al. (2017): the KL once per data set, warmed up over the first fifth.
+    "molchanov": Preset(
+        -10.0, 8.0, 10.0, False, lambda epoch, epochs, images: min(1.0, (epoch + 1) / max(1.0, epochs / 5)) / images
+    ),
+}
+
+
+def variational_dropout(
+    population: Population,
+    data: Dataset,
+    *,
+    epochs: int = 25,
+    preset: str | Preset = "modelzoos",
+    threshold: float = vardrop.THRESHOLD,
+    batch_size: int = 10,
+    optimizer: Optimizer | None = None,
+    lr_schedule: str = "constant",
+    order: str = "per-model",
+    seed: int = 0,
+    allow_nan: bool = False,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    engine: str = "auto",
+) -> Population:
+    """Sparse twins by variational dropout: train on with noise of learned size, then drop what is mostly noise.
+
+    A weight is dropped where log α = log σ² − 2·log|w| reaches `threshold`. Which weights, and how many, the training
+    finds by itself.
+
+    Example::
+
+        twins = zs.variational_dropout(population, data, epochs=25)
+        twins.history.groupby("epoch").sparsity.median()
+
+    Args:
+        population: N models, chains of convolution and linear layers; stays as it is.
+        data: images and labels.
+        epochs: of training; 0 gives twins that drop what the initial noise drops (nothing, for ordinary weights).
+        preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
+        threshold: of log α.
+        optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
+        batch_size, lr_schedule, order, seed, on_epoch, progress, engine: as in :func:`zoosparse_ext.train`.
+        allow_nan: keep NaN weights instead of raising.
+
+    Returns:
+        A `Population` of twins with `log_sigma2`, `packed_masks` (dropped weights are exactly 0.0), `predictions` on
+        the test images and `history`, the rows of the `twins` table with the sparsity trajectory from epoch 0 on.
+
+    Raises:
+        InputError: an unknown preset; NaN weights; a population whose architecture is not a chain.
+
+    Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
+    """
+    chosen = _preset(preset)
+    nan = None if allow_nan else find_nan(population)
+    if nan is not None:
+        raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
+    architecture = population.architecture
+    if architecture.program is None:
+        raise InputError(f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}")
+    noisy = _noisy_population(population)
+    assert noisy.log_sigma2 is not None
+    noisy.log_sigma2.fill_(chosen.initial_log_sigma2)
+    variational = Variational(
+        noisy.log_sigma2, 0.0, chosen.conv_clamp, chosen.linear_clamp, chosen.conv_biases
+    )
+    predictions = population.predictions
+    if predictions is None or predictions.shape[1] != len(data.test):
+        predictions = evaluate(population, data.test).predictions
+    history: list[pd.DataFrame] = []
+    latest: list[Population] = []
+
+    def record(result: EpochResult) -> None:
+        evaluation = result.evaluations["test"]
+        result.population.predictions = evaluation.predictions
+        history.append(twin_rows(result.population, result.epoch, evaluation, predictions))
+        latest[:] = [result.population]
+        if on_epoch is not None:
+            on_epoch(result)
+
+    train(
+        noisy,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer if optimizer is not None else Adam(lr=3e-4),
+        lr_schedule=lr_schedule,
+        order=order,
+        seed=seed,
+        splits=("test",),
+        state=TrainState.fresh(noisy.weights, variational=True),
+        variational=variational,
+        kl_weight=lambda epoch: chosen.kl_weight(epoch, epochs, len(data.train)),
+        evaluated=lambda trained: drop(trained, variational, threshold),
+        on_epoch=record,
+        progress=progress,
+        engine=engine,
+    )
+    twins = latest[0]
+    twins.history = pd.concat(history, ignore_index=True)
+    return twins
+
+
+def drop(population: Population, variational: Variational, threshold: float = vardrop.THRESHOLD) -> Population:
+    """The sparse network inside a variational one: weights whose log α reaches the threshold are exactly 0."""
+    architecture = population.architecture
+    kept = torch.ones_like(population.weights, dtype=torch.bool)
+    assert architecture.program is not None
+    segments = {segment.name: segment for segment in architecture.segments}
+    for op in architecture.program.layers:
+        columns = segments[f"{op.name}.weight"].slice
+        alpha = vardrop.log_alpha(
+            population.weights[:, columns], variational.log_sigma2[:, columns], variational.clamp(op)
+        )
+        kept[:, columns] = vardrop.keep(alpha, threshold)
+    packed = ops.pack_mask(kept)
+    weights = ops.apply_mask_(population.weights.clone(), packed)
+    sparse = Population(weights, architecture, population.models, packed_masks=packed)
+    sparse.log_sigma2 = variational.log_sigma2
+    return sparse
+
+
+def _preset(preset: str | Preset) -> Preset:
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+def _noisy_population(population: Population) -> Population:
+    table = population.models.copy()
+    table["source_id"] = population.ids
+    table["method"], table["scope"], table["target"], table["matched"] = "variational", None, math.nan, None
+    table["twin_id"] = [f"{source}/variational" for source in table["source_id"]]
+    weights = population.weights.detach().clone()
+    return Population(weights, population.architecture, table, log_sigma2=torch.zeros_like(weights))
