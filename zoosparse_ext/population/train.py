@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -16,6 +17,7 @@ from zoosparse_ext import ops, random
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import native
+from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
 from zoosparse_ext.population.evaluate import Evaluation, check_split, evaluate
 from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.optimizers import Adam, Optimizer
@@ -40,11 +42,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What is known after an epoch (0: before the first); `state` and the population can be saved to resume."""
+    """What is known after an epoch (0: before the first)."""
 
     epoch: int
-    population: Population
-    state: TrainState
+    population: Population  # as it was evaluated
     train_loss: Tensor  # float64 [N]; NaN at epoch 0
     train_accuracy: Tensor
     evaluations: dict[str, Evaluation]  # by split name
@@ -64,6 +65,25 @@ class EpochResult:
         return pd.DataFrame(frame)
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What a method built on training changes.
+
+    Args:
+        rows: the rows of the history for an epoch.
+        before_epoch: called with the epoch (from 1) and the population; may change its masks.
+        evaluated: the population to evaluate in place of the one that is trained.
+        kl_weight: of an epoch counted from 0, for variational dropout.
+        key: what identifies these hooks in a checkpoint.
+    """
+
+    rows: Callable[[EpochResult], pd.DataFrame] = EpochResult.rows
+    before_epoch: Callable[[int, Population], None] = lambda epoch, population: None
+    evaluated: Callable[[Population], Population] = lambda population: population
+    kl_weight: Callable[[int], float] = lambda epoch: 1.0
+    key: str = ""
+
+
 def train(
     population: Population,
     data: Dataset,
@@ -76,15 +96,11 @@ def train(
     order: str = "per-model",
     seed: int = 0,
     splits: tuple[str, ...] = ("val", "test"),
-    first_epoch: int = 0,
-    total_epochs: int | None = None,
-    state: TrainState | None = None,
-    variational: Variational | None = None,
-    kl_weight: Callable[[int], float] | None = None,
-    evaluated: Callable[[Population], Population] | None = None,
-    on_epoch: Callable[[EpochResult], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
     engine: str = "auto",
+    checkpoint: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    variational: Variational | None = None,
+    hooks: Hooks | None = None,
 ) -> pd.DataFrame:
     """Train all models of a population, in place, each on its own; returns the history, one row per model and epoch.
 
@@ -102,53 +118,64 @@ def train(
         batch_size: images a step; the last batch of an epoch may be smaller.
         optimizer: hyperparameters are numbers or one per model [N]. Default: `Adam(lr=1e-3)`.
         lr_schedule: ``"constant"``, ``"step"``, ``"cosine"``, ``"onecycle"``, or an object from `schedules`.
-        masks: bool [N, P] or packed uint8 [N, ceil(P/8)]; pruned weights are exactly 0 after every step. Default: the
-            masks of the population, if it has any.
+        masks: bool [N, P] or packed uint8 [N, ceil(P/8)], becomes `population.packed_masks`; pruned weights are
+            exactly 0 after every step. Default: the masks that the population has, if any.
         order: ``"per-model"`` (each model its own shuffle) or ``"shared"``.
         seed: second half of the key of all random numbers; the first is each model's own seed.
         splits: names of the splits to evaluate; () for none.
-        first_epoch, state: where a resumed training goes on, from an `EpochResult`.
-        total_epochs: length of the schedule when the training is done in parts.
-        variational, kl_weight, evaluated: variational dropout; use :func:`zoosparse_ext.variational_dropout`.
-        on_epoch: called with an `EpochResult` after every epoch (and before the first).
-        progress: called with a `Progress` after every chunk of models.
         engine: ``"auto"``, ``"native"`` or ``"reference"``.
+        checkpoint: a file that keeps the state after every epoch. If it exists, training goes on from it, to the same
+            bits; an interrupted call can be repeated as it was. It stays until the caller removes it.
+        progress: called with a `Progress` after every chunk of models.
+        variational: variational dropout; use :func:`zoosparse_ext.variational_dropout`.
+        hooks: for methods built on training, see `Hooks`.
 
     Raises:
         InputError: a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
-            not fit, an unknown order, schedule or engine.
+            not fit, an unknown order, schedule or engine, a checkpoint of another training.
     """
     optimizer = optimizer if optimizer is not None else Adam()
+    hooks = hooks if hooks is not None else Hooks()
     _check(population, data, epochs, batch_size, order)
-    packed = population.packed_masks if masks is None else _packed(masks, population)
+    if masks is not None:
+        population.packed_masks = _packed(masks, population)
     run = _choose_engine(engine, population, variational)
-    state = state if state is not None else TrainState.fresh(population.weights, variational=variational is not None)
-    if packed is not None:
-        for tensor in (population.weights, state.first, state.second):
-            ops.apply_mask_(tensor, packed)
-    steps_per_epoch = math.ceil(len(data.train) / batch_size)
-    last_epoch = first_epoch + epochs
-    factors = schedule(lr_schedule).factors(steps_per_epoch * max(total_epochs or 0, last_epoch))
     table, dropout = optimizer.table(len(population)), population.dropout
-    history, started = [], time.monotonic()
+    steps_per_epoch = math.ceil(len(data.train) / batch_size)
+    factors = schedule(lr_schedule).factors(steps_per_epoch * epochs)
+    state = TrainState.fresh(population.weights, variational=variational is not None)
+    history: list[pd.DataFrame] = []
+    started = time.monotonic()
+
+    saved = None
+    if checkpoint is not None:
+        settings = (epochs, batch_size, optimizer.kind, order, seed, splits, data.fingerprint, hooks.key, str(lr_schedule))
+        key = fingerprint(settings, table, factors, population.weights, population.seeds, population.packed_masks)
+        saved = Checkpoint(Path(checkpoint), key)
 
     def report(epoch: int, loss: Tensor, accuracy: Tensor) -> None:
-        judged = population if evaluated is None else evaluated(population)
+        judged = hooks.evaluated(population)
         evaluations = {name: evaluate(judged, getattr(data, name)) for name in splits if getattr(data, name) is not None}
-        result = EpochResult(epoch, judged, state, loss, accuracy, evaluations)
-        history.append(result.rows())
-        if on_epoch is not None:
-            on_epoch(result)
+        if "test" in evaluations:
+            population.predictions = judged.predictions = evaluations["test"].predictions
+        history.append(hooks.rows(EpochResult(epoch, judged, loss, accuracy, evaluations)))
+        if saved is not None:
+            saved.save(epoch, population, state, pd.concat(history, ignore_index=True))
 
-    if first_epoch == 0:
+    restored = None if saved is None else saved.restore(population, state)
+    if restored is not None:
+        history.append(restored[1])
+    else:
+        _apply_masks_(population, state)
         unknown = torch.full((len(population),), math.nan, dtype=torch.float64)
         report(0, unknown, unknown)
-    for epoch in range(first_epoch + 1, last_epoch + 1):
+    for epoch in range(1 if restored is None else restored[0] + 1, epochs + 1):
         loss = torch.zeros(len(population), dtype=torch.float64)
         accuracy = torch.zeros_like(loss)
-        of_epoch = factors[(epoch - 1) * steps_per_epoch : epoch * steps_per_epoch]
-        if variational is not None and kl_weight is not None:
-            variational = replace(variational, kl_weight=kl_weight(epoch - 1))
+        hooks.before_epoch(epoch, population)
+        _apply_masks_(population, state)
+        if variational is not None:
+            variational = replace(variational, kl_weight=hooks.kl_weight(epoch - 1))
         for rows in chunks(len(population), run.models_per_call):
             seeds = population.seeds[rows]
             steps = Steps(
@@ -158,10 +185,10 @@ def train(
                 batch_size,
                 optimizer.kind,
                 table[rows],
-                of_epoch,
+                factors[(epoch - 1) * steps_per_epoch : epoch * steps_per_epoch],
                 seeds,
                 seed,
-                packed_masks=None if packed is None else packed[rows],
+                packed_masks=None if population.packed_masks is None else population.packed_masks[rows],
                 dropout=None if dropout is None else dropout[rows],
                 variational=_rows_of(variational, rows),
             )
@@ -169,11 +196,16 @@ def train(
             loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
             if progress is not None:
                 so_far = float(accuracy[: rows.stop].mean())
-                seconds = time.monotonic() - started
-                progress(Progress(epoch, last_epoch, rows.stop, len(population), so_far, seconds))
+                progress(Progress(epoch, epochs, rows.stop, len(population), so_far, time.monotonic() - started))
         state.step += steps_per_epoch
         report(epoch, loss, accuracy)
-    return pd.concat(history, ignore_index=True) if history else pd.DataFrame()
+    return pd.concat(history, ignore_index=True)
+
+
+def _apply_masks_(population: Population, state: TrainState) -> None:
+    if population.packed_masks is not None:
+        for tensor in (population.weights, state.first, state.second):
+            ops.apply_mask_(tensor, population.packed_masks)
 
 
 @dataclass(frozen=True)

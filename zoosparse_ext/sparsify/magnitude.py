@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -14,13 +14,11 @@ from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.evaluate import evaluate
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population, find_nan
-from zoosparse_ext.population.steps import TrainState
-from zoosparse_ext.population.train import EpochResult, Progress, train
+from zoosparse_ext.population.train import Hooks, Progress, train
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
-from zoosparse_ext.sparsify.twins import twin_rows
+from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
 
 Sparsity = float | Sequence[float] | Tensor
 
@@ -41,9 +39,9 @@ def magnitude_prune(
     biases: bool = False,
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
-    on_epoch: Callable[[EpochResult], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
     engine: str = "auto",
+    checkpoint: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Population:
     """Sparse twins of every model: the smallest weights are set to zero, the rest fine-tuned with the mask held.
 
@@ -62,7 +60,7 @@ def magnitude_prune(
         data: needed for fine-tuning, and for the performance and agreement columns of `history`.
         epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
-        batch_size, optimizer, lr_schedule, order, seed, on_epoch, progress, engine: as in :func:`zoosparse_ext.train`.
+        batch_size, optimizer, lr_schedule, order, seed, engine, checkpoint, progress: as in :func:`zoosparse_ext.train`.
         biases: prune biases as well; they then count in k, though never in :meth:`Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
@@ -83,42 +81,37 @@ def magnitude_prune(
     if nan is not None:
         raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
     twins, ratios = _twin_population(population, sparsity, scope, matched)
-    source_predictions = _source_predictions(population, data, len(twins))
-    history: list[pd.DataFrame] = []
+    phases = sparsity_schedule(schedule).phases(epochs)
+    starts = dict(zip(accumulate((phase.epochs for phase in phases), initial=1), phases, strict=False))
+    _prune_(twins, ratios * phases[0].fraction, scope, biases)
+    if data is None:
+        twins.history = twin_rows(twins, 0, None, None)
+        return twins
+    source_predictions = predictions_of(population, data).repeat(len(twins) // len(population), 1)
 
-    def record(result: EpochResult) -> None:
-        evaluation = result.evaluations.get("test")
-        history.append(twin_rows(twins, result.epoch, evaluation, source_predictions))
-        if evaluation is not None:
-            twins.predictions = evaluation.predictions
-        if on_epoch is not None:
-            on_epoch(result)
+    def prune_further(epoch: int, trained: Population) -> None:
+        if epoch in starts and epoch > 1:
+            _prune_(trained, ratios * starts[epoch].fraction, scope, biases)
 
-    state = TrainState.fresh(twins.weights)
-    done = 0
-    for phase in sparsity_schedule(schedule).phases(epochs):
-        _prune_(twins, ratios * phase.fraction, scope, biases)
-        if data is None:
-            continue
-        train(
-            twins,
-            data,
-            epochs=phase.epochs,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            lr_schedule=lr_schedule,
-            order=order,
-            seed=seed,
-            splits=("test",),
-            first_epoch=done,
-            total_epochs=epochs,
-            state=state,
-            on_epoch=record,
-            progress=progress,
-            engine=engine,
-        )
-        done += phase.epochs
-    twins.history = pd.concat(history, ignore_index=True) if history else twin_rows(twins, 0, None, None)
+    twins.history = train(
+        twins,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr_schedule=lr_schedule,
+        order=order,
+        seed=seed,
+        splits=("test",),
+        engine=engine,
+        checkpoint=checkpoint,
+        progress=progress,
+        hooks=Hooks(
+            rows=lambda result: twin_rows(twins, result.epoch, result.evaluations["test"], source_predictions),
+            before_epoch=prune_further,
+            key=f"magnitude {scope} {schedule} {biases}",
+        ),
+    )
     return twins
 
 
@@ -182,13 +175,3 @@ def _candidates(architecture: Architecture, biases: bool) -> tuple[Tensor, list[
     for segment in chosen:
         boundaries.append(boundaries[-1] + segment.size)
     return columns, boundaries
-
-
-def _source_predictions(population: Population, data: Dataset | None, twins: int) -> Tensor | None:
-    """Predictions of each twin's source on the test images [twins, M]."""
-    if data is None:
-        return None
-    predictions = population.predictions
-    if predictions is None or predictions.shape[1] != len(data.test):
-        predictions = evaluate(population, data.test).predictions
-    return predictions.repeat(math.ceil(twins / len(population)), 1)

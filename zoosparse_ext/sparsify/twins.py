@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.evaluate import Evaluation
+from zoosparse_ext.population.evaluate import Evaluation, evaluate
 from zoosparse_ext.population.population import Population
 
 IDENTITY = ("twin_id", "source_id", "method", "scope", "target", "matched")
@@ -37,6 +38,14 @@ def twin_rows(
         for column, values in compared.items():
             frame[column] = values.numpy()
     return frame
+
+
+def predictions_of(population: Population, data: Dataset) -> Tensor:
+    """Predicted classes on the test images [N, M]: those the population carries, else evaluated now."""
+    known = population.predictions
+    if known is not None and known.shape[1] == len(data.test):
+        return known
+    return evaluate(population, data.test).predictions
 
 
 def layer_columns(architecture: Architecture) -> list[str]:

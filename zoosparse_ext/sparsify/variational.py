@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import pandas as pd
 import torch
 
 from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
-from zoosparse_ext.population.evaluate import evaluate
 from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population, find_nan
-from zoosparse_ext.population.steps import TrainState
-from zoosparse_ext.population.train import EpochResult, Progress, train
-from zoosparse_ext.sparsify.twins import twin_rows
+from zoosparse_ext.population.train import Hooks, Progress, train
+from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,9 @@ def variational_dropout(
     order: str = "per-model",
     seed: int = 0,
     allow_nan: bool = False,
-    on_epoch: Callable[[EpochResult], None] | None = None,
-    progress: Callable[[Progress], None] | None = None,
     engine: str = "auto",
+    checkpoint: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Population:
     """Sparse twins by variational dropout: train on with noise of learned size, then drop what is mostly noise.
 
@@ -85,7 +83,7 @@ def variational_dropout(
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
         optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
-        batch_size, lr_schedule, order, seed, on_epoch, progress, engine: as in :func:`zoosparse_ext.train`.
+        batch_size, lr_schedule, order, seed, engine, checkpoint, progress: as in :func:`zoosparse_ext.train`.
         allow_nan: keep NaN weights instead of raising.
 
     Returns:
@@ -110,21 +108,8 @@ def variational_dropout(
     variational = Variational(
         noisy.log_sigma2, 0.0, chosen.conv_clamp, chosen.linear_clamp, chosen.conv_biases
     )
-    predictions = population.predictions
-    if predictions is None or predictions.shape[1] != len(data.test):
-        predictions = evaluate(population, data.test).predictions
-    history: list[pd.DataFrame] = []
-    latest: list[Population] = []
-
-    def record(result: EpochResult) -> None:
-        evaluation = result.evaluations["test"]
-        result.population.predictions = evaluation.predictions
-        history.append(twin_rows(result.population, result.epoch, evaluation, predictions))
-        latest[:] = [result.population]
-        if on_epoch is not None:
-            on_epoch(result)
-
-    train(
+    source_predictions = predictions_of(population, data)
+    history = train(
         noisy,
         data,
         epochs=epochs,
@@ -134,16 +119,19 @@ def variational_dropout(
         order=order,
         seed=seed,
         splits=("test",),
-        state=TrainState.fresh(noisy.weights, variational=True),
-        variational=variational,
-        kl_weight=lambda epoch: chosen.kl_weight(epoch, epochs, len(data.train)),
-        evaluated=lambda trained: drop(trained, variational, threshold),
-        on_epoch=record,
-        progress=progress,
         engine=engine,
+        checkpoint=checkpoint,
+        progress=progress,
+        variational=variational,
+        hooks=Hooks(
+            rows=lambda r: twin_rows(r.population, r.epoch, r.evaluations["test"], source_predictions),
+            evaluated=lambda trained: drop(trained, variational, threshold),
+            kl_weight=lambda epoch: chosen.kl_weight(epoch, epochs, len(data.train)),
+            key=f"variational {preset} {threshold}",
+        ),
     )
-    twins = latest[0]
-    twins.history = pd.concat(history, ignore_index=True)
+    twins = drop(noisy, variational, threshold)
+    twins.predictions, twins.history = noisy.predictions, history
     return twins
 
 

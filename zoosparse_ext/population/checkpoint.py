@@ -1,0 +1,97 @@
+"""A training that can be taken up again: everything it needs, in one file, replaced as a whole after every epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from zoosparse_ext.errors import InputError, StoreError
+from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.steps import TrainState
+
+_STATE = ("first", "second", "sigma_first", "sigma_second")
+_POPULATION = ("weights", "packed_masks", "log_sigma2", "predictions")
+
+
+@dataclass
+class Checkpoint:
+    """One file that holds a training in progress.
+
+    Args:
+        path: the file; its folder is made when first needed.
+        key: fingerprint of everything that decides the result; a file with another key is never continued.
+    """
+
+    path: Path
+    key: str
+
+    def save(self, epoch: int, population: Population, state: TrainState, history: pd.DataFrame) -> None:
+        """Write the state after `epoch`, synced to disk, then replace the file of the epoch before."""
+        tensors: dict[str, Tensor] = {}
+        for owner, names in ((population, _POPULATION), (state, _STATE)):
+            tensors |= {name: getattr(owner, name) for name in names if getattr(owner, name) is not None}
+        buffer = io.BytesIO()
+        history.to_parquet(buffer)
+        tensors["history"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+        metadata = {"key": self.key, "epoch": str(epoch), "step": str(state.step)}
+        payload = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, metadata)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        with open(temporary, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+
+    def restore(self, population: Population, state: TrainState) -> tuple[int, pd.DataFrame] | None:
+        """Bring population and state to where the file left them; the last epoch and the history, or None.
+
+        Raises:
+            InputError: the file belongs to a training with other settings or other data.
+            StoreError: the file is damaged.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"cannot read the unfinished run in {self.path}: {error}; delete it to start anew") from error
+        if metadata.get("key") != self.key:
+            raise InputError(
+                f"{self.path} holds an unfinished run with other settings or data; "
+                "repeat the command that began it, or delete the file to start anew"
+            )
+        for owner, names in ((population, _POPULATION), (state, _STATE)):
+            for name in names:
+                if name in tensors:
+                    current = getattr(owner, name)
+                    if current is None:
+                        setattr(owner, name, tensors[name].to(population.weights.device))
+                    else:
+                        current.copy_(tensors[name])
+        state.step = int(metadata["step"])
+        history = pd.read_parquet(io.BytesIO(tensors["history"].numpy().tobytes()))
+        return int(metadata["epoch"]), history
+
+
+def fingerprint(*parts: object) -> str:
+    """A SHA-256 over tensors (their bytes) and everything else (as JSON)."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            digest.update(part.detach().cpu().contiguous().numpy().tobytes())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
