@@ -1,0 +1,86 @@
+// Mask loops on one row. Eight columns at a time as one 64-bit word of bool bytes or one byte of bits.
+#include "cpu/simd/masks.h"
+#include "cpu/simd/vector.h"
+
+namespace zoosparse::ZOOSPARSE_ISA {
+namespace {
+
+// Gathers the low bit of each byte into one byte: the product puts byte j's bit at position 56 + j.
+inline uint8_t to_bits(uint64_t bools) { return static_cast<uint8_t>((bools * 0x0102040810204080u) >> 56); }
+
+// The inverse: byte j becomes 1 if bit j is set. Adding 0x7f carries any set bit into the byte's top bit.
+inline uint64_t to_bools(uint8_t bits) {
+  const uint64_t spread = (bits * 0x0101010101010101u) & 0x8040201008040201u;
+  return ((spread + 0x7f7f7f7f7f7f7f7fu) >> 7) & 0x0101010101010101u;
+}
+
+void pack(const uint8_t* mask, int64_t p, uint8_t* packed) {
+  int64_t column = 0;
+  for (; column + 8 <= p; column += 8) packed[column / 8] = to_bits(load<uint64_t>(mask + column));
+  if (column < p) {
+    uint64_t rest = 0;
+    __builtin_memcpy(&rest, mask + column, p - column);
+    packed[column / 8] = to_bits(rest);
+  }
+}
+
+void unpack(const uint8_t* packed, int64_t p, uint8_t* mask) {
+  int64_t column = 0;
+  for (; column + 8 <= p; column += 8) store(mask + column, to_bools(packed[column / 8]));
+  if (column < p) {
+    const uint64_t rest = to_bools(packed[column / 8]);
+    __builtin_memcpy(mask + column, &rest, p - column);
+  }
+}
+
+// keep[j] = all ones where bools' byte j is 1, all zeros where it is 0.
+template <class Word>
+inline Vector<Word, 8> widen(uint64_t bools) {
+  return -__builtin_convertvector(__builtin_bit_cast(Vector<uint8_t, 8>, bools), Vector<Word, 8>);
+}
+
+// `bools(column)` gives the mask of eight columns from `column` on.
+template <class Word, class Bools>
+inline void keep_where(Word* weights, int64_t p, Bools bools) {
+  int64_t column = 0;
+  for (; column + 8 <= p; column += 8)
+    store(weights + column, load<Vector<Word, 8>>(weights + column) & widen<Word>(bools(column)));
+  if (column < p) {
+    const uint64_t rest = bools(column);
+    for (int j = 0; column + j < p; ++j)
+      if ((rest >> (8 * j) & 1) == 0) weights[column + j] = 0;
+  }
+}
+
+template <class Bools>
+inline void apply_any(void* weights, int size, int64_t p, Bools bools) {
+  switch (size) {
+    case 1:
+      return keep_where(static_cast<uint8_t*>(weights), p, bools);
+    case 2:
+      return keep_where(static_cast<uint16_t*>(weights), p, bools);
+    case 4:
+      return keep_where(static_cast<uint32_t*>(weights), p, bools);
+    default:
+      return keep_where(static_cast<uint64_t*>(weights), p, bools);
+  }
+}
+
+void apply(void* weights, int size, const uint8_t* mask, int64_t p) {
+  apply_any(weights, size, p, [=](int64_t column) {
+    if (column + 8 <= p) return load<uint64_t>(mask + column);
+    uint64_t rest = 0;
+    __builtin_memcpy(&rest, mask + column, p - column);
+    return rest;
+  });
+}
+
+void apply_packed(void* weights, int size, const uint8_t* packed, int64_t p) {
+  apply_any(weights, size, p, [=](int64_t column) { return to_bools(packed[column / 8]); });
+}
+
+}  // namespace
+
+const MaskKernels mask_kernels{pack, unpack, apply, apply_packed};
+
+}  // namespace zoosparse::ZOOSPARSE_ISA

@@ -1,0 +1,20 @@
+// The operator table: what is registered for which device. Schemas and references are in zoosparse_ext/ops/.
+#include <torch/library.h>
+
+#include "operators.h"
+
+namespace zoosparse {
+
+// A function that Python calls rather than TORCH_LIBRARY_IMPL, whose static initialiser would run inside a torch other
+// than the one this was built against before anybody could look at the version.
+void register_operators() {
+  static torch::Library library(torch::Library::IMPL, "zoosparse", c10::DispatchKey::CPU, __FILE__, __LINE__);
+  static bool done = false;
+  if (done) return;
+  done = true;
+  library.impl("pack_mask", &cpu::pack_mask);
+  library.impl("unpack_mask", &cpu::unpack_mask);
+  library.impl("apply_mask_", &cpu::apply_mask_);
+}
+
+}  // namespace zoosparse

@@ -1,0 +1,55 @@
+// The compiled copies of a kernel table that this CPU can run, and a failure count that becomes the exit code.
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cpu/simd/level.h"
+
+namespace zoosparse::test {
+
+template <class Table>
+struct Variant {
+  std::string name;
+  const Table* table;
+};
+
+inline bool runs(const char* level) {
+  for (const std::string& name : available_simd_levels())
+    if (name == level) return true;
+  return false;
+}
+
+inline int failures = 0;
+
+inline void expect(bool ok, const char* what, const std::string& variant, long size) {
+  if (ok) return;
+  ++failures;
+  std::printf("FAILED %s: %s at size %ld\n", variant.c_str(), what, size);
+}
+
+}  // namespace zoosparse::test
+
+// ZOOSPARSE_VARIANTS(MaskKernels, mask_kernels) defines `variants()` in zoosparse::test.
+#if defined(__x86_64__)
+#define ZOOSPARSE_VARIANTS(Table, name)                                                 \
+  namespace zoosparse::wide {                                                           \
+  extern const Table name;                                                              \
+  }                                                                                     \
+  namespace zoosparse::test {                                                           \
+  inline std::vector<Variant<Table>> variants() {                                       \
+    std::vector<Variant<Table>> list{{"baseline", &baseline::name}};                    \
+    if (runs("avx2")) list.push_back({"avx2", &avx2::name});                            \
+    if (runs("avx2")) list.push_back({"avx512 loops on AVX2", &wide::name});            \
+    if (runs("avx512")) list.push_back({"avx512", &avx512::name});                      \
+    for (const auto& variant : list) std::printf("testing %s\n", variant.name.c_str()); \
+    return list;                                                                        \
+  }                                                                                     \
+  }
+#else
+#define ZOOSPARSE_VARIANTS(Table, name)                                                     \
+  namespace zoosparse::test {                                                               \
+  inline std::vector<Variant<Table>> variants() { return {{"baseline", &baseline::name}}; } \
+  }
+#endif

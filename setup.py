@@ -1,0 +1,76 @@
+"""Builds the native extension through CMake; everything else about the package is in pyproject.toml.
+
+    pip install --no-build-isolation .     build against the torch that is installed
+    python setup.py build_ext --inplace    the same module, into the checkout
+
+Without a compiler the package installs all the same and runs on PyTorch alone. Environment:
+
+    ZOOSPARSE_BUILD_EXT   ON: a failed build is an error; OFF: do not try; AUTO (default): try
+    ZOOSPARSE_CUDA        ON, OFF or AUTO (default), as in CMakeLists.txt
+    CMAKE_ARGS            further arguments for CMake
+    MAX_JOBS              parallel compilations (default: the number of cores)
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+
+def find_tool(name: str) -> str:
+    """A build tool from PATH, or from the environment of the running Python when that is not activated."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
+    if (found := shutil.which(name, path=path)) is None:
+        raise FileNotFoundError(f"{name} was not found; `pip install {name}` provides it")
+    return found
+
+
+class CMakeBuild(build_ext):
+    """One CMake project for the one extension module."""
+
+    def build_extension(self, ext: Extension) -> None:
+        mode = os.environ.get("ZOOSPARSE_BUILD_EXT", "AUTO").upper()
+        if mode == "OFF":
+            return
+        try:
+            self.run_cmake(Path(self.get_ext_fullpath(ext.name)).resolve().parent)
+        except (OSError, subprocess.CalledProcessError) as error:
+            if mode == "ON":
+                raise
+            self.warn(
+                f"zoosparse_ext: the native kernels were not built ({error}). The package works without "
+                "them, on PyTorch alone and slower. To build them, install a C++20 compiler, cmake and ninja; "
+                "`ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation .` shows what is missing."
+            )
+
+    def run_cmake(self, output: Path) -> None:
+        build = Path(self.build_temp).resolve()
+        build.mkdir(parents=True, exist_ok=True)
+        cmake = find_tool("cmake")
+        configure = [
+            *("-S", str(ROOT), "-B", str(build), "-G", "Ninja"),
+            f"-DCMAKE_MAKE_PROGRAM={find_tool('ninja')}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DCMAKE_BUILD_TYPE={'Debug' if self.debug else 'Release'}",
+            f"-DZOOSPARSE_OUTPUT_DIR={output}",
+            f"-DZOOSPARSE_CUDA={os.environ.get('ZOOSPARSE_CUDA', 'AUTO').upper()}",
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+        ]
+        jobs = os.environ.get("MAX_JOBS") or str(os.cpu_count() or 1)
+        subprocess.run([cmake, *configure], check=True)
+        subprocess.run([cmake, "--build", str(build), "--parallel", jobs], check=True)
+
+
+setup(
+    ext_modules=[Extension("zoosparse_ext._C", sources=[], optional=True)],
+    cmdclass={"build_ext": CMakeBuild},
+)

@@ -1,0 +1,19 @@
+"""The accelerated operators, usable alone in any pipeline.
+
+``weights [N, P]``: one row per model, one column per parameter. True in a mask means kept.
+"""
+
+from __future__ import annotations
+
+from ._registry import Implementation, implementations, load_native
+from .masks import apply_mask_, pack_mask, unpack_mask
+
+load_native()
+
+__all__ = [
+    "Implementation",
+    "apply_mask_",
+    "implementations",
+    "pack_mask",
+    "unpack_mask",
+]

@@ -1,0 +1,131 @@
+"""Registration of the operators: a schema, a reference in PyTorch, a fake; native kernels override the reference.
+
+Call ``torch.ops.zoosparse.<name>`` through the public functions of :mod:`zoosparse_ext.ops`. Which
+implementation runs is PyTorch's own dispatch: a native kernel where one is registered for the device, the
+reference elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+from ..errors import InputError
+
+LIBRARY = "zoosparse"
+_library = torch.library.Library(LIBRARY, "FRAGMENT")
+_operators: list[str] = []
+
+native: ModuleType | None = None
+"""The extension module `_C` once it is loaded and its kernels are registered, else None."""
+
+why_no_native = ""
+"""Why there are no native kernels; empty when there are."""
+
+
+class Implementation(NamedTuple):
+    """One row of `zoosparse info`: what runs for an operator on a device, and why."""
+
+    operator: str
+    device: str
+    implementation: str
+    why: str
+
+
+def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any] | None = None) -> None:
+    """Register an operator under ``torch.ops.zoosparse``.
+
+    `reference` is the pure PyTorch implementation: the oracle of the tests, and what runs on any device without
+    a native kernel. `fake` computes the shapes of the results for `torch.compile`; without it the reference is
+    traced.
+    """
+    name = schema.split("(", 1)[0]
+
+    @functools.wraps(reference)
+    def run_reference(*args: Any, **kwargs: Any) -> Any:
+        _warn_of_missing_native()
+        return reference(*args, **kwargs)
+
+    _library.define(schema)
+    _library.impl(name, run_reference, "CompositeExplicitAutograd")
+    if fake is not None:
+        torch.library.register_fake(f"{LIBRARY}::{name}", fake, lib=_library)
+    _operators.append(name)
+
+
+def load_native() -> None:
+    """Load `_C` and register its kernels; an obstacle is noted in `why_no_native` and leaves the references.
+
+    Raises:
+        InputError: ZOOSPARSE_SIMD asks for an instruction set that the CPU lacks or nobody knows.
+    """
+    global native, why_no_native
+    if os.environ.get("ZOOSPARSE_DISABLE_EXT", "0") not in ("", "0"):
+        why_no_native = "ZOOSPARSE_DISABLE_EXT is set"
+        return
+    try:
+        module = importlib.import_module("zoosparse_ext._C")
+    except ImportError as error:
+        why_no_native = _explain(error)
+        return
+    built, running = module.build_info()["torch"], torch.__version__
+    if built.split("+")[0] != running.split("+")[0]:
+        why_no_native = f"the extension was built against torch {built}, but torch {running} is running"
+        return
+    try:
+        module.simd_level()
+    except RuntimeError as error:
+        raise InputError(str(error)) from None
+    module.register_operators()
+    native = module
+
+
+def implementations() -> list[Implementation]:
+    """What runs for each operator on each device of this machine, and why.
+
+    >>> row = implementations()[0]
+    >>> row.device, row.implementation.split()[0] in ("native", "reference")
+    ('cpu', True)
+    """
+    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    return [_implementation(name, device) for device in devices for name in _operators]
+
+
+def _implementation(name: str, device: str) -> Implementation:
+    if torch._C._dispatch_has_kernel_for_dispatch_key(f"{LIBRARY}::{name}", device.upper()):
+        level = f" {native.simd_level()}" if native is not None and device == "cpu" else ""
+        return Implementation(name, device, f"native{level}", _why_this_level() if level else "")
+    if native is None:
+        return Implementation(name, device, "reference", why_no_native)
+    return Implementation(name, device, "reference", f"no native kernel for {device}")
+
+
+def _why_this_level() -> str:
+    forced = os.environ.get("ZOOSPARSE_SIMD")
+    return f"ZOOSPARSE_SIMD={forced}" if forced else "best of this CPU"
+
+
+def _explain(error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return "the extension was not built (no compiler or CMake at installation?)"
+    return f"the extension cannot be loaded; was it built against another torch than {torch.__version__}? ({error})"
+
+
+@functools.cache
+def _warn_of_missing_native() -> None:
+    if native is not None or os.environ.get("ZOOSPARSE_DISABLE_EXT", "0") not in ("", "0"):
+        return
+    warnings.warn(
+        f"zoosparse_ext runs without its native kernels: {why_no_native}. Results are the same, slower. To "
+        "build them: ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation --force-reinstall --no-deps . "
+        "(or set ZOOSPARSE_DISABLE_EXT=1 to run without them and without this warning)",
+        UserWarning,
+        stacklevel=2,
+    )

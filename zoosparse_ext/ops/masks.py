@@ -1,0 +1,145 @@
+"""Masks: bool matrices [N, P] where True means kept, and the same as bits, eight columns a byte.
+
+Bit j of byte i is column 8·i + j (little bit order, as ``numpy.packbits(..., bitorder="little")``); the bits
+beyond the last column are 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ._registry import define
+from ._rows import check_matrix
+
+
+def pack_mask(mask: Tensor) -> Tensor:
+    """A bool mask as bits: an eighth of the memory.
+
+    >>> pack_mask(torch.tensor([[True, False, True, True, False, False, False, False, True]]))
+    tensor([[13,  1]], dtype=torch.uint8)
+
+    Args:
+        mask: bool [N, P], True = kept.
+
+    Returns:
+        uint8 [N, ceil(P / 8)], little bit order, bits beyond P are 0.
+
+    Raises:
+        InputError: `mask` is not a bool matrix.
+    """
+    check_matrix("pack_mask", "mask", mask)
+    _check_dtype("pack_mask", "mask", mask, torch.bool)
+    return torch.ops.zoosparse.pack_mask(mask)
+
+
+def unpack_mask(packed: Tensor, p: int) -> Tensor:
+    """The bool mask of `p` columns that :func:`pack_mask` made bits of.
+
+    >>> unpack_mask(torch.tensor([[13, 1]], dtype=torch.uint8), 9)
+    tensor([[ True, False,  True,  True, False, False, False, False,  True]])
+
+    Args:
+        packed: uint8 [N, ceil(p / 8)]; bits beyond `p` are ignored.
+        p: number of columns.
+
+    Returns:
+        bool [N, p].
+
+    Raises:
+        InputError: `packed` is not a uint8 matrix of that width.
+    """
+    check_matrix("unpack_mask", "packed", packed)
+    _check_dtype("unpack_mask", "packed", packed, torch.uint8)
+    if p < 0 or packed.shape[1] != (p + 7) // 8:
+        raise InputError(
+            f"unpack_mask: {p} columns need packed of shape [{packed.shape[0]}, {max(0, p + 7) // 8}], "
+            f"got {list(packed.shape)}"
+        )
+    return torch.ops.zoosparse.unpack_mask(packed, p)
+
+
+def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
+    """Set what the mask prunes to exactly +0.0, in place, NaN and infinities included.
+
+    >>> apply_mask_(torch.tensor([[1.0, -2.0, float("nan")]]), torch.tensor([[True, False, False]]))
+    tensor([[1., 0., 0.]])
+
+    Where gradients are recorded and `weights` requires them, this is ``weights.masked_fill_(~mask, 0)``: the
+    gradient of pruned weights is 0, and a leaf raises PyTorch's usual error for in-place operations.
+
+    Args:
+        weights: [N, P], any dtype of at most 8 bytes an element.
+        mask: bool [N, P], or packed uint8 [N, ceil(P / 8)] as from :func:`pack_mask`; True = kept.
+
+    Returns:
+        `weights`.
+
+    Raises:
+        InputError: shapes, dtypes or devices do not fit.
+    """
+    check_matrix("apply_mask_", "weights", weights)
+    check_matrix("apply_mask_", "mask", mask)
+    n, p = weights.shape
+    if mask.dtype not in (torch.bool, torch.uint8):
+        raise InputError(f"apply_mask_: mask must be bool or packed uint8, got {mask.dtype}")
+    width = p if mask.dtype == torch.bool else (p + 7) // 8
+    if mask.shape != (n, width):
+        kind = "bool" if mask.dtype == torch.bool else "packed uint8"
+        raise InputError(
+            f"apply_mask_: weights {list(weights.shape)} need a {kind} mask of shape [{n}, {width}], "
+            f"got {list(mask.shape)}"
+        )
+    if mask.device != weights.device:
+        raise InputError(f"apply_mask_: weights are on {weights.device}, mask is on {mask.device}")
+    if weights.requires_grad and torch.is_grad_enabled():
+        keep = mask if mask.dtype == torch.bool else unpack_mask(mask, p)
+        return weights.masked_fill_(~keep, 0)
+    torch.ops.zoosparse.apply_mask_(weights, mask)
+    torch.autograd.graph.increment_version(weights)
+    return weights
+
+
+def _check_dtype(op: str, name: str, tensor: Tensor, expected: torch.dtype) -> None:
+    if tensor.dtype != expected:
+        raise InputError(f"{op}: {name} must be {expected}, got {tensor.dtype}")
+
+
+def _pack_mask_reference(mask: Tensor) -> Tensor:
+    n, p = mask.shape
+    bits = mask.new_zeros((n, (p + 7) // 8 * 8), dtype=torch.uint8)
+    bits[:, :p] = mask
+    return (bits.view(n, (p + 7) // 8, 8) << _bit_positions(mask)).sum(-1, dtype=torch.uint8)
+
+
+def _unpack_mask_reference(packed: Tensor, p: int) -> Tensor:
+    bits = packed[..., None] >> _bit_positions(packed) & 1  # [N, ceil(P / 8), 8]
+    return bits.flatten(1)[:, :p].to(torch.bool)
+
+
+def _apply_mask_reference(weights: Tensor, mask: Tensor) -> None:
+    keep = mask if mask.dtype == torch.bool else _unpack_mask_reference(mask, weights.shape[1])
+    weights.masked_fill_(~keep, 0)
+
+
+def _bit_positions(like: Tensor) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=like.device)
+
+
+def _pack_mask_fake(mask: Tensor) -> Tensor:
+    n, p = mask.shape
+    return mask.new_empty((n, (p + 7) // 8), dtype=torch.uint8)
+
+
+def _unpack_mask_fake(packed: Tensor, p: int) -> Tensor:
+    return packed.new_empty((packed.shape[0], p), dtype=torch.bool)
+
+
+def _apply_mask_fake(weights: Tensor, mask: Tensor) -> None:
+    return None
+
+
+define("pack_mask(Tensor mask) -> Tensor", _pack_mask_reference, _pack_mask_fake)
+define("unpack_mask(Tensor packed, int p) -> Tensor", _unpack_mask_reference, _unpack_mask_fake)
+define("apply_mask_(Tensor(a!) weights, Tensor mask) -> ()", _apply_mask_reference, _apply_mask_fake)
