@@ -48,8 +48,8 @@ class CMakeBuild(build_ext):
                 raise
             self.warn(
                 f"zoosparse_ext: the native kernels were not built ({error}). The package works without "
-                "them, on PyTorch alone and slower. To build them, install a C++20 compiler, cmake and ninja; "
-                "`ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation .` shows what is missing."
+                "them, on PyTorch alone and slower. To build them, install a C++20 compiler, cmake and "
+                "ninja; `ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation .` shows more."
             )
 
     def run_cmake(self, output: Path) -> None:

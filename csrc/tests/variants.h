@@ -33,23 +33,23 @@ inline void expect(bool ok, const char* what, const std::string& variant, long s
 
 // ZOOSPARSE_VARIANTS(MaskKernels, mask_kernels) defines `variants()` in zoosparse::test.
 #if defined(__x86_64__)
-#define ZOOSPARSE_VARIANTS(Table, name)                                                 \
+#define ZOOSPARSE_VARIANTS(Table, symbol)                                               \
   namespace zoosparse::wide {                                                           \
-  extern const Table name;                                                              \
+  extern const Table symbol;                                                            \
   }                                                                                     \
   namespace zoosparse::test {                                                           \
   inline std::vector<Variant<Table>> variants() {                                       \
-    std::vector<Variant<Table>> list{{"baseline", &baseline::name}};                    \
-    if (runs("avx2")) list.push_back({"avx2", &avx2::name});                            \
-    if (runs("avx2")) list.push_back({"avx512 loops on AVX2", &wide::name});            \
-    if (runs("avx512")) list.push_back({"avx512", &avx512::name});                      \
+    std::vector<Variant<Table>> list{{"baseline", &baseline::symbol}};                  \
+    if (runs("avx2")) list.push_back({"avx2", &avx2::symbol});                          \
+    if (runs("avx2")) list.push_back({"avx512 loops on AVX2", &wide::symbol});          \
+    if (runs("avx512")) list.push_back({"avx512", &avx512::symbol});                    \
     for (const auto& variant : list) std::printf("testing %s\n", variant.name.c_str()); \
     return list;                                                                        \
   }                                                                                     \
   }
 #else
-#define ZOOSPARSE_VARIANTS(Table, name)                                                     \
-  namespace zoosparse::test {                                                               \
-  inline std::vector<Variant<Table>> variants() { return {{"baseline", &baseline::name}}; } \
+#define ZOOSPARSE_VARIANTS(Table, symbol)                                                     \
+  namespace zoosparse::test {                                                                 \
+  inline std::vector<Variant<Table>> variants() { return {{"baseline", &baseline::symbol}}; } \
   }
 #endif

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ._registry import Implementation, implementations, load_native
+from .magnitude import magnitude_mask, magnitude_prune_, magnitude_threshold
 from .masks import apply_mask_, pack_mask, unpack_mask
 
 load_native()
@@ -14,6 +15,9 @@ __all__ = [
     "Implementation",
     "apply_mask_",
     "implementations",
+    "magnitude_mask",
+    "magnitude_prune_",
+    "magnitude_threshold",
     "pack_mask",
     "unpack_mask",
 ]

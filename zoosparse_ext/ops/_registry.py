@@ -1,4 +1,4 @@
-"""Registration of the operators: a schema, a reference in PyTorch, a fake; native kernels override the reference.
+"""Registration of the operators: a schema, a reference in PyTorch, a fake; native kernels override it.
 
 Call ``torch.ops.zoosparse.<name>`` through the public functions of :mod:`zoosparse_ext.ops`. Which
 implementation runs is PyTorch's own dispatch: a native kernel where one is registered for the device, the
@@ -42,9 +42,9 @@ class Implementation(NamedTuple):
 def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any] | None = None) -> None:
     """Register an operator under ``torch.ops.zoosparse``.
 
-    `reference` is the pure PyTorch implementation: the oracle of the tests, and what runs on any device without
-    a native kernel. `fake` computes the shapes of the results for `torch.compile`; without it the reference is
-    traced.
+    `reference` is the pure PyTorch implementation: the oracle of the tests, and what runs on any device
+    without a native kernel. `fake` computes the shapes of the results for `torch.compile`; without it the
+    reference is traced.
     """
     name = schema.split("(", 1)[0]
 
@@ -115,7 +115,7 @@ def _why_this_level() -> str:
 def _explain(error: ImportError) -> str:
     if isinstance(error, ModuleNotFoundError):
         return "the extension was not built (no compiler or CMake at installation?)"
-    return f"the extension cannot be loaded; was it built against another torch than {torch.__version__}? ({error})"
+    return f"the extension cannot be loaded, maybe built for another torch than {torch.__version__} ({error})"
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def _warn_of_missing_native() -> None:
         return
     warnings.warn(
         f"zoosparse_ext runs without its native kernels: {why_no_native}. Results are the same, slower. To "
-        "build them: ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation --force-reinstall --no-deps . "
+        "build them: ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation --force-reinstall . "
         "(or set ZOOSPARSE_DISABLE_EXT=1 to run without them and without this warning)",
         UserWarning,
         stacklevel=2,

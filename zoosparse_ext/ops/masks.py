@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ._registry import define
-from ._rows import check_matrix
+from ._rows import check_dtype, check_matrix
 
 
 def pack_mask(mask: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def pack_mask(mask: Tensor) -> Tensor:
         InputError: `mask` is not a bool matrix.
     """
     check_matrix("pack_mask", "mask", mask)
-    _check_dtype("pack_mask", "mask", mask, torch.bool)
+    check_dtype("pack_mask", "mask", mask, torch.bool)
     return torch.ops.zoosparse.pack_mask(mask)
 
 
@@ -51,7 +51,7 @@ def unpack_mask(packed: Tensor, p: int) -> Tensor:
         InputError: `packed` is not a uint8 matrix of that width.
     """
     check_matrix("unpack_mask", "packed", packed)
-    _check_dtype("unpack_mask", "packed", packed, torch.uint8)
+    check_dtype("unpack_mask", "packed", packed, torch.uint8)
     if p < 0 or packed.shape[1] != (p + 7) // 8:
         raise InputError(
             f"unpack_mask: {p} columns need packed of shape [{packed.shape[0]}, {max(0, p + 7) // 8}], "
@@ -99,11 +99,6 @@ def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
     torch.ops.zoosparse.apply_mask_(weights, mask)
     torch.autograd.graph.increment_version(weights)
     return weights
-
-
-def _check_dtype(op: str, name: str, tensor: Tensor, expected: torch.dtype) -> None:
-    if tensor.dtype != expected:
-        raise InputError(f"{op}: {name} must be {expected}, got {tensor.dtype}")
 
 
 def _pack_mask_reference(mask: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ void apply_packed(void* weights, int size, const uint8_t* packed, int64_t p) {
 
 }  // namespace
 
+extern const MaskKernels mask_kernels;
 const MaskKernels mask_kernels{pack, unpack, apply, apply_packed};
 
 }  // namespace zoosparse::ZOOSPARSE_ISA
