@@ -1,0 +1,63 @@
+# make demo   train a zoo on real digits, sparsify it both ways, write demo/report.html
+# make test   the whole test suite, Python and C++
+# Both make .venv first; neither needs more than Python, a compiler and a package index.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CTEST_BUILD := build/ctest
+
+# torch is spelt exactly so: a range or a bare name would fetch a CUDA build of several gigabytes.
+TORCH ?= torch==2.13.0
+
+SOURCES := setup.py CMakeLists.txt pyproject.toml $(shell find csrc -type f 2>/dev/null)
+
+.PHONY: demo test test-fallback lint format bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/zoosparse demo --out demo
+
+test: $(VENV)/.installed $(CTEST_BUILD)/.built
+	cd $(CTEST_BUILD) && $(abspath $(BIN))/ctest --output-on-failure
+	$(BIN)/python -m pytest -n 2
+
+test-fallback: $(VENV)/.installed  ## the same suite on the PyTorch reference alone
+	ZOOSPARSE_DISABLE_EXT=1 $(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' | xargs $(BIN)/clang-format -i
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m pytest benchmarks/*.py
+
+$(VENV)/.dependencies: .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip==25.2
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt \
+	    setuptools wheel pybind11 ninja cmake numpy pandas pyarrow safetensors \
+	    jinja2 matplotlib rich scikit-learn scipy typer \
+	    pytest pytest-benchmark pytest-xdist hypothesis ruff mypy pandas-stubs clang-format
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+$(CTEST_BUILD)/.built: $(VENV)/.installed $(SOURCES)
+	$(BIN)/cmake -S . -B $(CTEST_BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release -DZOOSPARSE_BUILD_TESTS=ON \
+	    -DPython_EXECUTABLE=$(abspath $(BIN))/python -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja > /dev/null
+	$(BIN)/cmake --build $(CTEST_BUILD)
+	touch $@
+
+clean:
+	rm -rf build $(VENV) demo
+	find . -name '*.so' -path './zoosparse_ext/*' -delete

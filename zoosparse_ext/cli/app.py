@@ -1,0 +1,47 @@
+"""The commands, gathered, and the way errors leave the program."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from zoosparse_ext.cli import demo, info, results, sparsify, train
+from zoosparse_ext.cli.console import fail
+from zoosparse_ext.errors import ZoosparseError
+
+app = typer.Typer(
+    name="zoosparse",
+    help="Train populations of neural networks, give every model sparse twins, and study them as a population.",
+    epilog="Start with: zoosparse demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say which engine runs, and why.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+
+
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("prune")(sparsify.prune)
+app.command("vardrop")(sparsify.vardrop)
+app.command("evaluate")(results.evaluate)
+app.command("analyze")(results.analyze)
+app.command("report")(results.report)
+app.command("info")(info.info)
+
+
+def main() -> None:
+    """Run a command; every error the package raises on purpose ends with exit code 2 and its message."""
+    try:
+        app()
+    except ZoosparseError as error:
+        fail(str(error))

@@ -1,0 +1,74 @@
+"""Options that several commands share, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoosparse_ext.data import Dataset, load_dataset
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.optimizers import OPTIMIZERS, Optimizer
+from zoosparse_ext.zoo import Zoo
+
+DataSpec = Annotated[
+    str | None,
+    typer.Option("--data", help="digits, idx:DIR (MNIST family), npz:FILE or torchvision:NAME."),
+]
+ZooPath = Annotated[Path, typer.Argument(help="Folder of the zoo.", show_default=False)]
+Epochs = Annotated[int, typer.Option(help="Passes over the training images.")]
+BatchSize = Annotated[int, typer.Option(help="Images per step.")]
+OptimizerName = Annotated[str, typer.Option("--optimizer", help=", ".join(OPTIMIZERS))]
+LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
+WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Weight decay.")]
+Momentum = Annotated[float, typer.Option(help="Momentum, for sgd.")]
+Seed = Annotated[int, typer.Option(help="Seed of orders and noise; each model adds its own.")]
+Order = Annotated[str, typer.Option(help="per-model (each its own shuffle) or shared.")]
+Limit = Annotated[int | None, typer.Option(help="Use only so many training images (and the test images in proportion).")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+AllowNan = Annotated[bool, typer.Option("--allow-nan", help="Keep NaN weights instead of stopping.")]
+
+
+def make_optimizer(name: str, lr: float, weight_decay: float, momentum: float = 0.0) -> Optimizer:
+    """An optimizer from command-line values; momentum counts for sgd only."""
+    if name not in OPTIMIZERS:
+        raise InputError(f"unknown optimizer {name!r}; known: {', '.join(OPTIMIZERS)}")
+    extra = {"momentum": momentum} if name == "sgd" else {}
+    return OPTIMIZERS[name](lr=lr, weight_decay=weight_decay, **extra)  # type: ignore[call-arg]
+
+
+def open_data(spec: str, limit: int | None) -> Dataset:
+    """Load a data set, cut to `limit` training images if asked."""
+    data = load_dataset(spec)
+    return data if limit is None else data.limit(limit)
+
+
+def data_of(zoo: Zoo, spec: str | None) -> Dataset:
+    """The data a zoo was trained on, loaded again; `spec` overrides where they lie.
+
+    Raises:
+        InputError: the zoo names no data and none were given; the data are not those that the zoo was trained on.
+    """
+    known = zoo.dataset or {}
+    if spec is None and not known.get("spec"):
+        raise InputError("this zoo does not say what it was trained on; pass --data")
+    data = open_data(spec or known["spec"], known.get("limit"))
+    if known.get("fingerprint") not in (None, data.fingerprint):
+        raise InputError(
+            f"the data {spec or known['spec']!r} are not those the zoo was trained on (other images, labels or split); "
+            "pass --data with the right place"
+        )
+    return data
+
+
+def parse_ratios(text: str) -> list[float]:
+    """Ratios from "0.5,0.8" or "0.1:0.9:0.1" (first, last, step)."""
+    try:
+        if ":" in text:
+            first, last, step = (float(part) for part in text.split(":"))
+            count = round((last - first) / step) + 1
+            return [round(first + index * step, 10) for index in range(count)]
+        return [float(part) for part in text.split(",") if part.strip()]
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"ratios {text!r}: write 0.5,0.8,0.9 or 0.1:0.9:0.1 (first:last:step)") from None

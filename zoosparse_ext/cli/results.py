@@ -1,0 +1,61 @@
+"""`zoosparse evaluate`, `analyze` and `report`: what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoosparse_ext.cli import options as o
+from zoosparse_ext.cli.console import err, print_json, print_table
+from zoosparse_ext.study import reporting
+from zoosparse_ext.study.stages import evaluate_zoo
+from zoosparse_ext.zoo import Zoo
+
+
+def evaluate(zoo_path: o.ZooPath, data: o.DataSpec = None, as_json: o.Json = False) -> None:
+    """Evaluate every model and every twin on the test images.
+
+    [bold]Example[/]
+
+      zoosparse evaluate my-zoo --json > accuracy.json
+    """
+    zoo = Zoo.open(zoo_path)
+    rows = evaluate_zoo(zoo, o.data_of(zoo, data))
+    if as_json:
+        print_json(rows)
+        return
+    summary = rows.groupby("population", sort=False)[["sparsity", "accuracy", "loss"]].agg(["median", "min", "max"])
+    summary.columns = [f"{name} {what}" for name, what in summary.columns]
+    print_table(summary.reset_index(), f"{zoo_path}: {len(rows)} networks on the test images")
+
+
+def analyze(zoo_path: o.ZooPath, as_json: o.Json = False) -> None:
+    """Check the claims of the paper on this zoo and write the tables of the analysis.
+
+    [bold]Example[/]
+
+      zoosparse analyze my-zoo
+    """
+    claims = reporting.claims(Zoo.open(zoo_path))
+    if as_json:
+        print_json(claims)
+    else:
+        print_table(claims, "Claims of “Sparsified Model Zoo Twins”, measured here")
+
+
+def report(
+    zoo_path: o.ZooPath,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html; default: <zoo>-report.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+) -> None:
+    """Write the report: one HTML page, with figures and tables as files beside it.
+
+    [bold]Example[/]
+
+      zoosparse report my-zoo --out my-report
+    """
+    folder = out or zoo_path.with_name(zoo_path.name + "-report")
+    page = reporting.write(Zoo.open(zoo_path), folder, title or f"Sparse twins of {zoo_path.name}")
+    err.print(f"Report: [bold]{page}[/]")

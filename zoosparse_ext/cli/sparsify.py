@@ -1,0 +1,132 @@
+"""`zoosparse prune` and `zoosparse vardrop`: sparse twins of a zoo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoosparse_ext.cli import options as o
+from zoosparse_ext.cli.console import print_json, print_table, resumable, training_bar
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.ops.vardrop import THRESHOLD
+from zoosparse_ext.sparsify.schedules import SCHEDULES
+from zoosparse_ext.sparsify.variational import PRESETS
+from zoosparse_ext.study.stages import add_magnitude_twins, add_matched_twins, add_variational_twins
+from zoosparse_ext.zoo import Zoo
+
+
+def prune(
+    zoo_path: o.ZooPath,
+    ratios: Annotated[str, typer.Option(help="0.5,0.8,0.9 or first:last:step.")] = "0.1:0.9:0.1",
+    scope: Annotated[str, typer.Option(help="global or layer.")] = "global",
+    matched: Annotated[
+        bool, typer.Option("--matched", help="Prune each model to the sparsity of its variational twin instead.")
+    ] = False,
+    epochs: o.Epochs = 15,
+    schedule: Annotated[str, typer.Option(help=", ".join(SCHEDULES))] = "one-shot",
+    batch_size: o.BatchSize = 10,
+    optimizer: o.OptimizerName = "adam",
+    lr: o.LearningRate = 1e-3,
+    weight_decay: o.WeightDecay = 0.0,
+    momentum: o.Momentum = 0.0,
+    biases: Annotated[bool, typer.Option("--biases", help="Prune biases as well.")] = False,
+    seed: o.Seed = 0,
+    data: o.DataSpec = None,
+    allow_nan: o.AllowNan = False,
+    as_json: o.Json = False,
+) -> None:
+    """Magnitude-prune every model of a zoo at every ratio, and fine-tune with the masks held.
+
+    [bold]Examples[/]
+
+      zoosparse prune my-zoo
+
+      zoosparse prune my-zoo --ratios 0.5,0.9 --scope layer --epochs 5
+
+      zoosparse prune my-zoo --matched
+    """
+    wanted = o.parse_ratios(ratios)
+    _check_ratios(wanted)
+    zoo = Zoo.open(zoo_path)
+    images = o.data_of(zoo, data)
+    settings = {
+        "epochs": epochs,
+        "schedule": schedule,
+        "batch_size": batch_size,
+        "optimizer": o.make_optimizer(optimizer, lr, weight_decay, momentum),
+        "biases": biases,
+        "seed": seed,
+        "allow_nan": allow_nan,
+    }
+    with resumable(zoo_path) as checkpoint, training_bar(f"prune ({scope})") as progress:
+        if matched:
+            zoo = add_matched_twins(zoo, images, scope, checkpoint=checkpoint, progress=progress, **settings)
+        else:
+            zoo = add_magnitude_twins(zoo, images, wanted, scope, checkpoint=checkpoint, progress=progress, **settings)
+        zoo.save(zoo_path)
+    name = f"magnitude-matched-{scope}" if matched else f"magnitude-{scope}"
+    _print_twins(zoo, name, as_json)
+
+
+def vardrop(
+    zoo_path: o.ZooPath,
+    epochs: o.Epochs = 25,
+    preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "modelzoos",
+    threshold: Annotated[float, typer.Option(help="Weights with log α from here on are dropped.")] = THRESHOLD,
+    batch_size: o.BatchSize = 10,
+    optimizer: o.OptimizerName = "adam",
+    lr: o.LearningRate = 3e-4,
+    weight_decay: o.WeightDecay = 0.0,
+    momentum: o.Momentum = 0.0,
+    seed: o.Seed = 0,
+    data: o.DataSpec = None,
+    allow_nan: o.AllowNan = False,
+    as_json: o.Json = False,
+) -> None:
+    """Sparsify every model of a zoo by variational dropout.
+
+    [bold]Examples[/]
+
+      zoosparse vardrop my-zoo
+
+      zoosparse vardrop my-zoo --preset molchanov --epochs 50
+    """
+    zoo = Zoo.open(zoo_path)
+    images = o.data_of(zoo, data)
+    with resumable(zoo_path) as checkpoint, training_bar("variational dropout") as progress:
+        zoo = add_variational_twins(
+            zoo,
+            images,
+            epochs=epochs,
+            preset=preset,
+            threshold=threshold,
+            batch_size=batch_size,
+            optimizer=o.make_optimizer(optimizer, lr, weight_decay, momentum),
+            seed=seed,
+            allow_nan=allow_nan,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        zoo.save(zoo_path)
+    _print_twins(zoo, "variational", as_json)
+
+
+def _check_ratios(ratios: list[float]) -> None:
+    bad = [ratio for ratio in ratios if not 0 <= ratio < 1]
+    if bad or not ratios:
+        raise InputError(f"sparsity ratios lie in [0, 1), got {bad[0] if bad else 'none'}")
+
+
+def _print_twins(zoo: Zoo, name: str, as_json: bool) -> None:
+    """Medians over the models after the last epoch, per ratio."""
+    ids = {twin for group in zoo.populations[name] for twin in group.ids}
+    rows = zoo.twins[zoo.twins.twin_id.isin(ids)]
+    final = rows[rows.epoch == rows.epoch.max()].assign(target=lambda frame: frame.target.round(6))
+    groups = final.groupby("target", dropna=False) if name.count("-") == 1 else final.groupby("method")
+    table = groups[["sparsity", "accuracy", "agreement", "kappa"]].median().reset_index()
+    if as_json:
+        print_json({"population": name, "twins": len(ids), "median": table})
+    else:
+        print_table(table, f"{name}: medians over {len(final)} twins")

@@ -1,0 +1,39 @@
+"""What decided a result: versions, machine, command."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from zoosparse_ext import ops
+
+
+def provenance(**settings: Any) -> dict[str, Any]:
+    """Versions of everything that computes, the machine, and the settings given; plain values for JSON."""
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "zoosparse_ext": package_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "kernels": "native" if any(row.implementation == "native" for row in ops.implementations()) else "reference",
+        "settings": settings,
+    }
+
+
+def package_version() -> str:
+    """Version of the installed package; "source tree" when it runs without being installed."""
+    try:
+        return version("zoosparse-ext")
+    except PackageNotFoundError:
+        return "source tree"
+
+
+def command_line() -> str:
+    """The command as it was typed, without the path of the program."""
+    return " ".join(["zoosparse", *sys.argv[1:]])

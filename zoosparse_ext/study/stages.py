@@ -1,0 +1,194 @@
+"""The stages of a study. Each takes a zoo and gives a zoo; each keeps its progress in a checkpoint until it is done.
+
+`train_zoo → add_magnitude_twins → add_variational_twins → add_matched_twins → report`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from zoosparse_ext.data import Dataset
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.evaluate import evaluate
+from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.train import Progress, train
+from zoosparse_ext.sparsify.magnitude import magnitude_prune
+from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.study.provenance import provenance
+from zoosparse_ext.zoo import Zoo
+
+OnProgress = Callable[[Progress], None]
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def train_zoo(
+    data: Dataset,
+    architecture: Architecture,
+    seeds: Sequence[int] | range,
+    *,
+    epochs: int,
+    optimizer: Optimizer,
+    init: str = "kaiming_uniform",
+    batch_size: int = 10,
+    dropout: float = 0.0,
+    order: str = "per-model",
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    progress: OnProgress | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Zoo:
+    """Train one network per seed and make a zoo of them."""
+    described = optimizer.describe()
+    table = pd.DataFrame(
+        {
+            "activation": _activation(architecture),
+            "optimizer": described["optimizer"],
+            "lr": described["lr"],
+            "weight_decay": described["weight_decay"],
+            "momentum": described.get("momentum"),
+            "dropout": dropout,
+            "batch_size": batch_size,
+            "epochs": epochs,
+        },
+        index=range(len(seeds)),
+    )
+    population = Population.initialise(architecture, seeds, init, table)
+    history = train(
+        population,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        order=order,
+        seed=seed,
+        checkpoint=_part(checkpoint, "train", 0),
+        progress=progress,
+    )
+    final = history[history.epoch == epochs]
+    population.models["loss"] = final.test_loss.to_numpy()
+    population.models["accuracy"] = final.test_accuracy.to_numpy()
+    return Zoo(
+        populations={"original": [population]},
+        models=population.models,
+        history=history,
+        twins=pd.DataFrame(),
+        labels=data.test.labels,
+        dataset=data.describe(),
+        provenance=provenance(**(settings or {})),
+    )
+
+
+def add_magnitude_twins(
+    zoo: Zoo,
+    data: Dataset,
+    ratios: Sequence[float] = RATIOS,
+    scope: str = "global",
+    *,
+    checkpoint: Path | None = None,
+    **options: Any,
+) -> Zoo:
+    """Twins by magnitude pruning at every ratio, as population `magnitude-<scope>`; options as `magnitude_prune`."""
+    name = f"magnitude-{scope}"
+    groups = [
+        magnitude_prune(
+            group, list(ratios), scope, data=data, checkpoint=_part(checkpoint, name, index), **options
+        )
+        for index, group in enumerate(_originals(zoo, data))
+    ]
+    return _with_twins(zoo, name, groups)
+
+
+def add_variational_twins(zoo: Zoo, data: Dataset, *, checkpoint: Path | None = None, **options: Any) -> Zoo:
+    """Twins by variational dropout, as population `variational`; options as `variational_dropout`."""
+    groups = [
+        variational_dropout(group, data, checkpoint=_part(checkpoint, "variational", index), **options)
+        for index, group in enumerate(_originals(zoo, data))
+    ]
+    return _with_twins(zoo, "variational", groups)
+
+
+def add_matched_twins(
+    zoo: Zoo, data: Dataset, scope: str = "global", *, checkpoint: Path | None = None, **options: Any
+) -> Zoo:
+    """Every model pruned by magnitude to exactly the sparsity that its variational twin reached, in all or per layer.
+
+    Raises:
+        InputError: the zoo has no variational twins yet.
+    """
+    if "variational" not in zoo.populations:
+        raise InputError("matched twins need variational twins first; run `zoosparse vardrop`")
+    name = f"magnitude-matched-{scope}"
+    groups = []
+    pairs = zip(_originals(zoo, data), zoo.populations["variational"], strict=True)
+    for index, (group, twins) in enumerate(pairs):
+        reached = twins.sparsity(by_layer=scope == "layer")
+        groups.append(
+            magnitude_prune(
+                group,
+                reached.clamp(max=1 - 1e-12),  # a twin that lost a whole layer stays in [0, 1) and rounds to all of it
+                scope,
+                data=data,
+                matched=twins.ids,
+                checkpoint=_part(checkpoint, name, index),
+                **options,
+            )
+        )
+    return _with_twins(zoo, name, groups)
+
+
+def evaluate_zoo(zoo: Zoo, data: Dataset) -> pd.DataFrame:
+    """Accuracy and loss of every model and twin on the test images, evaluated anew."""
+    frames = []
+    for name, groups in zoo.populations.items():
+        for group in groups:
+            result = evaluate(group, data.test)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "population": name,
+                        "id": group.ids,
+                        "sparsity": group.sparsity().numpy(),
+                        "accuracy": result.accuracy.numpy(),
+                        "loss": result.loss.numpy(),
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
+    """The original models, with predictions on the test images."""
+    groups = zoo.populations["original"]
+    for group in groups:
+        if group.predictions is None or group.predictions.shape[1] != len(data.test):
+            group.predictions = evaluate(group, data.test).predictions
+    return groups
+
+
+def _with_twins(zoo: Zoo, name: str, groups: list[Population]) -> Zoo:
+    """The zoo with a population of twins added, or replaced if it was there."""
+    rows = pd.concat([group.history for group in groups], ignore_index=True)
+    others = zoo.twins
+    if len(others):
+        old = set(rows.twin_id) | {twin for group in zoo.populations.get(name, []) for twin in group.ids}
+        others = others[~others.twin_id.isin(old)]
+    twins = pd.concat([others, rows], ignore_index=True) if len(others) else rows
+    return replace(zoo, populations={**zoo.populations, name: groups}, twins=twins)
+
+
+def _activation(architecture: Architecture) -> str | None:
+    functions = [] if architecture.program is None else architecture.program.operations
+    return next((op.function for op in functions if hasattr(op, "function")), None)
+
+
+def _part(checkpoint: Path | None, stage: str, group: int) -> Path | None:
+    return None if checkpoint is None else checkpoint / f"{stage}-{group}.safetensors"
+
+
