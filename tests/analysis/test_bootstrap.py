@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from zoosparse_ext.analysis import Interval, bootstrap, wilson
+from zoosparse_ext.errors import InputError
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_equals_scipy_up_to_resampling(statistic):
+    values = np.random.default_rng(1).normal(size=60)
+    interval = bootstrap(values, statistic, resamples=9999)
+    reference = stats.bootstrap(
+        (values,), statistic, method="percentile", n_resamples=9999
+    ).confidence_interval
+    assert interval.low == pytest.approx(reference.low, abs=0.03)
+    assert interval.high == pytest.approx(reference.high, abs=0.03)
+
+
+def test_chunks_do_not_change_the_shape_of_the_result(monkeypatch):
+    values = np.arange(7.0)
+    module = sys.modules[bootstrap.__module__]  # its name in the package is taken by the function
+    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", 20)
+    interval = bootstrap(values, np.mean, resamples=101)
+    assert interval.low < 3.0 < interval.high
+
+
+def test_edges():
+    assert bootstrap(np.array([])).n == 0
+    single = bootstrap(np.array([2.0, np.nan]))
+    assert (single.estimate, single.n) == (2.0, 1) and np.isnan(single.low)
+    assert bootstrap(np.full(5, 0.3)) == Interval(0.3, 0.3, 0.3, 5)
+    with pytest.raises(InputError, match="level is 95"):
+        bootstrap(np.ones(3), level=95)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 12), (3, 12), (12, 12), (500, 1000)])
+def test_wilson_equals_scipy(successes, n):
+    reference = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    interval = wilson(successes, n)
+    assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
+    assert np.isnan(wilson(0, 0).estimate)

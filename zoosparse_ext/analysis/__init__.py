@@ -1,0 +1,83 @@
+"""Statistics over a zoo and its sparsified twins: tables in, tables out, no plotting.
+
+Eight questions, one file a family; every function takes a :class:`StudyData` and returns a DataFrame.
+
+>>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.90]})
+>>> twins = pd.DataFrame({
+...     "twin_id": ["a1"], "source_id": "a", "method": "magnitude", "scope": "global", "target": 0.5,
+...     "epoch": 0, "sparsity": 0.5, "accuracy": 0.88})
+>>> table = performance_by_sparsity(StudyData(models, twins))
+>>> table[["series", "level_label", "n", "accuracy_median"]].values.tolist()
+[['MP global', '50 %', 1, 0.88]]
+"""
+
+from __future__ import annotations
+
+import pandas as pd  # noqa: F401  # for the example above
+
+from zoosparse_ext.analysis.agreement import (
+    agreement_by_sparsity,
+    agreement_of_originals,
+    agreement_of_twins,
+    pairwise_agreement,
+)
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, wilson
+from zoosparse_ext.analysis.claims import Check, Claim, check_claims
+from zoosparse_ext.analysis.correlation import correlate, correlation_with_original, top_overlap
+from zoosparse_ext.analysis.data import Group, Layer, StudyData
+from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
+from zoosparse_ext.analysis.masks import mask_overlap, mask_overlaps, popcount, ratio_matrix
+from zoosparse_ext.analysis.methods import (
+    compare_by_sparsity,
+    compare_matched,
+    crossover,
+    matched_pairs,
+    pairs_by_sparsity,
+)
+from zoosparse_ext.analysis.operating import Operating, operating_twins, sparsest_affordable
+from zoosparse_ext.analysis.performance import performance_by_sparsity
+from zoosparse_ext.analysis.robustness import robustness
+from zoosparse_ext.analysis.trajectories import trajectories
+from zoosparse_ext.analysis.twins import epochs_of_twins, final_twins
+from zoosparse_ext.analysis.weights import weight_histograms, weight_statistics
+
+__all__ = [
+    "Check",
+    "Claim",
+    "Group",
+    "Interval",
+    "Layer",
+    "Operating",
+    "StudyData",
+    "agreement_by_sparsity",
+    "agreement_of_originals",
+    "agreement_of_twins",
+    "bootstrap",
+    "check_claims",
+    "compare_by_sparsity",
+    "compare_matched",
+    "correlate",
+    "correlation_with_original",
+    "crossover",
+    "epochs_of_twins",
+    "final_twins",
+    "layer_sparsity",
+    "layer_trajectories",
+    "mask_overlap",
+    "mask_overlaps",
+    "matched_pairs",
+    "operating_twins",
+    "pairs_by_sparsity",
+    "pairwise_agreement",
+    "performance_by_sparsity",
+    "popcount",
+    "ratio_matrix",
+    "robustness",
+    "spared_layers",
+    "sparsest_affordable",
+    "top_overlap",
+    "trajectories",
+    "weight_histograms",
+    "weight_statistics",
+    "wilson",
+]

@@ -1,0 +1,173 @@
+"""Question 5: how often an original and its twin give the same answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.twins import cells, final_twins
+from zoosparse_ext.errors import InputError
+
+MEASURES = ("agreement", "kappa", "agreement_on_errors")
+MAX_PAIRS = 1000  # of different originals, for the baseline
+_CHUNK_ELEMENTS = 8_000_000  # predictions compared at once
+_MEASURE_COLUMNS = [f"{measure}{suffix}" for measure in MEASURES for suffix in ("", "_q25", "_q75", "_n")]
+_COLUMNS = ["series", "level", "level_label", "n", "sparsity", *_MEASURE_COLUMNS]
+
+
+def pairwise_agreement(first: Array, second: Array, labels: Array | None = None) -> pd.DataFrame:
+    """Agreement of N pairs of models, row by row.
+
+    >>> first, second = np.array([[0, 1, 1, 0]]), np.array([[0, 1, 0, 0]])
+    >>> pairwise_agreement(first, second, labels=np.array([0, 1, 1, 1])).iloc[0].to_dict()
+    {'agreement': 0.75, 'kappa': 0.5, 'agreement_on_errors': 1.0}
+
+    Args:
+        first: [N, M] predicted classes.
+        second: [N, M].
+        labels: [M] true classes; without them `agreement_on_errors` is NaN.
+
+    Returns:
+        `agreement` = share of equal predictions; `kappa` = (agreement − expected) / (1 − expected), Cohen's
+        κ, NaN where both models always give one same class; `agreement_on_errors` = agreement on the images
+        that `first` got wrong, NaN where there are none. No images: all NaN.
+
+    Raises:
+        InputError: shapes differ.
+
+    Source: Cohen, A Coefficient of Agreement for Nominal Scales, 1960. Equal to
+    `sklearn.metrics.cohen_kappa_score`.
+    """
+    first, second = np.atleast_2d(first), np.atleast_2d(second)
+    if first.shape != second.shape:
+        raise InputError(
+            f"pairwise_agreement: predictions of shape {first.shape} and {second.shape}; they must be equal"
+        )
+    if labels is not None and len(labels) != first.shape[1]:
+        raise InputError(
+            f"pairwise_agreement: {len(labels)} labels for {first.shape[1]} predictions per model"
+        )
+    n, images = first.shape
+    if n == 0 or images == 0:
+        return pd.DataFrame(np.full((n, len(MEASURES)), np.nan), columns=list(MEASURES))
+    chunk = max(1, _CHUNK_ELEMENTS // images)
+    parts = [_agreement(first[i : i + chunk], second[i : i + chunk], labels) for i in range(0, n, chunk)]
+    return pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
+
+
+def _agreement(first: Array, second: Array, labels: Array | None) -> Array:
+    """[n, 3]: the three measures, in the order of MEASURES."""
+    images = first.shape[1]
+    equal = first == second
+    observed = equal.sum(axis=1)
+    classes = int(max(first.max(), second.max())) + 1
+    # Integers, so that "expected agreement is exactly 1" is an exact test. [n]
+    expected = (_class_counts(first, classes) * _class_counts(second, classes)).sum(axis=1)
+    total = images * images
+    kappa = _divide(observed * images - expected, total - expected)
+    on_errors = np.full(len(first), np.nan)
+    if labels is not None:
+        wrong = first != labels
+        on_errors = _divide((equal & wrong).sum(axis=1), wrong.sum(axis=1))
+    return np.stack([observed / images, kappa, on_errors], axis=1)
+
+
+def _class_counts(predictions: Array, classes: int) -> Array:
+    """How often each row predicts each class, int64 [n, classes]."""
+    n = len(predictions)
+    offset = np.arange(n)[:, None] * classes
+    return np.bincount((predictions + offset).ravel(), minlength=n * classes).reshape(n, classes)
+
+
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """numerator / denominator, NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator != 0)
+
+
+def agreement_of_twins(data: StudyData) -> pd.DataFrame:
+    """The last epoch of every twin; agreement that the table lacks is computed from stored predictions."""
+    twins = final_twins(data)
+    unknown = twins[twins["agreement"].isna()]
+    originals = _predictions(data.originals)
+    stored = _predictions(data.twin_groups)
+    unknown = unknown[unknown["twin_id"].isin(stored) & unknown["source_id"].isin(originals)]
+    if len(unknown):
+        first = np.stack([originals[name] for name in unknown["source_id"]])
+        second = np.stack([stored[name] for name in unknown["twin_id"]])
+        measured = pairwise_agreement(first, second, data.labels)
+        twins.loc[unknown.index, list(MEASURES)] = measured.to_numpy()
+    return twins
+
+
+def _predictions(groups: tuple) -> dict[str, Array]:
+    """Predictions [M] by model_id or twin_id."""
+    with_predictions = [group for group in groups if group.predictions is not None]
+    return {
+        name: row
+        for group in with_predictions
+        for name, row in zip(group.ids, group.predictions, strict=True)
+    }
+
+
+def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
+    """Agreement between originals and their twins, per method and level.
+
+    Returns:
+        one row per `series` and `level`: `n`, median `sparsity`, and for `agreement`, `kappa`,
+        `agreement_on_errors` the median, `_q25`, `_q75`, and `_n`, the number of twins where it is defined.
+    """
+    rows = []
+    for (series, level), twins in cells(agreement_of_twins(data)):
+        row = {"series": series, "level": level, "level_label": twins["level_label"].iloc[0], "n": len(twins)}
+        row["sparsity"] = twins["sparsity"].median()
+        for measure in MEASURES:
+            values = twins[measure].astype(float)
+            quartiles = values.quantile([0.5, 0.25, 0.75])
+            names = (measure, f"{measure}_q25", f"{measure}_q75")
+            row.update(zip(names, quartiles, strict=True))
+            row[f"{measure}_n"] = int(values.notna().sum())
+        rows.append(row)
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def agreement_of_originals(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed: int = 0) -> pd.DataFrame:
+    """The baseline: agreement between two different originals.
+
+    All pairs when there are at most `max_pairs` of them, else that many drawn at random. Needs the
+    predictions of the originals; empty without them or with a single model.
+
+    Returns:
+        one row per pair: `first`, `second` (model_id), `agreement`, `kappa`, `agreement_on_errors` (of the
+        first).
+    """
+    predictions = _predictions(data.originals)
+    names = list(predictions)
+    first, second = sample_pairs(len(names), max_pairs, seed)
+    if len(first) == 0:
+        return pd.DataFrame(columns=["first", "second", *MEASURES])
+    matrix = np.stack([predictions[name] for name in names])
+    table = pairwise_agreement(matrix[first], matrix[second], data.labels)
+    table.insert(0, "first", [names[i] for i in first])
+    table.insert(1, "second", [names[i] for i in second])
+    return table
+
+
+def sample_pairs(n: int, max_pairs: int, seed: int = 0) -> tuple[Array, Array]:
+    """Pairs i < j of n things: all of them, or `max_pairs` different ones drawn at random.
+
+    >>> [part.tolist() for part in sample_pairs(3, 10)]
+    [[0, 0, 1], [1, 2, 2]]
+    """
+    total = n * (n - 1) // 2
+    if total <= max_pairs:
+        first, second = np.triu_indices(n, k=1)
+        return first, second
+    # Draw ranks in the list of all pairs; more than enough, because some are drawn twice.
+    generator = np.random.default_rng(seed)
+    ranks = np.unique(generator.integers(0, total, 2 * max_pairs))
+    ranks = np.sort(generator.permutation(ranks)[:max_pairs])
+    # The pairs (i, j) with j in front: rank = j (j − 1) / 2 + i, i < j.
+    second = np.floor((1 + np.sqrt(1 + 8 * ranks.astype(float))) / 2).astype(np.int64)
+    second -= second * (second - 1) // 2 > ranks  # rounding of the root
+    return ranks - second * (second - 1) // 2, second

@@ -1,0 +1,230 @@
+"""What an analysis works on: three tables, and optionally the matrices behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from zoosparse_ext.errors import InputError
+
+Array = npt.NDArray[Any]
+
+ORIGINAL = "original"
+MODEL_COLUMNS = ("model_id", "accuracy")
+TWIN_COLUMNS = ("twin_id", "source_id", "method", "epoch", "sparsity", "accuracy")
+# Columns that an imported zoo may lack, with the value that means "not known".
+OPTIONAL_TWIN_COLUMNS: dict[str, object] = {
+    "scope": None,
+    "target": np.nan,
+    "matched": None,
+    "loss": np.nan,
+    "agreement": np.nan,
+    "kappa": np.nan,
+    "agreement_on_errors": np.nan,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The columns `start:stop` of the weight matrix that hold one tensor of the network."""
+
+    name: str  # "module_list.3", as in the column sparsity_layer.module_list.3
+    start: int
+    stop: int
+    prunable: bool
+    shape: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one population that share an architecture: n models or twins, P parameters, M test images."""
+
+    rows: pd.DataFrame  # n rows: model_id, or twin_id and source_id
+    layers: tuple[Layer, ...] = ()
+    weights: Array | None = None  # [n, P] float32
+    packed_masks: Array | None = None  # [n, ceil(P/8)] uint8, little bit order, 1 = kept
+    predictions: Array | None = None  # [n, M] classes on the test images, final epoch
+
+    @property
+    def ids(self) -> list[str]:
+        """`twin_id` of every row where there is one, else `model_id`."""
+        return [str(value) for value in self.rows["twin_id" if "twin_id" in self.rows else "model_id"]]
+
+    @property
+    def n_parameters(self) -> int:
+        return max((layer.stop for layer in self.layers), default=0)
+
+    @property
+    def n_prunable(self) -> int:
+        """The denominator of every sparsity of this group."""
+        return sum(layer.size for layer in self.layers if layer.prunable)
+
+    def packed_prunable(self) -> Array:
+        """The prunable columns as bits: uint8 [ceil(P/8)], little bit order."""
+        bits = np.zeros(self.n_parameters, dtype=bool)
+        for layer in self.layers:
+            bits[layer.start : layer.stop] = layer.prunable
+        return np.packbits(bits, bitorder="little")
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """A population and its sparsified twins, ready for analysis.
+
+    Only `models` and `twins` are needed; what cannot be computed without the rest comes out empty or NaN.
+
+    >>> models = pd.DataFrame({"model_id": ["a", "b"], "accuracy": [0.90, 0.80]})
+    >>> twins = pd.DataFrame({
+    ...     "twin_id": ["a-50", "b-50"], "source_id": ["a", "b"], "method": "magnitude", "scope": "global",
+    ...     "target": 0.5, "epoch": 3, "sparsity": 0.5, "accuracy": [0.89, 0.81]})
+    >>> data = StudyData(models, twins)
+    >>> data.n_models, data.sources
+    (2, 2)
+
+    Args:
+        models: one row per original: `model_id`, `accuracy` on the test images in [0, 1], and whatever
+            describes it.
+        twins: one row per twin and epoch: `twin_id`, `source_id`, `method` ("magnitude" or "variational"),
+            `epoch`, `sparsity`, `accuracy`; optional `scope`, `target`, `matched`, `loss`, `agreement`,
+            `kappa`, `agreement_on_errors`, `sparsity_layer.<layer>`.
+        history: one row per original and epoch of its training.
+        labels: [M] classes of the test images.
+        populations: groups of rows by population name; the originals are called "original".
+
+    Raises:
+        InputError: a table lacks a needed column; two models share a `model_id`; a twin's source is unknown.
+    """
+
+    models: pd.DataFrame
+    twins: pd.DataFrame
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    labels: Array | None = None
+    populations: Mapping[str, tuple[Group, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require_columns("models", self.models, MODEL_COLUMNS)
+        if self.models["model_id"].duplicated().any():
+            twice = self.models["model_id"][self.models["model_id"].duplicated()].iloc[0]
+            raise InputError(f"models table: model_id {twice!r} appears twice; every model needs its own")
+        twins = self.twins
+        if twins.empty and not set(TWIN_COLUMNS) <= set(twins.columns):
+            twins = pd.DataFrame({name: pd.Series(dtype=_dtype(name)) for name in TWIN_COLUMNS})
+        _require_columns("twins", twins, TWIN_COLUMNS)
+        unknown = set(twins["source_id"]) - set(self.models["model_id"])
+        if unknown:
+            raise InputError(f"twins table: source_id {min(map(str, unknown))!r} is not in the models table")
+        twins = twins.reset_index(drop=True)  # a copy: the caller's table stays as it is
+        for name, unknown_value in OPTIONAL_TWIN_COLUMNS.items():
+            if name not in twins:
+                twins[name] = unknown_value
+        object.__setattr__(self, "twins", twins)
+
+    @classmethod
+    def from_zoo(cls, zoo: Any) -> StudyData:
+        """Read an opened zoo: anything with `models`, `twins`, and optionally `history`, `labels`,
+        `populations`.
+
+        A population is a list of objects with `models`, `weights`, and optionally `packed_masks`,
+        `predictions` and `layers()`. Tensors on the CPU are shared, not copied.
+        """
+        populations = getattr(zoo, "populations", None) or {}
+        return cls(
+            models=zoo.models,
+            twins=_table(zoo, "twins"),
+            history=_table(zoo, "history"),
+            labels=_array(getattr(zoo, "labels", None)),
+            populations={name: tuple(map(_group, groups)) for name, groups in populations.items()},
+        )
+
+    @property
+    def n_models(self) -> int:
+        return len(self.models)
+
+    @property
+    def sources(self) -> int:
+        """How many originals have at least one twin."""
+        return int(self.twins["source_id"].nunique())
+
+    @property
+    def n_classes(self) -> int | None:
+        return None if self.labels is None or len(self.labels) == 0 else int(self.labels.max()) + 1
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of always guessing the most frequent class; 0 without labels."""
+        if self.labels is None or len(self.labels) == 0:
+            return 0.0
+        return float(np.bincount(self.labels).max() / len(self.labels))
+
+    @property
+    def originals(self) -> tuple[Group, ...]:
+        return tuple(self.populations.get(ORIGINAL, ()))
+
+    @property
+    def twin_groups(self) -> tuple[Group, ...]:
+        return tuple(g for name, groups in self.populations.items() if name != ORIGINAL for g in groups)
+
+    def denominators(self) -> list[int]:
+        """Prunable weights per model, one number per architecture: what a sparsity is a share of."""
+        groups = self.originals or self.twin_groups
+        return sorted({group.n_prunable for group in groups if group.layers})
+
+    def layer_names(self) -> list[str]:
+        """Prunable layers in the order of the network, as far as it is known, else of the table's columns."""
+        prefix = "sparsity_layer."
+        columns = [name.removeprefix(prefix) for name in self.twins.columns if name.startswith(prefix)]
+        known = [
+            layer.name for g in (*self.originals, *self.twin_groups) for layer in g.layers if layer.prunable
+        ]
+        ordered = dict.fromkeys([*known, *columns])
+        return [name for name in ordered if name in columns]
+
+
+def _require_columns(table: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise InputError(
+            f"{table} table lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+        )
+
+
+def _dtype(column: str) -> str:
+    return {"epoch": "int64", "sparsity": "float64", "accuracy": "float64"}.get(column, "object")
+
+
+def _table(zoo: Any, name: str) -> pd.DataFrame:
+    table = getattr(zoo, name, None)
+    return pd.DataFrame() if table is None else table
+
+
+def _array(tensor: Any) -> Array | None:
+    """A numpy view of a tensor or array; None stays None."""
+    if tensor is None:
+        return None
+    return np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
+
+
+def _group(population: Any) -> Group:
+    layers = population.layers() if callable(getattr(population, "layers", None)) else ()
+    return Group(
+        rows=population.models.reset_index(drop=True),
+        layers=tuple(_layer(record) for record in layers),
+        weights=_array(getattr(population, "weights", None)),
+        packed_masks=_array(getattr(population, "packed_masks", None)),
+        predictions=_array(getattr(population, "predictions", None)),
+    )
+
+
+def _layer(record: Any) -> Layer:
+    # A tensor is called "module_list.3.weight"; tables name its layer "module_list.3".
+    name = record.name.rpartition(".")[0] or record.name
+    return Layer(name, record.slice.start, record.slice.stop, bool(record.prunable), tuple(record.shape))

@@ -1,0 +1,200 @@
+"""Question 2: which method wins at equal sparsity, and where they cross.
+
+Variational dropout (VD) reaches its sparsity by itself, so equal sparsity has to be made: (a) every VD epoch
+against the same model's magnitude twins, interpolated to that epoch's sparsity, averaged within bins; (b) a
+magnitude twin pruned to exactly the sparsity its VD twin ended at. In both, differences are taken within a
+model, and the model is the unit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, nan_median, wilson
+from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.twins import (
+    VD,
+    bin_label,
+    bin_middle,
+    cells,
+    epochs_of_twins,
+    final_twins,
+)
+
+_REACHED_BY = 0.25  # share of the models that a bin needs to bear on the crossover
+_PAIR_COLUMNS = ["series", "level", "source_id", "sparsity", "magnitude", "variational", "difference"]
+_DIFFERENCE_COLUMNS = ["difference_median", "difference_low", "difference_high"]
+_WIN_COLUMNS = ["wins_share", "wins_low", "wins_high"]
+_BIN_COLUMNS = ["series", "level", "level_label", "n", "sparsity", "magnitude", "variational",
+                *_DIFFERENCE_COLUMNS, *_WIN_COLUMNS]  # fmt: skip
+_MATCHED_COLUMNS = [name for name in _BIN_COLUMNS if name != "level"]
+
+
+def pairs_by_sparsity(data: StudyData) -> pd.DataFrame:
+    """Each model's VD epochs beside its own magnitude twins at the same sparsity, averaged within tenths of
+    sparsity.
+
+    Magnitude accuracy is linear between a model's ratios, starting from the original at sparsity 0; epochs
+    sparser than its sparsest magnitude twin are left out, not extrapolated. VD epochs before the last are
+    models on the way, not trained to an end; :func:`matched_pairs` has no such handicap.
+
+    Returns:
+        one row per magnitude `series`, `level` (middle of the tenth) and `source_id`: mean `sparsity`,
+        accuracies `magnitude` and `variational`, `difference` = magnitude − variational.
+    """
+    twins = epochs_of_twins(data)
+    vd = twins[(twins["series"] == VD) & (twins["epoch"] > 0)].copy()
+    vd["level"] = bin_middle(vd["sparsity"])
+    magnitude = twins[(twins["series"] != VD) & twins["final"]]
+    parts = []
+    for series, group in magnitude.groupby("series"):
+        curves = {source: _curve(rows) for source, rows in group.groupby("source_id")}
+        part = vd[vd["source_id"].isin(curves)]
+        interpolated = [
+            _interpolate(curves[s], x) for s, x in zip(part["source_id"], part["sparsity"], strict=True)
+        ]
+        part = part.assign(series=series, magnitude=interpolated, variational=part["accuracy"])
+        parts.append(part.dropna(subset=["magnitude", "variational"]))
+    if not parts:
+        return pd.DataFrame(columns=_PAIR_COLUMNS)
+    means = (
+        pd.concat(parts)
+        .groupby(["series", "level", "source_id"], as_index=False)[["sparsity", "magnitude", "variational"]]
+        .mean()
+    )
+    return means.assign(difference=means["magnitude"] - means["variational"])[_PAIR_COLUMNS]
+
+
+def _curve(rows: pd.DataFrame) -> Array:
+    """Sparsity and accuracy of one model's magnitude twins, from the original on, [2, ratios + 1]."""
+    means = rows.groupby("sparsity")["accuracy"].mean()  # sorted by sparsity
+    if len(means) and means.index[0] > 0:
+        means = pd.concat([pd.Series([rows["source_accuracy"].iloc[0]], index=[0.0]), means])
+    return np.stack([means.index.to_numpy(dtype=float), means.to_numpy(dtype=float)])
+
+
+def _interpolate(curve: Array, sparsity: float) -> float:
+    return float(np.interp(sparsity, curve[0], curve[1], right=np.nan))
+
+
+def compare_by_sparsity(data: StudyData) -> pd.DataFrame:
+    """Magnitude pruning against VD at equal sparsity, per tenth of sparsity, over models.
+
+    >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]})
+    >>> twins = pd.DataFrame({
+    ...     "twin_id": ["m", "v"], "source_id": "a", "method": ["magnitude", "variational"],
+    ...     "scope": ["global", None], "target": [0.8, None], "epoch": 1, "sparsity": [0.8, 0.4],
+    ...     "accuracy": [0.7, 0.75]})
+    >>> row = compare_by_sparsity(StudyData(models, twins)).iloc[0]   # halfway between 0.9 and 0.7 stands 0.8
+    >>> row["level_label"], row[["difference_median", "wins_share"]].astype(float).round(3).tolist()
+    ('40–50 %', [0.05, 1.0])
+
+    Returns:
+        one row per magnitude `series` and tenth: `n` models, medians of `sparsity`, `magnitude`,
+        `variational` accuracy; `difference_{median,low,high}` of magnitude − variational (95 % bootstrap);
+        `wins_share` of models where magnitude is ahead (ties count half), with its Wilson interval. Empty
+        when a method is missing.
+    """
+    rows = []
+    for (series, level), pairs in cells(pairs_by_sparsity(data)):
+        label = bin_label(level)
+        rows.append({"series": series, "level": level, "level_label": label, **_summary(pairs)})
+    return pd.DataFrame(rows, columns=_BIN_COLUMNS)
+
+
+def _summary(pairs: pd.DataFrame) -> dict[str, float]:
+    difference = pairs["difference"].to_numpy(dtype=float)
+    interval = bootstrap(difference)
+    wins = float((difference > 0).sum() + 0.5 * (difference == 0).sum())
+    share = wilson(wins, len(difference))
+    medians = pairs[["sparsity", "magnitude", "variational"]].median().to_dict()
+    return {
+        "n": len(pairs),
+        **medians,
+        **dict(zip(_DIFFERENCE_COLUMNS, (interval.estimate, interval.low, interval.high), strict=True)),
+        **dict(zip(_WIN_COLUMNS, (share.estimate, share.low, share.high), strict=True)),
+    }
+
+
+def matched_pairs(data: StudyData) -> pd.DataFrame:
+    """Each VD twin's last epoch beside the magnitude twin that was pruned to its sparsity.
+
+    Returns:
+        one row per magnitude `series` and `source_id`, the columns of :func:`pairs_by_sparsity`. Several VD
+        twins of a model are averaged, so that a model counts once.
+    """
+    matched = final_twins(data, matched=True)
+    vd = final_twins(data)
+    vd = vd[vd["series"] == VD].set_index("twin_id")["accuracy"]
+    pairs = matched.assign(magnitude=matched["accuracy"], variational=matched["matched"].map(vd))
+    pairs = pairs.dropna(subset=["magnitude", "variational"])
+    columns = ["sparsity", "magnitude", "variational"]
+    if pairs.empty:
+        return pd.DataFrame(columns=_PAIR_COLUMNS)
+    means = pairs.groupby(["series", "source_id"], as_index=False)[columns].mean()
+    level = bin_middle(means["sparsity"])
+    return means.assign(level=level, difference=means["magnitude"] - means["variational"])[_PAIR_COLUMNS]
+
+
+def compare_matched(data: StudyData) -> pd.DataFrame:
+    """Magnitude pruning against VD at exactly the sparsity VD ended at: all models, then per tenth of
+    sparsity.
+
+    Returns:
+        per magnitude `series` a row "all" and one per occupied tenth; the columns of
+        :func:`compare_by_sparsity`.
+    """
+    pairs = matched_pairs(data)
+    rows = []
+    for (series,), group in cells(pairs, "series"):
+        rows.append({"series": series, "level_label": "all", **_summary(group)})
+        tenths = list(cells(group, "level"))
+        for (level,), part in tenths if len(tenths) > 1 else ():
+            rows.append({"series": series, "level_label": bin_label(level), **_summary(part)})
+    return pd.DataFrame(rows, columns=_MATCHED_COLUMNS)
+
+
+def difference_between(pairs: pd.DataFrame, low: float, high: float) -> Interval:
+    """Median over models of the mean difference (magnitude − variational) within sparsities [low, high)."""
+    inside = pairs[(pairs["sparsity"] >= low) & (pairs["sparsity"] < high)]
+    return bootstrap(inside.groupby("source_id")["difference"].mean().to_numpy(dtype=float))
+
+
+def crossover(pairs: pd.DataFrame) -> Interval:
+    """The sparsity above which VD stays ahead of one magnitude series, with a bootstrap interval over models.
+
+    >>> pairs = pd.DataFrame({"level": [0.25, 0.75] * 3, "source_id": ["a", "a", "b", "b", "c", "c"],
+    ...                       "sparsity": [0.2, 0.8] * 3, "difference": [0.02, -0.01] * 3})
+    >>> round(crossover(pairs).estimate, 3)
+    0.6
+
+    Args:
+        pairs: the rows of one series from :func:`pairs_by_sparsity`.
+
+    Returns:
+        where the curve of median differences, linear between the bins' median sparsities, last falls through
+        zero; +inf where magnitude is ahead in the sparsest bin, −inf where VD is ahead in every bin. Bins
+        that fewer than a quarter of the models reach are left out. NaN without pairs.
+    """
+    table = pairs.pivot_table(index="source_id", columns="level", values="difference")
+    table = table.loc[:, table.notna().mean() >= _REACHED_BY]
+    if table.empty:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    sparsity = pairs.groupby("level")["sparsity"].median().loc[table.columns].to_numpy(dtype=float)
+
+    def statistic(samples: Array, axis: int) -> Array:
+        return last_sign_change(sparsity, nan_median(samples, axis=axis))
+
+    return bootstrap(table.to_numpy(dtype=float), statistic)
+
+
+def last_sign_change(x: Array, y: Array) -> Array:
+    """Per row of y [R, k]: the x where it last falls through zero; ±inf as in :func:`crossover`."""
+    result = np.full(len(y), -np.inf)
+    for left in range(y.shape[1] - 1):
+        before, after = y[:, left], y[:, left + 1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            crossing = x[left] + (x[left + 1] - x[left]) * before / (before - after)
+        result = np.where((before > 0) & (after <= 0), crossing, result)
+    return np.where(y[:, -1] > 0, np.inf, result)

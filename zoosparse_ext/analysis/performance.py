@@ -1,0 +1,75 @@
+"""Question 1: performance against sparsity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis.bootstrap import bootstrap
+from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.twins import cells, final_twins
+
+LOSSES = (1, 2, 5)  # points of accuracy
+_ROUNDING = 1e-9  # 0.90 − 0.89 is 0.010000000000000009: exactly one point is not more than one
+
+
+def performance_by_sparsity(data: StudyData) -> pd.DataFrame:
+    """Accuracy of the twins per method and level of sparsity.
+
+    >>> models = pd.DataFrame({"model_id": ["a", "b", "c"], "accuracy": [0.90, 0.80, 0.85]})
+    >>> twins = pd.DataFrame({
+    ...     "twin_id": ["a1", "b1", "c1"], "source_id": ["a", "b", "c"], "method": "magnitude",
+    ...     "scope": "global", "target": 0.5, "epoch": 0, "sparsity": 0.5, "accuracy": [0.89, 0.77, 0.85]})
+    >>> row = performance_by_sparsity(StudyData(models, twins)).iloc[0]
+    >>> row[["accuracy_median", "change_median", "lost_1", "lost_5"]].astype(float).round(3).tolist()
+    [0.85, -0.01, 0.333, 0.0]
+
+    Returns:
+        one row per `series` and `level`: `n` models, median `sparsity`, `accuracy_{median,q25,q75,min,max}`,
+        the same for `source_accuracy` (median only), `change_median` with `change_low`, `change_high` (95 %
+        bootstrap over models), and `lost_1`, `lost_2`, `lost_5`: shares of models that lose strictly more
+        than so many points. A twin whose accuracy is NaN counts as lost, and is left out of the quantiles.
+    """
+    rows = [
+        {"series": series, "level": level, "level_label": twins["level_label"].iloc[0], **_describe(twins)}
+        for (series, level), twins in cells(final_twins(data))
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _describe(twins: pd.DataFrame) -> dict[str, float]:
+    change = twins["change"].to_numpy(dtype=float)
+    interval = bootstrap(change)
+    accuracy = twins["accuracy"].quantile([0.5, 0.25, 0.75, 0.0, 1.0]).to_list()
+    lost = {f"lost_{points}": share_losing(change, points) for points in LOSSES}
+    return {
+        "n": len(twins),
+        "sparsity": twins["sparsity"].median(),
+        "source_accuracy": twins["source_accuracy"].median(),
+        **dict(zip(_ACCURACY, accuracy, strict=True)),
+        "change_median": interval.estimate,
+        "change_low": interval.low,
+        "change_high": interval.high,
+        **lost,
+    }
+
+
+def share_losing(change: np.ndarray, points: float) -> float:
+    """Share of models whose accuracy fell by strictly more than `points`; NaN counts as fallen."""
+    if len(change) == 0:
+        return float("nan")
+    return float(np.mean(~(change >= -points / 100 - _ROUNDING)))
+
+
+_ACCURACY = [f"accuracy_{name}" for name in ("median", "q25", "q75", "min", "max")]
+_COLUMNS = [
+    "series",
+    "level",
+    "level_label",
+    "n",
+    "sparsity",
+    "source_accuracy",
+    *_ACCURACY,
+    *(f"change_{name}" for name in ("median", "low", "high")),
+    *(f"lost_{points}" for points in LOSSES),
+]

@@ -1,0 +1,98 @@
+"""Question 3: does sparsification widen or narrow a population, and how many models fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis.bootstrap import bootstrap
+from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.twins import cells, final_twins
+
+_COLUMNS = [
+    "series", "level", "level_label", "n", "std_before", "std_after", "iqr_before", "iqr_after",
+    "range_before", "range_after", "ratio", "ratio_low", "ratio_high", "verdict", "std_change",
+    "failures", "failure_share",
+]  # fmt: skip
+
+
+def robustness(data: StudyData) -> pd.DataFrame:
+    """Spread of accuracy over the population before and after, per method and level of sparsity.
+
+    >>> models = pd.DataFrame({"model_id": ["a", "b", "c"], "accuracy": [0.8, 0.9, 1.0]})
+    >>> twins = pd.DataFrame({
+    ...     "twin_id": ["a1", "b1", "c1"], "source_id": ["a", "b", "c"], "method": "magnitude",
+    ...     "scope": "global", "target": 0.5, "epoch": 0, "sparsity": 0.5, "accuracy": [0.6, 0.8, 1.0]})
+    >>> row = robustness(StudyData(models, twins)).iloc[0]
+    >>> row[["std_before", "std_after", "ratio", "std_change", "failures"]].astype(float).round(3).tolist()
+    [0.1, 0.2, 2.0, 0.1, 0.0]
+
+    Returns:
+        one row per `series` and `level`: sample standard deviation, interquartile range and range over the
+        same models before and after; `ratio` = std after / std before with a 95 % bootstrap interval over
+        models; `verdict` ("wider" or "narrower" when the interval excludes 1, else "unchanged");
+        `std_change`, the standard deviation of the change (0: all models lose the same); `failures`, twins
+        that fell more than half of the way from their original to guessing the most frequent class, or are
+        NaN. With fewer than two models spreads are NaN.
+    """
+    rows = []
+    for (series, level), twins in cells(final_twins(data)):
+        rows.append(
+            {
+                "series": series,
+                "level": level,
+                "level_label": twins["level_label"].iloc[0],
+                "n": len(twins),
+                **_spreads(twins),
+                **_failures(twins, data.chance),
+            }
+        )
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _spreads(twins: pd.DataFrame) -> dict[str, object]:
+    pairs = twins[["source_accuracy", "accuracy"]].dropna().to_numpy(dtype=float)  # [n, 2]
+    ratio = bootstrap(pairs, spread_ratio)
+    verdict = "unchanged"
+    if np.isnan(ratio.low):
+        verdict = "–"
+    elif ratio.low > 1:
+        verdict = "wider"
+    elif ratio.high < 1:
+        verdict = "narrower"
+    spread = {"ratio": ratio.estimate, "ratio_low": ratio.low, "ratio_high": ratio.high, "verdict": verdict}
+    for column, name in enumerate(("before", "after")):
+        values = pairs[:, column]
+        spread[f"std_{name}"] = standard_deviation(values)
+        spread[f"iqr_{name}"] = (
+            float(np.subtract(*np.quantile(values, [0.75, 0.25]))) if len(values) else np.nan
+        )
+        spread[f"range_{name}"] = float(np.ptp(values)) if len(values) else np.nan
+    spread["std_change"] = standard_deviation(pairs[:, 1] - pairs[:, 0])
+    return spread
+
+
+def standard_deviation(values: Array) -> float:
+    """Sample standard deviation; NaN for fewer than two values."""
+    return float(deviation(values[None])[0])
+
+
+def deviation(samples: Array, axis: int = 1) -> Array:
+    """Sample standard deviation of [R, n] for :func:`bootstrap`; NaN for fewer than two values."""
+    if samples.shape[axis] < 2:
+        return np.full(len(samples), np.nan)
+    return np.asarray(np.std(samples, axis=axis, ddof=1))
+
+
+def spread_ratio(pairs: Array, axis: int = 1) -> Array:
+    """std after / std before of [R, n, 2]; NaN where the originals do not differ at all."""
+    if pairs.shape[axis] < 2:
+        return np.full(pairs.shape[0], np.nan)
+    before, after = np.std(pairs, axis=axis, ddof=1).T  # [R] each
+    return after / np.where(before > 1e-12, before, np.nan)
+
+
+def _failures(twins: pd.DataFrame, chance: float) -> dict[str, float]:
+    halfway = (twins["source_accuracy"] + min(chance, 1.0)) / 2
+    failed = int((~(twins["accuracy"] >= halfway)).sum())
+    return {"failures": failed, "failure_share": failed / len(twins) if len(twins) else np.nan}

@@ -1,0 +1,50 @@
+"""Question 7: how twins develop over the epochs of fine-tuning or variational dropout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis.correlation import correlate
+from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.performance import LOSSES, share_losing
+from zoosparse_ext.analysis.robustness import standard_deviation
+from zoosparse_ext.analysis.twins import cells, epochs_of_twins
+
+_MEASURES = ("sparsity", "accuracy", "change", "agreement", "kappa", "agreement_on_errors")
+_COLUMNS = ["series", "target", "epoch", "n",
+            *(f"{name}{suffix}" for name in _MEASURES for suffix in ("", "_q25", "_q75")),
+            "accuracy_std", "pearson", "spearman", *(f"lost_{points}" for points in LOSSES)]  # fmt: skip
+
+
+def trajectories(data: StudyData) -> pd.DataFrame:
+    """Performance, sparsity, spread, agreement and correlation per epoch.
+
+    >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.90]})
+    >>> twins = pd.DataFrame({"twin_id": "a-vd", "source_id": "a", "method": "variational", "epoch": [0, 1],
+    ...                       "sparsity": [0.0, 0.7], "accuracy": [0.90, 0.85]})
+    >>> trajectories(StudyData(models, twins))[["series", "epoch", "sparsity", "accuracy"]].values.tolist()
+    [['VD', 0, 0.0, 0.9], ['VD', 1, 0.7, 0.85]]
+
+    Returns:
+        one row per `series`, `target` (asked sparsity; NaN for VD) and `epoch` (0 = before the first step):
+        `n` twins; median, `_q25`, `_q75` of `sparsity`, `accuracy`, `change`, `agreement`, `kappa`,
+        `agreement_on_errors`; `accuracy_std`; `pearson` and `spearman` with the original's accuracy;
+        `lost_1`, `lost_2`, `lost_5`.
+    """
+    twins = epochs_of_twins(data)
+    rows = []
+    for (series, target, epoch), group in cells(twins, "series", "target", "epoch"):
+        row = {"series": series, "target": target, "epoch": epoch, "n": len(group)}
+        quartiles = group[list(_MEASURES)].astype(float).quantile([0.5, 0.25, 0.75])
+        for suffix, values in zip(("", "_q25", "_q75"), quartiles.to_numpy(), strict=True):
+            row.update((f"{name}{suffix}", value) for name, value in zip(_MEASURES, values, strict=True))
+        accuracy, original = group["accuracy"].to_numpy(float), group["source_accuracy"].to_numpy(float)
+        row["accuracy_std"] = standard_deviation(accuracy[~np.isnan(accuracy)])
+        row["pearson"] = correlate(original, accuracy, "pearson").estimate
+        row["spearman"] = correlate(original, accuracy, "spearman").estimate
+        row.update(
+            (f"lost_{points}", share_losing(group["change"].to_numpy(float), points)) for points in LOSSES
+        )
+        rows.append(row)
+    return pd.DataFrame(rows, columns=_COLUMNS)

@@ -1,0 +1,94 @@
+"""Twins joined with their originals, and grouped into comparable series and levels of sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis.data import StudyData
+
+MAGNITUDE, VARIATIONAL = "magnitude", "variational"
+VD = "VD"
+BIN_WIDTH = 0.1  # of sparsity; 80 %, where the paper sees the methods cross, is an edge
+_SCOPE_NAMES = {"global": "MP global", "layer": "MP per layer"}
+
+
+def epochs_of_twins(data: StudyData, *, matched: bool = False) -> pd.DataFrame:
+    """Every row of the twins table with what is needed to compare it.
+
+    Added columns: `series` ("MP global", "MP per layer", "VD"), `level` (the asked sparsity of a magnitude
+    twin; NaN for a VD twin, which nobody asked), `level_label` ("80 %"; "end" for VD, which is where it
+    got to), `source_accuracy`, `change` (accuracy minus the original's), `final` (the twin's last epoch).
+
+    Args:
+        matched: False leaves out magnitude twins that were pruned to the sparsity of a VD twin; True returns
+            only those.
+    """
+    twins = data.twins
+    is_matched = twins["matched"].notna() & (twins["matched"] != "")
+    twins = twins[is_matched == matched].copy()
+    accuracy = data.models.set_index("model_id")["accuracy"]
+    twins["source_accuracy"] = twins["source_id"].map(accuracy).astype(float)
+    twins["change"] = twins["accuracy"] - twins["source_accuracy"]
+    last = twins.groupby("twin_id")["epoch"].transform("max")
+    twins["final"] = twins["epoch"] == last
+    twins["series"] = [series_name(m, s) for m, s in zip(twins["method"], twins["scope"], strict=True)]
+    twins["level"] = twins["target"].astype(float).round(6).where(twins["method"] != VARIATIONAL)
+    twins["level_label"] = [level_label(level) for level in twins["level"]]
+    return twins.reset_index(drop=True)
+
+
+def final_twins(data: StudyData, *, matched: bool = False) -> pd.DataFrame:
+    """The last epoch of every twin, with the columns of :func:`epochs_of_twins`.
+
+    >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.90]})
+    >>> twins = pd.DataFrame({"twin_id": "a-vd", "source_id": "a", "method": "variational", "epoch": [0, 1],
+    ...                       "sparsity": [0.0, 0.72], "accuracy": [0.90, 0.85]})
+    >>> final = final_twins(StudyData(models, twins))
+    >>> final[["series", "level_label", "sparsity"]].values.tolist(), final["change"].round(3).tolist()
+    ([['VD', 'end', 0.72]], [-0.05])
+    """
+    twins = epochs_of_twins(data, matched=matched)
+    return twins[twins["final"]].reset_index(drop=True)
+
+
+def series_name(method: str, scope: object = None) -> str:
+    """How a method is called in tables and figures."""
+    if method == VARIATIONAL:
+        return VD
+    return _SCOPE_NAMES.get(str(scope), "MP")
+
+
+def series_order(name: str) -> tuple[int, str]:
+    """Sort key: magnitude pruning global, per layer, then variational dropout."""
+    known = [*_SCOPE_NAMES.values(), "MP", VD]
+    return (known.index(name) if name in known else len(known), name)
+
+
+def cells(twins: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Groups of twins by `keys` (default: series and level), in the order in which they are shown."""
+    names = list(keys or ("series", "level"))
+    groups: list[tuple[Any, pd.DataFrame]] = list(twins.groupby(names, dropna=False, sort=True))
+    where = names.index("series") if "series" in names else None
+    if where is not None:
+        groups.sort(key=lambda item: series_order(item[0][where]))  # stable: other keys stay sorted
+    return iter(groups)
+
+
+def bin_middle(sparsity: pd.Series) -> np.ndarray:
+    """The middle of the tenth that a sparsity falls into: 0.72 → 0.75; 1.0 belongs to the last one."""
+    tenths = np.floor(sparsity.to_numpy(dtype=float) / BIN_WIDTH + 1e-9)
+    return ((np.clip(tenths, 0, round(1 / BIN_WIDTH) - 1) + 0.5) * BIN_WIDTH).round(6)
+
+
+def bin_label(middle: float) -> str:
+    """0.75 → "70–80 %"."""
+    return f"{100 * (middle - BIN_WIDTH / 2):.0f}–{100 * (middle + BIN_WIDTH / 2):.0f} %"
+
+
+def level_label(level: float) -> str:
+    """ "80 %" for an asked ratio, "end" where none was asked."""
+    return "end" if np.isnan(level) else f"{100 * level:.4g} %"
