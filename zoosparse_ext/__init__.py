@@ -1,4 +1,52 @@
 """Sparsified twins of whole model zoos.
 
 A zoo is a matrix: one row per model, one column per parameter. Everything here is an operation on rows.
+
+>>> import zoosparse_ext as zs
+>>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(3))
+>>> zs.magnitude_prune(population, sparsity=0.8).sparsity().round(decimals=3)
+tensor([0.8000, 0.8000, 0.8000], dtype=torch.float64)
 """
+
+from __future__ import annotations
+
+from zoosparse_ext import ops
+from zoosparse_ext.data import Dataset, Split, load_dataset
+from zoosparse_ext.errors import DataError, InputError, StoreError, ZoosparseError
+from zoosparse_ext.population.architecture import Architecture, Segment
+from zoosparse_ext.population.evaluate import Evaluation, evaluate
+from zoosparse_ext.population.networks import architecture
+from zoosparse_ext.population.optimizers import SGD, Adam, AdamW, RMSprop
+from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.program import Program
+from zoosparse_ext.population.train import Progress, train
+from zoosparse_ext.sparsify.magnitude import magnitude_prune
+from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.zoo import Zoo
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Architecture",
+    "DataError",
+    "Dataset",
+    "Evaluation",
+    "InputError",
+    "Population",
+    "Program",
+    "Progress",
+    "RMSprop",
+    "Segment",
+    "Split",
+    "StoreError",
+    "Zoo",
+    "ZoosparseError",
+    "architecture",
+    "evaluate",
+    "load_dataset",
+    "magnitude_prune",
+    "ops",
+    "train",
+    "variational_dropout",
+]

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -63,7 +63,9 @@ def resumable(zoo: Path) -> Iterator[Path]:
         yield folder
     except KeyboardInterrupt:
         if folder.exists():
-            err.print(f"\nInterrupted. Finished epochs are kept in {folder}; run the same command again to go on.")
+            err.print(
+                f"\nInterrupted. Finished epochs are kept in {folder}; run the same command again to go on."
+            )
         else:
             err.print("\nInterrupted before the first epoch was done; nothing was written.")
         raise typer.Exit(INTERRUPTED) from None

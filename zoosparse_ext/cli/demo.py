@@ -31,7 +31,9 @@ OPTIMIZER = Adam(lr=1e-3)
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")] = Path("demo"),
     models: Annotated[int, typer.Option(help="How many models.")] = 8,
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away an earlier demo in the same folder.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away an earlier demo in the same folder.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the claims as JSON.")] = False,
 ) -> None:
     """Train a small zoo on real digits, sparsify it both ways, and write the report.
@@ -61,7 +63,9 @@ def _study(path: Path, models: int) -> Zoo:
     data = load_dataset("digits")
     zoo = Zoo.open(path) if (path / "manifest.json").exists() else None
     if zoo is not None and len(zoo.models) != models:
-        raise InputError(f"{path} holds a demo of {len(zoo.models)} models, not {models}; pass --restart or another --out")
+        raise InputError(
+            f"{path} holds a demo of {len(zoo.models)} models, not {models}; pass --restart or another --out"
+        )
     fine_tuning = {"epochs": FINE_TUNING_EPOCHS, "optimizer": OPTIMIZER}
     with resumable(path) as checkpoint:
         if zoo is None:
@@ -84,12 +88,19 @@ def _study(path: Path, models: int) -> Zoo:
         if "variational" not in zoo.populations:
             with training_bar("variational dropout") as progress:
                 zoo = add_variational_twins(
-                    zoo, data, epochs=VARDROP_EPOCHS, optimizer=OPTIMIZER, checkpoint=checkpoint, progress=progress
+                    zoo,
+                    data,
+                    epochs=VARDROP_EPOCHS,
+                    optimizer=OPTIMIZER,
+                    checkpoint=checkpoint,
+                    progress=progress,
                 )
             zoo.save(path)
         for scope in ("global", "layer"):
             if f"magnitude-matched-{scope}" not in zoo.populations:
                 with training_bar(f"magnitude at the same sparsity, {scope}") as progress:
-                    zoo = add_matched_twins(zoo, data, scope, checkpoint=checkpoint, progress=progress, **fine_tuning)
+                    zoo = add_matched_twins(
+                        zoo, data, scope, checkpoint=checkpoint, progress=progress, **fine_tuning
+                    )
                 zoo.save(path)
     return zoo

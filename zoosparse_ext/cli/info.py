@@ -17,7 +17,9 @@ from zoosparse_ext.zoo import Zoo
 
 
 def info(
-    zoo_path: Annotated[Path | None, typer.Argument(help="Describe this zoo instead.", show_default=False)] = None,
+    zoo_path: Annotated[
+        Path | None, typer.Argument(help="Describe this zoo instead.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Describe the installation (operators, devices, instruction set), or a zoo.
@@ -36,7 +38,9 @@ def info(
             for key, value in described.items():
                 out.print(f"{key}: {value}")
         return
-    operators = pd.DataFrame([vars(row) if hasattr(row, "__dict__") else row._asdict() for row in ops.implementations()])
+    operators = pd.DataFrame(
+        [vars(row) if hasattr(row, "__dict__") else row._asdict() for row in ops.implementations()]
+    )
     versions = {
         "zoosparse_ext": package_version(),
         "python": platform.python_version(),

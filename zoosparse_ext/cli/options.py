@@ -25,7 +25,9 @@ WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Weight decay
 Momentum = Annotated[float, typer.Option(help="Momentum, for sgd.")]
 Seed = Annotated[int, typer.Option(help="Seed of orders and noise; each model adds its own.")]
 Order = Annotated[str, typer.Option(help="per-model (each its own shuffle) or shared.")]
-Limit = Annotated[int | None, typer.Option(help="Use only so many training images (and the test images in proportion).")]
+Limit = Annotated[
+    int | None, typer.Option(help="Use only so many training images (and the test images in proportion).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 AllowNan = Annotated[bool, typer.Option("--allow-nan", help="Keep NaN weights instead of stopping.")]
 

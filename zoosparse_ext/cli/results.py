@@ -26,7 +26,9 @@ def evaluate(zoo_path: o.ZooPath, data: o.DataSpec = None, as_json: o.Json = Fal
     if as_json:
         print_json(rows)
         return
-    summary = rows.groupby("population", sort=False)[["sparsity", "accuracy", "loss"]].agg(["median", "min", "max"])
+    summary = rows.groupby("population", sort=False)[["sparsity", "accuracy", "loss"]].agg(
+        ["median", "min", "max"]
+    )
     summary.columns = [f"{name} {what}" for name, what in summary.columns]
     print_table(summary.reset_index(), f"{zoo_path}: {len(rows)} networks on the test images")
 

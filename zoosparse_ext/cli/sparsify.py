@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +21,8 @@ def prune(
     ratios: Annotated[str, typer.Option(help="0.5,0.8,0.9 or first:last:step.")] = "0.1:0.9:0.1",
     scope: Annotated[str, typer.Option(help="global or layer.")] = "global",
     matched: Annotated[
-        bool, typer.Option("--matched", help="Prune each model to the sparsity of its variational twin instead.")
+        bool,
+        typer.Option("--matched", help="Prune each model to the sparsity of its variational twin instead."),
     ] = False,
     epochs: o.Epochs = 15,
     schedule: Annotated[str, typer.Option(help=", ".join(SCHEDULES))] = "one-shot",
@@ -64,7 +64,9 @@ def prune(
         if matched:
             zoo = add_matched_twins(zoo, images, scope, checkpoint=checkpoint, progress=progress, **settings)
         else:
-            zoo = add_magnitude_twins(zoo, images, wanted, scope, checkpoint=checkpoint, progress=progress, **settings)
+            zoo = add_magnitude_twins(
+                zoo, images, wanted, scope, checkpoint=checkpoint, progress=progress, **settings
+            )
         zoo.save(zoo_path)
     name = f"magnitude-matched-{scope}" if matched else f"magnitude-{scope}"
     _print_twins(zoo, name, as_json)
@@ -74,7 +76,9 @@ def vardrop(
     zoo_path: o.ZooPath,
     epochs: o.Epochs = 25,
     preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "modelzoos",
-    threshold: Annotated[float, typer.Option(help="Weights with log α from here on are dropped.")] = THRESHOLD,
+    threshold: Annotated[
+        float, typer.Option(help="Weights with log α from here on are dropped.")
+    ] = THRESHOLD,
     batch_size: o.BatchSize = 10,
     optimizer: o.OptimizerName = "adam",
     lr: o.LearningRate = 3e-4,

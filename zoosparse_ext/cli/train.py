@@ -21,9 +21,9 @@ def train(
     data: o.DataSpec = "digits",
     arch: Annotated[str, typer.Option(help=", ".join(NETWORKS))] = "cnn-s",
     activation: Annotated[str | None, typer.Option(help="Default: that of the published network.")] = None,
-    init: Annotated[str, typer.Option(help="Initialisation: xavier_… or kaiming_uniform/normal, uniform, normal.")] = (
-        "kaiming_uniform"
-    ),
+    init: Annotated[
+        str, typer.Option(help="Initialisation: xavier_… or kaiming_uniform/normal, uniform, normal.")
+    ] = ("kaiming_uniform"),
     models: Annotated[int, typer.Option(help="How many models; their seeds count from --first-seed.")] = 16,
     first_seed: Annotated[int, typer.Option(help="Seed of the first model.")] = 1,
     epochs: o.Epochs = 20,

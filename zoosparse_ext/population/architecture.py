@@ -85,9 +85,13 @@ class Architecture:
         segments, offset = [], 0
         parameters = dict(module.named_parameters())
         if not parameters:
-            raise InputError(f"{type(module).__name__} has no parameters: there is nothing to put into a population")
+            raise InputError(
+                f"{type(module).__name__} has no parameters: there is nothing to put into a population"
+            )
         if len(dict(module.named_parameters(remove_duplicate=False))) != len(parameters):
-            raise InputError(f"{type(module).__name__} shares a parameter between layers; populations cannot tie columns")
+            raise InputError(
+                f"{type(module).__name__} shares a parameter between layers; populations cannot tie columns"
+            )
         tensors = parameters | {n: b for n, b in module.named_buffers() if b.is_floating_point()}
         for tensor_name, tensor in tensors.items():
             trainable = tensor_name in parameters
@@ -168,13 +172,18 @@ class Architecture:
             tensor = state[segment.name]
             if tuple(tensor.shape) != segment.shape:
                 came = list(tensor.shape)
-                raise InputError(f"{segment.name!r} has shape {came}, architecture {self.name!r} expects {list(segment.shape)}")
+                raise InputError(
+                    f"{segment.name!r} has shape {came}, architecture {self.name!r} expects {list(segment.shape)}"
+                )
             row.append(tensor.detach().reshape(-1).to(torch.float32))
         return torch.cat(row)
 
     def unflatten(self, rows: Tensor) -> dict[str, Tensor]:
         """Named tensors from rows [..., P]: views of shape [..., *shape]."""
-        return {s.name: rows[..., s.slice].unflatten(-1, s.shape) if s.shape else rows[..., s.offset] for s in self.segments}
+        return {
+            s.name: rows[..., s.slice].unflatten(-1, s.shape) if s.shape else rows[..., s.offset]
+            for s in self.segments
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dictionaries, for JSON; the template module is not kept."""

@@ -67,7 +67,9 @@ class Checkpoint:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise StoreError(f"cannot read the unfinished run in {self.path}: {error}; delete it to start anew") from error
+            raise StoreError(
+                f"cannot read the unfinished run in {self.path}: {error}; delete it to start anew"
+            ) from error
         if metadata.get("key") != self.key:
             raise InputError(
                 f"{self.path} holds an unfinished run with other settings or data; "

@@ -43,7 +43,9 @@ class StepNoise:
         _, channels, batch, height, width = like.shape
         stream = random.stream_id(purpose, layer)
         count = channels * height * width
-        values = kind(self.seeds, self.seed, count, step=self.step, stream=stream, samples=batch)  # [N, B, C·H·W]
+        values = kind(
+            self.seeds, self.seed, count, step=self.step, stream=stream, samples=batch
+        )  # [N, B, C·H·W]
         values = values.to(like.dtype).unflatten(-1, (channels, height, width))
         return values.movedim(1, 2)
 
@@ -203,5 +205,3 @@ def _activation(op: Activation, hidden: Tensor) -> Tensor:
         "gelu": F.gelu,
     }
     return functions[op.function](hidden)
-
-

@@ -30,7 +30,9 @@ def forward_modules(
     per_model = images.dim() == 5
     if noise is None or not _needs_loop(module):
         tensors = architecture.unflatten(weights)
-        call = torch.vmap(lambda t, x: functional_call(module, t, (x,)), in_dims=(0, 0 if per_model else None))
+        call = torch.vmap(
+            lambda t, x: functional_call(module, t, (x,)), in_dims=(0, 0 if per_model else None)
+        )
         return call(tensors, images)
     logits = []
     for row in range(weights.shape[0]):
@@ -38,7 +40,9 @@ def forward_modules(
         tensors = architecture.unflatten(model_weights)
         buffers = {s.name: tensors[s.name].detach().clone() for s in architecture.segments if not s.trainable}
         with _seeded(noise, row):
-            logits.append(functional_call(module, {**tensors, **buffers}, (images[row] if per_model else images,)))
+            logits.append(
+                functional_call(module, {**tensors, **buffers}, (images[row] if per_model else images,))
+            )
         with torch.no_grad():
             for segment in architecture.segments:
                 if not segment.trainable:

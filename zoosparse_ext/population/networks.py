@@ -36,24 +36,43 @@ def activation_module(name: str) -> nn.Module:
     return Activation(name).module()
 
 
-def cnn_s(channels: int = 1, activation: str = "tanh", dropout: float | None = None, classes: int = 10) -> Chain:
+def cnn_s(
+    channels: int = 1, activation: str = "tanh", dropout: float | None = None, classes: int = 10
+) -> Chain:
     """CNN-s, 2,464 parameters on one channel; images 28×28."""
     return _small(channels, (8, 6, 4), 36, activation, dropout, classes)
 
 
-def cnn_m(channels: int = 1, activation: str = "tanh", dropout: float | None = None, classes: int = 10) -> Chain:
+def cnn_m(
+    channels: int = 1, activation: str = "tanh", dropout: float | None = None, classes: int = 10
+) -> Chain:
     """CNN-m, 3,047 parameters on one channel; images 28×28."""
     return _small(channels, (6, 9, 6), 54, activation, dropout, classes)
 
 
 def _small(
-    channels: int, widths: tuple[int, int, int], features: int, activation: str, dropout: float | None, classes: int
+    channels: int,
+    widths: tuple[int, int, int],
+    features: int,
+    activation: str,
+    dropout: float | None,
+    classes: int,
 ) -> Chain:
     first, second, third = widths
     return Chain(
         [
-            *(nn.Conv2d(channels, first, 5), nn.MaxPool2d(2), activation_module(activation), *_dropout(dropout)),
-            *(nn.Conv2d(first, second, 5), nn.MaxPool2d(2), activation_module(activation), *_dropout(dropout)),
+            *(
+                nn.Conv2d(channels, first, 5),
+                nn.MaxPool2d(2),
+                activation_module(activation),
+                *_dropout(dropout),
+            ),
+            *(
+                nn.Conv2d(first, second, 5),
+                nn.MaxPool2d(2),
+                activation_module(activation),
+                *_dropout(dropout),
+            ),
             *(nn.Conv2d(second, third, 2), activation_module(activation), nn.Flatten()),
             *(nn.Linear(features, 20), activation_module(activation), *_dropout(dropout)),
             nn.Linear(20, classes),
@@ -61,13 +80,26 @@ def _small(
     )
 
 
-def cnn_l(channels: int = 3, activation: str = "gelu", dropout: float | None = 0.0, classes: int = 10) -> Chain:
+def cnn_l(
+    channels: int = 3, activation: str = "gelu", dropout: float | None = 0.0, classes: int = 10
+) -> Chain:
     """CNN-l, 10,853 parameters on three channels; images 32×32. The published layout always has dropout layers."""
     rate = 0.0 if dropout is None else dropout
     modules: list[nn.Module] = []
     for before, after in ((channels, 16), (16, 32), (32, 15)):
-        modules += [nn.Conv2d(before, after, 3), nn.MaxPool2d(2), activation_module(activation), *_dropout(rate)]
-    modules += [nn.Flatten(), nn.Linear(60, 20), activation_module(activation), *_dropout(rate), nn.Linear(20, classes)]
+        modules += [
+            nn.Conv2d(before, after, 3),
+            nn.MaxPool2d(2),
+            activation_module(activation),
+            *_dropout(rate),
+        ]
+    modules += [
+        nn.Flatten(),
+        nn.Linear(60, 20),
+        activation_module(activation),
+        *_dropout(rate),
+        nn.Linear(20, classes),
+    ]
     return Chain(modules)
 
 

@@ -42,9 +42,13 @@ class Optimizer:
         for name in COLUMNS:
             column = torch.as_tensor(values.get(name, 0.0), dtype=torch.float64).reshape(-1)
             if column.numel() not in (1, n):
-                raise InputError(f"{self.kind}: {name} has {column.numel()} values for {n} models; give 1 or {n}")
+                raise InputError(
+                    f"{self.kind}: {name} has {column.numel()} values for {n} models; give 1 or {n}"
+                )
             if not bool(torch.isfinite(column).all()) or bool((column < 0).any()):
-                raise InputError(f"{self.kind}: {name} must be finite and not negative, got {column.tolist()[:4]}")
+                raise InputError(
+                    f"{self.kind}: {name} must be finite and not negative, got {column.tolist()[:4]}"
+                )
             columns.append(column.expand(n))
         return torch.stack(columns, dim=1)
 
@@ -53,9 +57,12 @@ class Optimizer:
         changed = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, Tensor) and value.dim() == 1 and value.numel() > 1:
-                changed[item.name] = value[start:stop]
-            elif isinstance(value, Sequence) and item.name != "betas" and not isinstance(value, str) and len(value) > 1:
+            if (isinstance(value, Tensor) and value.dim() == 1 and value.numel() > 1) or (
+                isinstance(value, Sequence)
+                and item.name != "betas"
+                and not isinstance(value, str)
+                and len(value) > 1
+            ):
                 changed[item.name] = value[start:stop]
         return type(self)(**{**{item.name: getattr(self, item.name) for item in fields(self)}, **changed})
 
@@ -80,7 +87,12 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     def _values(self) -> dict[str, PerModel]:
-        return {"lr": self.lr, "weight_decay": self.weight_decay, "beta1": self.momentum, "nesterov": float(self.nesterov)}
+        return {
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "beta1": self.momentum,
+            "nesterov": float(self.nesterov),
+        }
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,13 @@ class Adam(Optimizer):
 
     def _values(self) -> dict[str, PerModel]:
         beta1, beta2 = self.betas
-        return {"lr": self.lr, "weight_decay": self.weight_decay, "beta1": beta1, "beta2": beta2, "eps": self.eps}
+        return {
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "beta1": beta1,
+            "beta2": beta2,
+            "eps": self.eps,
+        }
 
 
 @dataclass(frozen=True)
@@ -140,7 +158,9 @@ def update_(
     factor: float = 1.0,  # of the learning rate, from the schedule
 ) -> None:
     """One step of every model, as `torch.optim` does it for one."""
-    lr, decay, beta1, beta2, eps, nesterov = (column.to(weights.dtype).unsqueeze(1) for column in table.unbind(1))
+    lr, decay, beta1, beta2, eps, nesterov = (
+        column.to(weights.dtype).unsqueeze(1) for column in table.unbind(1)
+    )
     lr = lr * factor
     first, second = moments
     if kind == "adamw":

@@ -164,7 +164,9 @@ class Population:
     def __getitem__(self, rows: slice | Sequence[int] | Tensor | np.ndarray) -> Population:
         """The population of some rows; a slice shares memory with this one."""
         index = rows if isinstance(rows, slice) else torch.as_tensor(rows)
-        table = self.models.iloc[rows if isinstance(rows, slice) else _positions(index)].reset_index(drop=True)
+        table = self.models.iloc[rows if isinstance(rows, slice) else _positions(index)].reset_index(
+            drop=True
+        )
 
         def take(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[index]
@@ -218,7 +220,9 @@ class Population:
         modules = []
         for row in self.weights.detach().cpu():
             module = self.architecture.module()
-            module.load_state_dict({n: t.clone() for n, t in self.architecture.unflatten(row).items()}, strict=False)
+            module.load_state_dict(
+                {n: t.clone() for n, t in self.architecture.unflatten(row).items()}, strict=False
+            )
             modules.append(module.eval())
         return modules
 
@@ -259,7 +263,9 @@ class Population:
         The denominator is `architecture.n_prunable`; biases, norms and buffers do not count.
         """
         segments = self.architecture.prunable_segments
-        zeros = torch.stack([(self.weights[:, s.slice] == 0).sum(1) for s in segments], dim=1).to(torch.float64)
+        zeros = torch.stack([(self.weights[:, s.slice] == 0).sum(1) for s in segments], dim=1).to(
+            torch.float64
+        )
         sizes = torch.tensor([s.size for s in segments], dtype=torch.float64, device=zeros.device)
         return zeros / sizes if by_layer else zeros.sum(1) / sizes.sum()
 
@@ -300,10 +306,16 @@ def _require_same(architecture: Architecture, module: nn.Module, index: int) -> 
     if len(architecture.segments) != len(other.segments):
         counts = f"{len(other.segments)} tensors where model 0 has {len(architecture.segments)}"
         raise InputError(f"model {index} differs from model 0: {counts}")
-    if architecture.program is not None and other.program is not None and architecture.program != other.program:
+    if (
+        architecture.program is not None
+        and other.program is not None
+        and architecture.program != other.program
+    ):
         pairs = zip(architecture.program.operations, other.program.operations, strict=False)
         mine_op, their_op = next((pair for pair in pairs if pair[0] != pair[1]), (None, None))
-        raise InputError(f"model {index} differs from model 0: it computes {their_op} where model 0 computes {mine_op}")
+        raise InputError(
+            f"model {index} differs from model 0: it computes {their_op} where model 0 computes {mine_op}"
+        )
 
 
 def _positions(index: Tensor) -> np.ndarray:
@@ -313,5 +325,3 @@ def _positions(index: Tensor) -> np.ndarray:
 def chunks(n: int, size: int) -> Iterator[slice]:
     """Consecutive slices of at most `size` rows."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-

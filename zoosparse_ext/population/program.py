@@ -163,7 +163,9 @@ class Dropout:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rate < 1.0:
-            raise InputError(f"dropout rate must lie in [0, 1), got {self.rate}: a rate of 1 drops everything")
+            raise InputError(
+                f"dropout rate must lie in [0, 1), got {self.rate}: a rate of 1 drops everything"
+            )
 
     def output_shape(self, size: Shape) -> Shape:
         return size
@@ -185,7 +187,8 @@ class Flatten:
 
 Operation = Conv2d | Linear | MaxPool2d | AvgPool2d | GlobalAvgPool2d | Activation | Dropout | Flatten
 _KINDS: dict[str, type] = {
-    op.kind: op for op in (Conv2d, Linear, MaxPool2d, AvgPool2d, Activation, Dropout, Flatten, GlobalAvgPool2d)
+    op.kind: op
+    for op in (Conv2d, Linear, MaxPool2d, AvgPool2d, Activation, Dropout, Flatten, GlobalAvgPool2d)
 }
 _KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 ENCODED_COLUMNS = 18
@@ -242,7 +245,9 @@ class Program:
         rows, values = [], []
         shapes = self.shapes(input_shape)
         for op, before, after in zip(self.operations, shapes, shapes[1:], strict=False):
-            kernel: Pair = getattr(op, "kernel_size", before[1:] if isinstance(op, GlobalAvgPool2d) else (1, 1))
+            kernel: Pair = getattr(
+                op, "kernel_size", before[1:] if isinstance(op, GlobalAvgPool2d) else (1, 1)
+            )
             columns = (-1, -1)
             if isinstance(op, Conv2d | Linear):
                 columns = (offsets[f"{op.name}.weight"], offsets[f"{op.name}.bias"] if op.bias else -1)
@@ -267,6 +272,8 @@ class Program:
         for row in rows:
             fields = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k != "kind"}
             if row.get("kind") not in _KINDS:
-                raise InputError(f"unknown operation {row.get('kind')!r} in a program; known: {', '.join(_KINDS)}")
+                raise InputError(
+                    f"unknown operation {row.get('kind')!r} in a program; known: {', '.join(_KINDS)}"
+                )
             operations.append(_KINDS[row["kind"]](**fields))
         return cls(tuple(operations))

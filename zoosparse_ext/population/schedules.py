@@ -32,7 +32,9 @@ class Step(Constant):
 
     def factors(self, steps: int) -> Tensor:
         at = torch.arange(steps, dtype=torch.float64)
-        passed = sum(((at >= share * steps).to(torch.float64) for share in self.milestones), torch.zeros(steps))
+        passed = sum(
+            ((at >= share * steps).to(torch.float64) for share in self.milestones), torch.zeros(steps)
+        )
         return self.gamma ** torch.as_tensor(passed, dtype=torch.float64)
 
 
@@ -71,7 +73,12 @@ class OneCycle(Constant):
         return torch.where(at <= peak, rise, fall)
 
 
-SCHEDULES: dict[str, type[Constant]] = {"constant": Constant, "step": Step, "cosine": Cosine, "onecycle": OneCycle}
+SCHEDULES: dict[str, type[Constant]] = {
+    "constant": Constant,
+    "step": Step,
+    "cosine": Cosine,
+    "onecycle": OneCycle,
+}
 
 
 def schedule(name: str | Constant) -> Constant:

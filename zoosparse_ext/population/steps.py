@@ -95,10 +95,14 @@ Engine = Callable[[Architecture, Split, Steps], StepsResult]
 def reference_steps(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
     """The oracle: any architecture, device and floating-point type."""
     if steps.variational is not None and architecture.program is None:
-        raise InputError(f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}")
+        raise InputError(
+            f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}"
+        )
     weights = steps.weights
     n, device = weights.shape[0], weights.device
-    result = StepsResult(torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.int64), steps.order.shape[1])
+    result = StepsResult(
+        torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.int64), steps.order.shape[1]
+    )
     kept = None if steps.packed_masks is None else ops.unpack_mask(steps.packed_masks, weights.shape[1])
     table = steps.table.to(device)
     for index, batch in enumerate(steps.order.to(torch.int64).split(steps.batch_size, dim=1)):
@@ -129,7 +133,11 @@ def _gradients(
     if variational is not None:
         leaves.append(variational.log_sigma2.detach().requires_grad_())
         variational = Variational(
-            leaves[1], variational.kl_weight, variational.conv_clamp, variational.linear_clamp, variational.conv_biases
+            leaves[1],
+            variational.kl_weight,
+            variational.conv_clamp,
+            variational.linear_clamp,
+            variational.conv_biases,
         )
     if architecture.program is None:
         logits = forward_modules(architecture, leaves[0], images, noise=noise)
@@ -165,5 +173,10 @@ def _update(
             tensor.masked_fill_(~kept, 0.0)
     if steps.variational is not None:
         assert state.sigma_first is not None and state.sigma_second is not None
-        sigma = (state.sigma_first, state.sigma_second)  # decayed like any parameter, as the published twins are
-        optimizers.update_(steps.optimizer, steps.variational.log_sigma2, gradients[1], sigma, table, step, factor)
+        sigma = (
+            state.sigma_first,
+            state.sigma_second,
+        )  # decayed like any parameter, as the published twins are
+        optimizers.update_(
+            steps.optimizer, steps.variational.log_sigma2, gradients[1], sigma, table, step, factor
+        )

@@ -149,13 +149,27 @@ def train(
 
     saved = None
     if checkpoint is not None:
-        settings = (epochs, batch_size, optimizer.kind, order, seed, splits, data.fingerprint, hooks.key, str(lr_schedule))
-        key = fingerprint(settings, table, factors, population.weights, population.seeds, population.packed_masks)
+        settings = (
+            epochs,
+            batch_size,
+            optimizer.kind,
+            order,
+            seed,
+            splits,
+            data.fingerprint,
+            hooks.key,
+            str(lr_schedule),
+        )
+        key = fingerprint(
+            settings, table, factors, population.weights, population.seeds, population.packed_masks
+        )
         saved = Checkpoint(Path(checkpoint), key)
 
     def report(epoch: int, loss: Tensor, accuracy: Tensor) -> None:
         judged = hooks.evaluated(population)
-        evaluations = {name: evaluate(judged, getattr(data, name)) for name in splits if getattr(data, name) is not None}
+        evaluations = {
+            name: evaluate(judged, getattr(data, name)) for name in splits if getattr(data, name) is not None
+        }
         if "test" in evaluations:
             population.predictions = judged.predictions = evaluations["test"].predictions
         history.append(hooks.rows(EpochResult(epoch, judged, loss, accuracy, evaluations)))
@@ -196,7 +210,9 @@ def train(
             loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
             if progress is not None:
                 so_far = float(accuracy[: rows.stop].mean())
-                progress(Progress(epoch, epochs, rows.stop, len(population), so_far, time.monotonic() - started))
+                progress(
+                    Progress(epoch, epochs, rows.stop, len(population), so_far, time.monotonic() - started)
+                )
         state.step += steps_per_epoch
         report(epoch, loss, accuracy)
     return pd.concat(history, ignore_index=True)
@@ -254,5 +270,3 @@ def _order(kind: str, seeds: Tensor, seed: int, samples: int, epoch: int) -> Ten
 
 def _rows_of(variational: Variational | None, rows: slice) -> Variational | None:
     return None if variational is None else replace(variational, log_sigma2=variational.log_sigma2[rows])
-
-

@@ -107,7 +107,9 @@ def magnitude_prune(
         checkpoint=checkpoint,
         progress=progress,
         hooks=Hooks(
-            rows=lambda result: twin_rows(twins, result.epoch, result.evaluations["test"], source_predictions),
+            rows=lambda result: twin_rows(
+                twins, result.epoch, result.evaluations["test"], source_predictions
+            ),
             before_epoch=prune_further,
             key=f"magnitude {scope} {schedule} {biases}",
         ),
@@ -131,7 +133,9 @@ def _twin_population(
         ratios, copies = values.repeat_interleave(n), values.numel()
     if bool(((ratios < 0) | (ratios >= 1) | ratios.isnan()).any()):
         bad = ratios[(ratios < 0) | (ratios >= 1) | ratios.isnan()]
-        raise InputError(f"sparsity ratios lie in [0, 1), got {float(bad[0])}: a model without weights is no twin")
+        raise InputError(
+            f"sparsity ratios lie in [0, 1), got {float(bad[0])}: a model without weights is no twin"
+        )
     weights = population.weights.detach().repeat(copies, 1)
     table = pd.concat([population.models] * copies, ignore_index=True)
     table["source_id"] = population.ids * copies
@@ -139,7 +143,9 @@ def _twin_population(
     table["target"] = (ratios if ratios.dim() == 1 else _overall(ratios, population.architecture)).numpy()
     table["matched"] = None if matched is None else list(matched)
     label = [f"{target:.4g}" if matched is None else "matched" for target in table["target"]]
-    table["twin_id"] = [f"{source}/magnitude-{scope}-{at}" for source, at in zip(table["source_id"], label, strict=True)]
+    table["twin_id"] = [
+        f"{source}/magnitude-{scope}-{at}" for source, at in zip(table["source_id"], label, strict=True)
+    ]
     return Population(weights, population.architecture, table), ratios
 
 
@@ -169,7 +175,9 @@ def _prune_(twins: Population, ratios: Tensor, scope: str, biases: bool) -> None
 def _candidates(architecture: Architecture, biases: bool) -> tuple[Tensor, list[int]]:
     """Columns that may be pruned, and the boundaries of the layers among them."""
     layers = {segment.layer for segment in architecture.prunable_segments}
-    chosen = [s for s in architecture.segments if s.prunable or (biases and s.trainable and s.layer in layers)]
+    chosen = [
+        s for s in architecture.segments if s.prunable or (biases and s.trainable and s.layer in layers)
+    ]
     columns = torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in chosen])
     boundaries = [0]
     for segment in chosen:

@@ -62,7 +62,7 @@ def compare_predictions(source: Tensor, twin: Tensor, labels: Tensor) -> dict[st
     >>> source, twin = torch.tensor([[0, 1, 1, 0]]), torch.tensor([[0, 1, 0, 0]])
     >>> result = compare_predictions(source, twin, labels=torch.tensor([0, 1, 0, 0]))
     >>> [round(float(values), 3) for values in result.values()]
-    [0.75, 0.5, 1.0]
+    [0.75, 0.5, 0.0]
     """
     source, twin = source.to(torch.int64), twin.to(torch.int64)
     m = source.shape[1]

@@ -44,7 +44,11 @@ PRESETS: dict[str, Preset] = {
     "modelzoos": Preset(-10.0, 8.0, 10.0, True, lambda epoch, epochs, images: min(1.0, 0.01 * epoch / 25)),
     # The objective of Molchanov et al. (2017): the KL once per data set, warmed up over the first fifth.
     "molchanov": Preset(
-        -10.0, 8.0, 10.0, False, lambda epoch, epochs, images: min(1.0, (epoch + 1) / max(1.0, epochs / 5)) / images
+        -10.0,
+        8.0,
+        10.0,
+        False,
+        lambda epoch, epochs, images: min(1.0, (epoch + 1) / max(1.0, epochs / 5)) / images,
     ),
 }
 
@@ -101,7 +105,9 @@ def variational_dropout(
         raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
     architecture = population.architecture
     if architecture.program is None:
-        raise InputError(f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}")
+        raise InputError(
+            f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}"
+        )
     noisy = _noisy_population(population)
     assert noisy.log_sigma2 is not None
     noisy.log_sigma2.fill_(chosen.initial_log_sigma2)
@@ -135,7 +141,9 @@ def variational_dropout(
     return twins
 
 
-def drop(population: Population, variational: Variational, threshold: float = vardrop.THRESHOLD) -> Population:
+def drop(
+    population: Population, variational: Variational, threshold: float = vardrop.THRESHOLD
+) -> Population:
     """The sparse network inside a variational one: weights whose log α reaches the threshold are exactly 0."""
     architecture = population.architecture
     kept = torch.ones_like(population.weights, dtype=torch.bool)

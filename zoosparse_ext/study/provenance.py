@@ -21,7 +21,9 @@ def provenance(**settings: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "kernels": "native" if any(row.implementation == "native" for row in ops.implementations()) else "reference",
+        "kernels": "native"
+        if any(row.implementation == "native" for row in ops.implementations())
+        else "reference",
         "settings": settings,
     }
 

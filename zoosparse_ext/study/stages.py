@@ -132,7 +132,9 @@ def add_matched_twins(
         groups.append(
             magnitude_prune(
                 group,
-                reached.clamp(max=1 - 1e-12),  # a twin that lost a whole layer stays in [0, 1) and rounds to all of it
+                reached.clamp(
+                    max=1 - 1e-12
+                ),  # a twin that lost a whole layer stays in [0, 1) and rounds to all of it
                 scope,
                 data=data,
                 matched=twins.ids,
@@ -190,5 +192,3 @@ def _activation(architecture: Architecture) -> str | None:
 
 def _part(checkpoint: Path | None, stage: str, group: int) -> Path | None:
     return None if checkpoint is None else checkpoint / f"{stage}-{group}.safetensors"
-
-

@@ -1,0 +1,86 @@
+"""The tables of a zoo: what each column means, and the check that a table has what it must have.
+
+Accuracy, agreement and sparsity are shares in [0, 1]. Further columns are kept as they are.
+"""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+from pandas.api import types
+
+from zoosparse_ext.errors import StoreError
+
+MODELS = {
+    "model_id": "text",  # unique
+    "architecture": "text",
+    "seed": "number",  # key of the model's random numbers
+}
+"""One row per model. Zoos trained here add activation, init, optimizer, lr, weight_decay, momentum, dropout,
+batch_size, epochs, and the final loss and accuracy on the test images."""
+
+HISTORY = {
+    "model_id": "text",
+    "epoch": "number",  # 0 = untrained
+    "train_loss": "number",  # mean over the epoch, in training mode; NaN at epoch 0
+    "train_accuracy": "number",
+    "val_loss": "number",  # after the epoch
+    "val_accuracy": "number",
+    "test_loss": "number",
+    "test_accuracy": "number",
+}
+"""One row per model and epoch."""
+
+TWINS = {
+    "twin_id": "text",
+    "source_id": "text",  # model_id of the original
+    "method": "text",  # "magnitude" or "variational"
+    "scope": "text",  # of magnitude pruning: "global" or "layer"
+    "target": "number",  # the ratio asked for; NaN for variational dropout
+    "matched": "text",  # twin_id of the variational twin whose sparsity was the target, else missing
+    "epoch": "number",  # 0 = before fine-tuning or variational training; the largest is final
+    "sparsity": "number",  # zeros among prunable weights; sparsity_layer.<layer> for each layer
+    "loss": "number",  # on the test images
+    "accuracy": "number",
+    "agreement": "number",  # share of test images on which twin and original predict the same
+    "kappa": "number",  # Cohen's κ of the same; NaN where undefined
+    "agreement_on_errors": "number",  # agreement on the images that the original gets wrong; NaN if none
+}
+"""One row per twin and epoch."""
+
+SCHEMAS = {"models": MODELS, "history": HISTORY, "twins": TWINS}
+
+
+def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The table, or an empty one with the right columns if it has no rows.
+
+    Raises:
+        StoreError: a column is missing or of the wrong kind; names table and column.
+    """
+    schema = SCHEMAS[name]
+    if len(table) == 0:
+        return empty(name)
+    for column, kind in schema.items():
+        if column not in table.columns:
+            raise StoreError(
+                f"table {name!r} lacks column {column!r}; it has {', '.join(map(str, table.columns))}"
+            )
+        if kind == "number" and not types.is_numeric_dtype(table[column]):
+            raise StoreError(
+                f"column {column!r} of table {name!r} is {table[column].dtype}, expected numbers"
+            )
+    return table.reset_index(drop=True)
+
+
+def empty(name: str) -> pd.DataFrame:
+    """A table without rows."""
+    kinds = {"text": "object", "number": "float64"}
+    return pd.DataFrame({column: pd.Series(dtype=kinds[kind]) for column, kind in SCHEMAS[name].items()})
+
+
+def to_bytes(table: pd.DataFrame) -> bytes:
+    """A table as Parquet."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()
