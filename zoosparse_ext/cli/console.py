@@ -57,7 +57,7 @@ def training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def resumable(zoo: Path) -> Iterator[Path]:
-    """A folder beside the zoo for checkpoints: removed when the work is saved, kept and named when it is interrupted."""
+    """A folder beside the zoo for checkpoints: removed when the work is saved, kept when it is interrupted."""
     folder = resume_folder(zoo)
     try:
         yield folder

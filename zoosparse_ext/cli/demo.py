@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def _study(path: Path, models: int) -> Zoo:
         raise InputError(
             f"{path} holds a demo of {len(zoo.models)} models, not {models}; pass --restart or another --out"
         )
-    fine_tuning = {"epochs": FINE_TUNING_EPOCHS, "optimizer": OPTIMIZER}
+    fine_tuning: dict[str, Any] = {"epochs": FINE_TUNING_EPOCHS, "optimizer": OPTIMIZER}
     with resumable(path) as checkpoint:
         if zoo is None:
             with training_bar(f"train {models} networks") as progress:

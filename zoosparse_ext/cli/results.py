@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from zoosparse_ext.cli import options as o
@@ -29,7 +30,7 @@ def evaluate(zoo_path: o.ZooPath, data: o.DataSpec = None, as_json: o.Json = Fal
     summary = rows.groupby("population", sort=False)[["sparsity", "accuracy", "loss"]].agg(
         ["median", "min", "max"]
     )
-    summary.columns = [f"{name} {what}" for name, what in summary.columns]
+    summary.columns = pd.Index([" ".join(column) for column in summary.columns.to_list()])
     print_table(summary.reset_index(), f"{zoo_path}: {len(rows)} networks on the test images")
 
 

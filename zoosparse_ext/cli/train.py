@@ -52,7 +52,7 @@ def train(
         raise InputError(f"--models must be 1 or more, got {models}")
     Zoo.require_new(out)
     images = o.open_data(data or "digits", limit)
-    channels, height, width = images.input_shape
+    channels, height, _ = images.input_shape
     network = architecture(
         arch, channels=channels, activation=activation, dropout=dropout, classes=images.classes, size=height
     )

@@ -25,8 +25,8 @@ class Split:
         name: for messages.
 
     Raises:
-        DataError: no images, other numbers of images and labels, a type or shape that is not supported, a negative label,
-            a standard deviation of 0.
+        DataError: no images, other numbers of images and labels, a type or shape that is not supported, a negative
+            label, a standard deviation of 0.
     """
 
     images: Tensor

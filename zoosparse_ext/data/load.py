@@ -26,8 +26,8 @@ def load_dataset(spec: str) -> Dataset:
 
             - ``digits``: 1,797 real handwritten digits, embedded, resized from 8×8 to 28×28; 1,204 train, 297 val and
               296 test images, stratified by class;
-            - ``idx:DIR``: the MNIST family as downloaded (``train-images-idx3-ubyte``, gzipped or not); the last sixth of
-              the training images is `val` (50,000 and 10,000 for MNIST);
+            - ``idx:DIR``: the MNIST family as downloaded (``train-images-idx3-ubyte``, gzipped or not); the last sixth
+              of the training images is `val` (50,000 and 10,000 for MNIST);
             - ``npz:FILE``: arrays ``x_train, y_train, x_test, y_test`` (optionally ``x_val, y_val``); images
               ``[M, H, W]``, ``[M, C, H, W]`` or ``[M, H, W, C]``, uint8 or floating point;
             - ``torchvision:NAME[:ROOT]``: a class of `torchvision.datasets` with a train and a test part.

@@ -98,7 +98,7 @@ def forward(
     noise: StepNoise | None = None,
     variational: Variational | None = None,
 ) -> Tensor:
-    """Class scores [N, B, classes]; with `noise` in training mode (dropout, variational noise), without in evaluation."""
+    """Class scores [N, B, classes]; in training mode (dropout, variational noise) if there is `noise`."""
     assert architecture.program is not None
     tensors = architecture.unflatten(weights)
     sigma2 = architecture.unflatten(variational.log_sigma2) if variational is not None else {}

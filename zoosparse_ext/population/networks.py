@@ -9,7 +9,8 @@ Network Models", NeurIPS 2022.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -129,7 +130,7 @@ def _dropout(rate: float | None) -> list[nn.Module]:
     return [nn.Dropout(rate)]
 
 
-NETWORKS = {"cnn-s": cnn_s, "cnn-m": cnn_m, "cnn-l": cnn_l, "mlp": mlp}
+NETWORKS: dict[str, Callable[..., Chain]] = {"cnn-s": cnn_s, "cnn-m": cnn_m, "cnn-l": cnn_l, "mlp": mlp}
 _SIZES = {"cnn-s": 28, "cnn-m": 28, "cnn-l": 32}
 
 
@@ -151,14 +152,14 @@ def architecture(
     """
     if name not in NETWORKS:
         raise InputError(f"unknown architecture {name!r}; known: {', '.join(NETWORKS)}")
-    options: dict[str, object] = {"classes": classes, "dropout": dropout}
+    options: dict[str, Any] = {"classes": classes, "dropout": dropout}
     if channels is not None:
         options["channels"] = channels
     if activation is not None:
         options["activation"] = activation
     if name == "mlp":
         options["size"] = size
-    module = NETWORKS[name](**options)  # type: ignore[operator]
+    module = NETWORKS[name](**options)
     program = Architecture.from_module(module).program
     assert program is not None
     function = next(op.function for op in program.operations if isinstance(op, Activation))

@@ -163,10 +163,9 @@ class Population:
 
     def __getitem__(self, rows: slice | Sequence[int] | Tensor | np.ndarray) -> Population:
         """The population of some rows; a slice shares memory with this one."""
-        index = rows if isinstance(rows, slice) else torch.as_tensor(rows)
-        table = self.models.iloc[rows if isinstance(rows, slice) else _positions(index)].reset_index(
-            drop=True
-        )
+        index: slice | Tensor = rows if isinstance(rows, slice) else torch.as_tensor(rows)
+        positions = index if isinstance(index, slice) else _positions(index)
+        table = self.models.iloc[positions].reset_index(drop=True)
 
         def take(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[index]

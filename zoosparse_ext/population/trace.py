@@ -1,4 +1,4 @@
-"""From an `nn.Module` to a :class:`Program`: torch.fx finds the operations, this file accepts them if they are a chain."""
+"""From an `nn.Module` to a :class:`Program`: torch.fx finds the operations, accepted here if they are a chain."""
 
 from __future__ import annotations
 

@@ -54,14 +54,15 @@ def magnitude_prune(
     Args:
         population: N models; stays as it is.
         sparsity: share of the prunable weights to remove, in [0, 1): a number; a sequence of ratios, which gives a
-            population of (ratios × N) twins; a tensor [N] with one per model; or, with scope ``"layer"``, a tensor [N, S] with
-            one per model and prunable layer. k = round(sparsity × prunable weights), as in `torch.nn.utils.prune`.
+            population of (ratios × N) twins; a tensor [N] with one per model; or, with scope ``"layer"``, a tensor
+            [N, S] with one per model and prunable layer. k = round(sparsity × prunable weights), as in
+            `torch.nn.utils.prune`.
         scope: ``"global"`` (smallest weights of the whole model) or ``"layer"`` (the same share of every layer).
         data: needed for fine-tuning, and for the performance and agreement columns of `history`.
         epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
         batch_size, optimizer, lr_schedule, order, seed, engine, checkpoint, progress: as in :func:`zoosparse_ext.train`.
-        biases: prune biases as well; they then count in k, though never in :meth:`Population.sparsity`.
+        biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
 

@@ -56,8 +56,8 @@ def layer_columns(architecture: Architecture) -> list[str]:
 def compare_predictions(source: Tensor, twin: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Agreement, Cohen's κ, and agreement on the images that the source got wrong; float64 [N] each.
 
-    κ = (p_o − p_e) / (1 − p_e) is NaN where both always predict one and the same class (p_e = 1); agreement on errors is
-    NaN where the source made none.
+    κ = (p_o − p_e) / (1 − p_e) is NaN where both always predict one and the same class (p_e = 1); agreement on errors
+    is NaN where the source made none.
 
     >>> source, twin = torch.tensor([[0, 1, 1, 0]]), torch.tensor([[0, 1, 0, 0]])
     >>> result = compare_predictions(source, twin, labels=torch.tensor([0, 1, 0, 0]))

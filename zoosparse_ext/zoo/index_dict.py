@@ -10,7 +10,7 @@ from zoosparse_ext.population.program import Conv2d
 
 
 def index_dict(architecture: Architecture) -> dict[str, list[int]] | None:
-    """Aligned lists over the weight layers; None unless every layer has a weight and then a bias, and no column is left.
+    """Aligned lists over the weight layers; None unless every layer is numbered and has a weight and then a bias.
 
     >>> from zoosparse_ext.population.networks import architecture
     >>> index_dict(architecture("cnn-s"))["idx_start"]
