@@ -12,6 +12,9 @@ void register_operators() {
   static bool done = false;
   if (done) return;
   done = true;
+  library.impl("magnitude_threshold", &cpu::magnitude_threshold);
+  library.impl("magnitude_mask", &cpu::magnitude_mask);
+  library.impl("magnitude_prune_", &cpu::magnitude_prune_);
   library.impl("pack_mask", &cpu::pack_mask);
   library.impl("unpack_mask", &cpu::unpack_mask);
   library.impl("apply_mask_", &cpu::apply_mask_);

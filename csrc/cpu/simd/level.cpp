@@ -18,7 +18,8 @@ const std::vector<Entry>& entries() {
     std::vector<Entry> all{{SimdLevel::baseline, "baseline", true}};
 #if defined(__x86_64__)
     __builtin_cpu_init();  // its answers include whether the operating system saves the registers
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     all.push_back({SimdLevel::avx2, "avx2", avx2});

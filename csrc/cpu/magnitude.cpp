@@ -1,0 +1,108 @@
+// Selection by magnitude on the CPU: dtypes, shapes and threads here, one row at a time in simd/magnitude.inl.
+#include "cpu/simd/magnitude.h"
+
+#include <ATen/ops/empty.h>
+
+#include <memory>
+
+#include "checks.h"
+#include "cpu/rows.h"
+#include "operators.h"
+
+namespace zoosparse::cpu {
+namespace {
+
+struct Format {
+  void (*MagnitudeKernels::*select)(const SelectRow&);
+  int64_t infinity;
+};
+
+Format format_of(at::ScalarType dtype, const char* op) {
+  switch (dtype) {
+    case at::kFloat:
+      return {&MagnitudeKernels::select32, 0x7f800000};
+    case at::kDouble:
+      return {&MagnitudeKernels::select64, 0x7ff0000000000000};
+    case at::kHalf:
+      return {&MagnitudeKernels::select16, 0x7c00};
+    case at::kBFloat16:
+      return {&MagnitudeKernels::select16, 0x7f80};
+    default:
+      TORCH_CHECK(false, op, ": weights must be float32, float64, float16 or bfloat16, got ", dtype);
+  }
+}
+
+void check_selection(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments, const char* op) {
+  check_matrix(weights, op, "weights");
+  check_dtype(k, at::kLong, op, "k");
+  const int64_t p = weights.size(1), s = static_cast<int64_t>(segments.size()) - 1;
+  TORCH_CHECK(s >= 1 && segments.front() == 0 && segments.back() == p, op, ": segments must go from 0 to ", p, ", got ",
+              segments);
+  check_shape(k, {weights.size(0), s}, op, "k");
+  TORCH_CHECK(k.is_contiguous() && k.device() == weights.device(), op, ": k must be contiguous, beside the weights");
+  const auto* counts = k.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < s; ++i) {
+    const int64_t width = segments[i + 1] - segments[i];
+    TORCH_CHECK(width >= 0, op, ": segments must rise, got ", segments);
+    for (int64_t row = 0; row < weights.size(0); ++row) {
+      const int64_t count = counts[row * s + i];
+      TORCH_CHECK(count >= 0 && count <= width, op, ": k = ", count, " in row ", row, ", but there are ", width);
+    }
+  }
+}
+
+// Runs the rows of contiguous `weights` [N, P]. Undefined `mask` or `thresholds` are not computed.
+void select_rows(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments, const at::Tensor& mask,
+                 const at::Tensor& thresholds, bool prune, const char* op) {
+  const Format format = format_of(weights.scalar_type(), op);
+  const auto select = magnitude_kernels().*format.select;
+  const int64_t n = weights.size(0), p = weights.size(1), s = k.size(1), size = weights.element_size();
+  auto* const words =
+      static_cast<uint8_t*>(prune ? weights.mutable_data_ptr() : const_cast<void*>(weights.const_data_ptr()));
+  auto* const kept = mask.defined() ? reinterpret_cast<uint8_t*>(mask.mutable_data_ptr<bool>()) : nullptr;
+  auto* const levels = thresholds.defined() ? static_cast<uint8_t*>(thresholds.mutable_data_ptr()) : nullptr;
+  const auto* const counts = k.const_data_ptr<int64_t>();
+  for_row_ranges(n, p, [&](int64_t first, int64_t last) {
+    const std::unique_ptr<int64_t[]> scratch(new int64_t[select_scratch_words(p) * (size == 8 ? 2 : 1) / 2 + 1]);
+    for (int64_t row = first; row < last; ++row) {
+      select(SelectRow{
+          .weights = words + row * p * size,
+          .mask = kept == nullptr ? nullptr : kept + row * p,
+          .thresholds = levels == nullptr ? nullptr : levels + row * s * size,
+          .segments = segments.data(),
+          .k = counts + row * s,
+          .segment_count = s,
+          .infinity = format.infinity,
+          .prune = prune,
+          .scratch = scratch.get(),
+      });
+    }
+  });
+}
+
+}  // namespace
+
+at::Tensor magnitude_threshold(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
+  check_selection(weights, k, segments, "magnitude_threshold");
+  auto thresholds = at::empty(k.sizes(), weights.options());  // [N, S]
+  select_rows(weights.contiguous(), k, segments, {}, thresholds, false, "magnitude_threshold");
+  return thresholds;
+}
+
+at::Tensor magnitude_mask(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
+  check_selection(weights, k, segments, "magnitude_mask");
+  auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
+  select_rows(weights.contiguous(), k, segments, mask, {}, false, "magnitude_mask");
+  return mask;
+}
+
+at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
+  check_selection(weights, k, segments, "magnitude_prune_");
+  auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
+  const auto rows = weights.contiguous();                                      // a copy when weights is a strided view
+  select_rows(rows, k, segments, mask, {}, true, "magnitude_prune_");
+  if (!rows.is_same(weights)) weights.copy_(rows);
+  return mask;
+}
+
+}  // namespace zoosparse::cpu

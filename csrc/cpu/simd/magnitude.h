@@ -1,0 +1,36 @@
+// Exact selection by magnitude within one row.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/simd/level.h"
+
+namespace zoosparse {
+
+// One row and what is wanted of it. Weights are seen as their bits; the key of a weight is the bits of |w|, which order
+// as magnitudes do, with every NaN replaced by `infinity` + 1.
+struct SelectRow {
+  void* weights;            // [P] storage words; written only if `prune`
+  uint8_t* mask;            // [P] 0 = pruned, 1 = kept; or null
+  void* thresholds;         // [S] storage words: magnitude of the k-th smallest, -inf for k = 0; or null
+  const int64_t* segments;  // [S + 1] offsets of columns
+  const int64_t* k;         // [S], 0 <= k <= width of the segment
+  int64_t segment_count;
+  int64_t infinity;  // bits of infinity in the storage format
+  bool prune;        // set pruned weights to +0.0
+  void* scratch;     // select_scratch_words(P) words of at least 4 bytes, or of 8 for float64
+};
+
+// Three copies of a row's keys, each with room for two of the widest vectors.
+constexpr int64_t kSelectPad = 2 * 64 / 4;
+constexpr int64_t select_scratch_words(int64_t p) { return 3 * (p + kSelectPad); }
+
+struct MagnitudeKernels {
+  void (*select16)(const SelectRow&);  // float16, bfloat16
+  void (*select32)(const SelectRow&);  // float32
+  void (*select64)(const SelectRow&);  // float64
+};
+
+}  // namespace zoosparse
+
+ZOOSPARSE_KERNELS(MagnitudeKernels, magnitude_kernels)
