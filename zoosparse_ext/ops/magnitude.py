@@ -1,12 +1,12 @@
 """Exact selection by magnitude: of every row, exactly k weights are pruned.
 
-The order is total, so every implementation and device gives the same mask to the bit: by |w|, then by column. Ties
-are pruned from the lowest column on. NaN of any sign or payload counts as one value above infinity: NaN weights are
-the last to go, the lowest column first, and only where k exceeds the number of other weights.
+The order is total, by |w| and then by column, so every implementation and device gives the same mask to the
+bit. Ties are pruned from the lowest column on. NaN of any sign or payload counts as one value above infinity:
+NaN weights are the last to go, the lowest column first, and only where k exceeds the number of other weights.
 
 With ``segments=[0, o1, …, P]`` each range of columns (a layer, say) is a selection of its own.
 
-None of these functions is differentiable: a mask is constant between ties, and the threshold is returned detached.
+None of these functions is differentiable: a mask is constant between ties, and the threshold is detached.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def magnitude_threshold(weights: Tensor, k: Count, segments: Sequence[int] | Non
     >>> magnitude_threshold(torch.tensor([[3.0, -1.0, 2.0, 0.5]]), k=2)
     tensor([1.])
 
-    Every weight with ``|w| < threshold`` is pruned and every weight with ``|w| > threshold`` is kept; how many of those
-    equal to it are pruned, only the mask says. For k = 0 the threshold is −inf: no magnitude lies below it.
+    Every weight with ``|w| < threshold`` is pruned and every weight with ``|w| > threshold`` is kept; how many of
+    those equal to it are pruned, only the mask says. For k = 0 the threshold is −inf: no magnitude lies below it.
 
     Args:
         weights: [N, P], float32, float64, float16 or bfloat16.
@@ -42,7 +42,8 @@ def magnitude_threshold(weights: Tensor, k: Count, segments: Sequence[int] | Non
         [N] in the dtype of `weights`; [N, S] with segments.
 
     Raises:
-        InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from 0 to P.
+        InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
+            0 to P; `weights` is no matrix of these dtypes.
     """
     matrix, k_matrix, offsets = _arguments("magnitude_threshold", weights, k, segments)
     thresholds = torch.ops.zoosparse.magnitude_threshold(matrix, k_matrix, offsets)
@@ -66,7 +67,8 @@ def magnitude_mask(weights: Tensor, k: Count, segments: Sequence[int] | None = N
         bool [N, P], True = kept.
 
     Raises:
-        InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from 0 to P.
+        InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
+            0 to P; `weights` is no matrix of these dtypes.
     """
     return torch.ops.zoosparse.magnitude_mask(*_arguments("magnitude_mask", weights, k, segments))
 
@@ -78,8 +80,9 @@ def magnitude_prune_(weights: Tensor, k: Count, segments: Sequence[int] | None =
     >>> magnitude_prune_(weights, k=2), weights
     (tensor([[ True, False,  True, False]]), tensor([[3., 0., 2., 0.]]))
 
-    One fused pass: selection, mask and zeros. Where gradients are recorded and `weights` requires them, pruning is
-    ``weights.masked_fill_(~mask, 0)``: the gradient of pruned weights is 0, and a leaf raises PyTorch's usual error.
+    Selection, mask and zeros in one go over a row. Where gradients are recorded and `weights` requires them,
+    pruning is ``weights.masked_fill_(~mask, 0)``: the gradient of pruned weights is 0, and a leaf raises PyTorch's
+    usual error for in-place operations.
 
     Args:
         weights: [N, P], float32, float64, float16 or bfloat16.
@@ -90,7 +93,8 @@ def magnitude_prune_(weights: Tensor, k: Count, segments: Sequence[int] | None =
         bool [N, P], True = kept.
 
     Raises:
-        InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from 0 to P.
+        InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
+            0 to P; `weights` is no matrix of these dtypes.
     """
     arguments = _arguments("magnitude_prune_", weights, k, segments)
     if weights.requires_grad and torch.is_grad_enabled():

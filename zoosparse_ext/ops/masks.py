@@ -82,6 +82,10 @@ def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
     check_matrix("apply_mask_", "weights", weights)
     check_matrix("apply_mask_", "mask", mask)
     n, p = weights.shape
+    if weights.element_size() > 8:
+        raise InputError(
+            f"apply_mask_: weights of at most 8 bytes an element are expected, got {weights.dtype}"
+        )
     if mask.dtype not in (torch.bool, torch.uint8):
         raise InputError(f"apply_mask_: mask must be bool or packed uint8, got {mask.dtype}")
     width = p if mask.dtype == torch.bool else (p + 7) // 8

@@ -1,0 +1,89 @@
+"""Which implementation runs, and how that is said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from zoosparse_ext import ops
+from zoosparse_ext.ops import _registry
+
+REPORT = """
+import torch
+from zoosparse_ext import ops
+mask = ops.magnitude_mask(torch.tensor([[3.0, 1.0, 2.0]]), 1)
+assert mask.tolist() == [[True, False, True]]
+row = next(r for r in ops.implementations() if r.operator == "magnitude_mask" and r.device == "cpu")
+print(row.implementation, "|", row.why)
+"""
+
+
+def run(code: str = REPORT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "always::UserWarning", "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_disabled_extension_is_silent() -> None:
+    result = run(ZOOSPARSE_DISABLE_EXT="1")
+    assert result.stdout.strip() == "reference | ZOOSPARSE_DISABLE_EXT is set"
+    assert "without its native kernels" not in result.stderr
+
+
+@pytest.mark.parametrize("level", _registry.native.available_simd_levels() if _registry.native else [])
+def test_forced_level_runs(level: str) -> None:
+    result = run(ZOOSPARSE_SIMD=level)
+    assert result.stdout.strip() == f"native {level} | ZOOSPARSE_SIMD={level}", result.stderr
+
+
+def test_forced_level_that_cannot_run() -> None:
+    result = run(ZOOSPARSE_SIMD="mmx")
+    if _registry.native is None:  # nothing to force
+        assert result.returncode == 0
+    else:
+        assert (
+            "InputError: ZOOSPARSE_SIMD=mmx: no such instruction set; this CPU can run baseline"
+            in result.stderr
+        )
+
+
+HIDE = "import sys; sys.modules['zoosparse_ext._C'] = None\n"
+STALE = """
+import sys, types
+stale = types.ModuleType("_C")
+stale.build_info = lambda: {"torch": "1.0.0"}
+sys.modules["zoosparse_ext._C"] = stale
+"""
+
+
+@pytest.mark.parametrize(
+    ("prelude", "why"),
+    [(HIDE, "the extension was not built"), (STALE, "the extension was built against torch 1.0.0")],
+    ids=["missing", "stale"],
+)
+def test_missing_native_kernels_warn_once(prelude: str, why: str) -> None:
+    result = run(prelude + REPORT + "ops.pack_mask(mask)", ZOOSPARSE_DISABLE_EXT="0")
+    assert result.stdout.startswith(f"reference | {why}")
+    assert result.stderr.count("without its native kernels") == 1
+    assert why in result.stderr
+
+
+def test_implementations_lists_every_operator() -> None:
+    on_cpu = {row.operator: row.implementation for row in ops.implementations() if row.device == "cpu"}
+    names = [
+        "magnitude_threshold",
+        "magnitude_mask",
+        "magnitude_prune_",
+        "pack_mask",
+        "unpack_mask",
+        "apply_mask_",
+    ]
+    expected = f"native {_registry.native.simd_level()}" if _registry.native else "reference"
+    assert [on_cpu[name] for name in names] == [expected] * len(names)
