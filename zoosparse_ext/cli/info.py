@@ -46,7 +46,6 @@ def info(
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "simd": ops.simd_level() or "none",
     }
     if as_json:
         print_json({**versions, "operators": operators})

@@ -21,9 +21,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "kernels": "native"
-        if any(row.implementation == "native" for row in ops.implementations())
-        else "reference",
+        "kernels": sorted({row.implementation for row in ops.implementations() if row.device == "cpu"}),
         "settings": settings,
     }
 
