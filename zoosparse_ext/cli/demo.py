@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from zoosparse_ext.cli.console import out, print_json, print_table, resumable, training_bar
+from zoosparse_ext.cli.claims import print_claims
+from zoosparse_ext.cli.console import out, print_json, resumable, training_bar
 from zoosparse_ext.data import load_dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.networks import architecture
@@ -54,7 +55,7 @@ def demo(
     if as_json:
         print_json(claims)
     else:
-        print_table(claims, "Claims of “Sparsified Model Zoo Twins”, measured here")
+        print_claims(claims)
         networks = sum(len(group) for groups in zoo.populations.values() for group in groups)
         out.print(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{page}[/]")
 

@@ -9,6 +9,7 @@ import pandas as pd
 import typer
 
 from zoosparse_ext.cli import options as o
+from zoosparse_ext.cli.claims import print_claims
 from zoosparse_ext.cli.console import err, print_json, print_table
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.stages import evaluate_zoo
@@ -45,7 +46,7 @@ def analyze(zoo_path: o.ZooPath, as_json: o.Json = False) -> None:
     if as_json:
         print_json(claims)
     else:
-        print_table(claims, "Claims of “Sparsified Model Zoo Twins”, measured here")
+        print_claims(claims)
 
 
 def report(
