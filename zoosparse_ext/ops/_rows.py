@@ -1,8 +1,9 @@
-"""What the row-wise operators are given, brought into the one form that the kernels take, with errors that explain."""
+"""Arguments of the row-wise operators, checked and brought into the one form that the kernels take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def segment_offsets(op: str, p: int, segments: Sequence[int] | Tensor | None) ->
     if segments is None:
         return [0, p]
     offsets = [int(offset) for offset in segments]
-    rising = all(a <= b for a, b in zip(offsets, offsets[1:], strict=False))
+    rising = all(a <= b for a, b in pairwise(offsets))
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != p or not rising:
         raise InputError(f"{op}: segments must rise from 0 to the number of columns {p}, got {offsets}")
     return offsets
@@ -47,7 +48,7 @@ def counts(
     `whole` says that the caller gave no segments: a vector then holds one count per row, else one per segment.
     """
     n, s = weights.shape[0], len(offsets) - 1
-    widths = [end - start for start, end in zip(offsets, offsets[1:], strict=False)]
+    widths = [end - start for start, end in pairwise(offsets)]
     if isinstance(k, int):
         if not 0 <= k <= min(widths, default=0):
             raise InputError(_count_message(op, k, widths, whole))
