@@ -21,8 +21,8 @@ struct SelectRow {
   void* scratch;     // select_scratch_words(P) words of at least 4 bytes, or of 8 for float64
 };
 
-// Three copies of a row's keys, each with room for two of the widest vectors.
-constexpr int64_t kSelectPad = 2 * 64 / 4;
+// Three copies of a row's keys, each with room for four of the widest vectors.
+constexpr int64_t kSelectPad = 4 * 64 / 4;
 constexpr int64_t select_scratch_words(int64_t p) { return 3 * (p + kSelectPad); }
 
 struct MagnitudeKernels {

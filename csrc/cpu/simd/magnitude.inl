@@ -1,9 +1,10 @@
 // Exact selection by magnitude within one row, everything in the nearest caches.
 //
-// The k-th smallest key is found by sampling: two keys of a sorted sample bracket it, one pass keeps the keys between
-// them (a few per cent of the row), and so on until few are left; bisection over the bits of the key finds it among
-// those. Where a sample misleads or the row has too few distinct values to shrink, bisection takes over at once: one
-// counting pass a bit, so there is no row that is slow. (Floyd and Rivest, "Expected Time Bounds for Selection", 1975.)
+// The k-th smallest key is found by sampling: two keys of a small sample bracket it, one pass keeps the keys between
+// them (about a quarter), and so on until no more are left than a sample has. A key that many weights share (zeros of
+// an earlier pruning, quantised weights) becomes an end of the bracket and ends the search. Where a sample misleads,
+// bisection over the bits of the key takes over at once, one counting pass a bit, so that no row is slow.
+// (Sampling: Floyd and Rivest, "Expected Time Bounds for Selection", Communications of the ACM, 1975.)
 #include "cpu/simd/magnitude.h"
 #include "cpu/simd/vector.h"
 
@@ -18,25 +19,34 @@ template <class Key>
 constexpr Key kPadding = sizeof(Key) == 4 ? Key(0x7fffffff) : Key(0x7fffffffffffffff);  // above every key
 
 constexpr int kSample = 64;
-constexpr int kMargin = 8;   // ranks of the sample on either side: 2 to 2.5 standard deviations
-constexpr int kSmall = 256;  // few enough keys that bisection is quicker than another sample
+constexpr int kMargin = 8;  // ranks of the sample on either side: 2 to 2.5 standard deviations
 
-// A run of keys, padded with at least two vectors above every key.
+// A run of keys, padded with four vectors above every key.
 template <class Key>
 struct Run {
   Key* keys;
   int64_t count;
 
   void pad() const {
-    for (int v = 0; v < 2; ++v) store(keys + count + v * kLanes<Key>, Keys<Key>{} + kPadding<Key>);
+    for (int v = 0; v < 4; ++v) store(keys + count + v * kLanes<Key>, Keys<Key>{} + kPadding<Key>);
   }
 };
 
-template <class V>
-inline int64_t sum(V lanes) {
-  int64_t total = 0;
-  for (unsigned i = 0; i < sizeof(V) / sizeof(lanes[0]); ++i) total += lanes[i];
-  return total;
+template <class T, int lanes>
+inline T sum(Vector<T, lanes> values) {
+  if constexpr (lanes == 2) {
+    return values[0] + values[1];
+  } else {
+    Vector<T, lanes / 2> halves[2];
+    __builtin_memcpy(halves, &values, sizeof(values));
+    return sum<T, lanes / 2>(halves[0] + halves[1]);
+  }
+}
+
+// How many lanes are marked, of comparisons added up (each that holds adds -1).
+template <class Key>
+inline int64_t marked(Keys<Key> comparisons) {
+  return -static_cast<int64_t>(sum<Key, kLanes<Key>>(comparisons));
 }
 
 // How many keys are below the pivot.
@@ -48,21 +58,65 @@ int64_t count_below(Run<Key> run, Key pivot) {
     even += load<Keys<Key>>(run.keys + i) < pivot;
     odd += load<Keys<Key>>(run.keys + i + lanes) < pivot;
   }
-  return -sum(even + odd);
+  return marked<Key>(even + odd);
 }
 
-// The key of the given rank (0 = smallest), known to lie in [low, high]: bit by bit the largest key t that has at most
-// `rank` keys below it.
+// The key of the given rank (0 = smallest), known to lie between `low` and `high`, both exclusive: bit by bit the
+// largest key that has at most `rank` keys below it.
 template <class Key>
-Key bisect(Run<Key> run, int64_t rank, Key low, Key high) {
+__attribute__((noinline)) Key bisect(Run<Key> run, int64_t rank, Key low, Key high) {
+  ++low, --high;
   if (low == high) return low;
   const int top = 63 - __builtin_clzll(static_cast<uint64_t>(low ^ high));  // bits above are common to both
   Key found = low >> top >> 1 << top << 1;
   for (int bit = top; bit >= 0; --bit) {
     const Key trial = found | Key(1) << bit;
-    if (count_below(run, trial) <= rank) found = trial;
+    found |= Key(count_below(run, trial) <= rank) << bit;
   }
   return found;
+}
+
+// At most kSample keys and, for each, how many of them are below it.
+template <class Key>
+struct Ranked {
+  static constexpr int lanes = kLanes<Key>;
+  alignas(64) Key keys[kSample + kSelectPad];
+  alignas(64) Key below[kSample + kSelectPad];
+  int64_t count;
+
+  // Every key against every other, without a branch; `keys` must be padded.
+  void rank() {
+    for (int64_t i = 0; i < count; i += 4 * lanes) {
+      Keys<Key> mine[4], smaller[4] = {};
+      for (int v = 0; v < 4; ++v) mine[v] = load<Keys<Key>>(keys + i + v * lanes);
+      for (int64_t j = 0; j < count; ++j)
+        for (int v = 0; v < 4; ++v) smaller[v] += mine[v] > keys[j];
+      for (int v = 0; v < 4; ++v) store(below + i + v * lanes, -smaller[v]);
+    }
+  }
+
+  // The key of the given rank: of those with at most `rank` keys below them, the largest.
+  Key at(int64_t rank) const {
+    Keys<Key> largest{};
+    for (int64_t i = 0; i < count; i += lanes) {
+      const auto candidates = load<Keys<Key>>(keys + i) & (load<Keys<Key>>(below + i) <= static_cast<Key>(rank));
+      largest = candidates > largest ? candidates : largest;
+    }
+    Key found = 0;
+    for (int lane = 0; lane < lanes; ++lane) found = largest[lane] > found ? largest[lane] : found;
+    return found;
+  }
+};
+
+template <class Key>
+Ranked<Key> ranked_sample(Run<Key> run) {
+  Ranked<Key> sample;
+  sample.count = run.count < kSample ? run.count : kSample;
+  for (int64_t i = 0; i < sample.count; ++i)
+    sample.keys[i] = run.keys[static_cast<uint64_t>((2 * i + 1) * run.count) / (2 * sample.count)];
+  Run<Key>{sample.keys, sample.count}.pad();
+  sample.rank();
+  return sample;
 }
 
 #if defined(__AVX2__)
@@ -108,66 +162,78 @@ inline int append(Key* to, Keys<Key> keys, Keys<Key> keep) {
   return appended;
 }
 
-// Copies the keys in [low, high] to `to`; how many are below `low` and how many were copied.
-template <class Key>
 struct Split {
-  int64_t below, inside;
+  int64_t up_to_low, between;
 };
+
+// Copies the keys strictly between `low` and `high` to `to`; how many are at most `low`, and how many were copied.
 template <class Key>
-Split<Key> copy_between(Run<Key> run, Key low, Key high, Key* to) {
-  Keys<Key> below{};
-  int64_t inside = 0;
-  for (int64_t i = 0; i < run.count; i += kLanes<Key>) {
+Split split(Run<Key> run, Key low, Key high, Key* to) {
+  Keys<Key> above_low{};
+  int64_t between = 0, i = 0;
+  for (; i < run.count; i += kLanes<Key>) {
     const auto keys = load<Keys<Key>>(run.keys + i);
-    below += keys < low;
-    inside += append<Key>(to + inside, keys, (keys >= low) & (keys <= high));
+    const auto above = keys > low;
+    above_low += above;
+    between += append<Key>(to + between, keys, above & (keys < high));
   }
-  return {-sum(below), inside};
+  return {i - marked<Key>(above_low), between};  // padding counts as above
 }
 
-// The key of the given rank (0 = smallest). Overwrites `spare` and `other_spare`, each with room for the padded run.
 template <class Key>
-Key select(Run<Key> run, int64_t rank, Key* spare, Key* other_spare) {
-  Key low = 0, high = kPadding<Key> - 1;
-  while (run.count > kSmall) {
-    alignas(64) Key sample[kSample + kSelectPad];
-    for (int64_t i = 0; i < kSample; ++i) sample[i] = run.keys[(2 * i + 1) * run.count / (2 * kSample)];
-    const Run<Key> sampled{sample, kSample};
-    sampled.pad();
-    const int64_t middle = rank * kSample / run.count;
-    if (middle >= kMargin) low = bisect(sampled, middle - kMargin, low, high);
-    if (middle + kMargin < kSample) high = bisect(sampled, middle + kMargin, low, high);
+struct Selected {
+  Key key;
+  int64_t rank_among_equals;  // 0: no key equal to it comes before
+};
 
-    const auto [below, inside] = copy_between(run, low, high, spare);
-    const bool missed = rank < below || rank >= below + inside;
-    if (missed) return bisect(run, rank, Key(0), Key(kPadding<Key> - 1));
-    if (low == high) return low;
-    const bool stuck = inside > run.count / 2;
-    rank -= below;
-    run = {spare, inside};
+template <class Key>
+Selected<Key> select_by_bisection(Run<Key> run, int64_t rank, Key low, Key high) {
+  const Key key = bisect(run, rank, low, high);
+  return {key, rank - count_below(run, key)};
+}
+
+// The key of the given rank (0 = smallest). Overwrites `spare` and `other`, each with room for the padded run.
+template <class Key>
+Selected<Key> select(Run<Key> run, int64_t rank, Key* spare, Key* other) {
+  Key low = -1, high = kPadding<Key>;  // exclusive bounds of the run's keys
+  while (run.count > kSample) {
+    const auto sample = ranked_sample(run);
+    const int64_t middle = rank * kSample / run.count;
+    const Key from = middle < kMargin ? low : sample.at(middle - kMargin);
+    const Key to = middle + kMargin >= kSample ? high : sample.at(middle + kMargin);
+
+    const auto [up_to_low, between] = split(run, from, to, spare);
+    if (rank < up_to_low) {
+      const int64_t below = count_below(run, from);
+      if (rank >= below) return {from, rank - below};
+      return select_by_bisection(run, rank, low, from);
+    }
+    if (rank >= up_to_low + between) {
+      if (rank < count_below(run, Key(to + 1))) return {to, rank - up_to_low - between};
+      return select_by_bisection(run, rank, to, high);
+    }
+    const bool stuck = between > run.count / 2;
+    rank -= up_to_low;
+    run = {spare, between};
     run.pad();
-    if (stuck) break;
-    Key* const free = spare;
-    spare = other_spare;
-    other_spare = free;
+    low = from, high = to;
+    if (stuck) return select_by_bisection(run, rank, low, high);
+    Key* const used = spare;
+    spare = other;
+    other = used;
   }
-  return bisect(run, rank, low, high);
+  const Key key = ranked_sample(run).at(rank);
+  return {key, rank - count_below(run, key)};
 }
 
 // Keys of `count` weights into `to`, padded.
 template <class Word, class Key>
-Run<Key> make_keys(const Word* weights, int64_t count, Key infinity, Key* to) {
-  using Words = Vector<Word, kLanes<Key>>;
+Run<Key> make_keys(const Word* __restrict weights, int64_t count, Key infinity, Key* __restrict to) {
   constexpr Word magnitude = static_cast<Word>(~Word(0)) >> 1;  // all but the sign
   const Key nan = infinity + 1;
-  int64_t i = 0;
-  for (; i + kLanes<Key> <= count; i += kLanes<Key>) {
-    const auto keys = __builtin_convertvector(load<Words>(weights + i) & magnitude, Keys<Key>);
-    store(to + i, keys > nan ? Keys<Key>{} + nan : keys);
-  }
-  for (; i < count; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const Key key = static_cast<Key>(weights[i] & magnitude);
-    to[i] = key > nan ? nan : key;
+    to[i] = key < nan ? key : nan;
   }
   const Run<Key> run{to, count};
   run.pad();
@@ -182,7 +248,7 @@ int64_t cut_of_ties(Run<Key> run, Key threshold, int64_t quota) {
   for (; i + block <= run.count; i += block) {
     Keys<Key> equal{};
     for (int v = 0; v < 4; ++v) equal += load<Keys<Key>>(run.keys + i + v * kLanes<Key>) == threshold;
-    const int64_t ties = -sum(equal);
+    const int64_t ties = marked<Key>(equal);
     if (ties >= quota) break;
     quota -= ties;
   }
@@ -191,22 +257,14 @@ int64_t cut_of_ties(Run<Key> run, Key threshold, int64_t quota) {
   return run.count;
 }
 
-// Columns [first, last): kept where the key is above `limit`.
+// Columns [first, last): kept where the key is above `limit`. Plain loops: compilers pack lanes of 4 bytes into bytes
+// of a mask better than the vector extensions do.
 template <class Word, class Key>
-void write(Run<Key> run, int64_t first, int64_t last, Key limit, Word* weights, uint8_t* mask) {
-  constexpr int lanes = kLanes<Key>;
-  int64_t i = first;
-  for (; i + lanes <= last; i += lanes) {
-    const auto kept = load<Keys<Key>>(run.keys + i) > limit;
-    if (weights != nullptr)
-      store(weights + i, load<Vector<Word, lanes>>(weights + i) & __builtin_convertvector(kept, Vector<Word, lanes>));
-    if (mask != nullptr) store(mask + i, -__builtin_convertvector(kept, Vector<int8_t, lanes>));
-  }
-  for (; i < last; ++i) {
-    const bool kept = run.keys[i] > limit;
-    if (weights != nullptr && !kept) weights[i] = 0;
-    if (mask != nullptr) mask[i] = kept;
-  }
+void write(Run<Key> run, int64_t first, int64_t last, Key limit, Word* __restrict weights, uint8_t* __restrict mask) {
+  const Key* __restrict keys = run.keys;
+  for (int64_t i = first; i < last; ++i) mask[i] = keys[i] > limit;
+  if (weights == nullptr) return;
+  for (int64_t i = first; i < last; ++i) weights[i] = keys[i] > limit ? weights[i] : Word(0);
 }
 
 // The weight whose magnitude has this key, as a quiet NaN if it is one.
@@ -234,10 +292,10 @@ void select_row(const SelectRow& row) {
     const int64_t room = count + kSelectPad;
     auto* const scratch = static_cast<Key*>(row.scratch);
     const Run<Key> run = make_keys<Word, Key>(weights, count, infinity, scratch);
-    const Key threshold = select(run, k - 1, scratch + room, scratch + 2 * room);
+    const auto [threshold, ties_before] = select(run, k - 1, scratch + room, scratch + 2 * room);
     if (thresholds != nullptr) thresholds[s] = to_weight<Word, Key>(threshold, infinity);
     if (mask == nullptr) continue;
-    const int64_t cut = cut_of_ties(run, threshold, k - count_below(run, threshold));
+    const int64_t cut = cut_of_ties(run, threshold, ties_before + 1);
     write<Word, Key>(run, 0, cut, threshold, pruned, mask);
     write<Word, Key>(run, cut, count, threshold - 1, pruned, mask);
   }
