@@ -145,7 +145,7 @@ inline int append_by_permutation(Key* to, Keys<Key> keys, Keys<Key> keep) {
 // Appends the lanes that `keep` marks (all ones) to `to`, which has room for a whole vector; how many they are.
 template <class Key>
 inline int append(Key* to, Keys<Key> keys, Keys<Key> keep) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)
   // Compress in a register and store whole: compressing stores are slow on Zen 4.
   const auto lanes = __builtin_bit_cast(__m512i, keys), marks = __builtin_bit_cast(__m512i, keep);
   const unsigned mask = sizeof(Key) == 4 ? _mm512_movepi32_mask(marks) : _mm512_movepi64_mask(marks);

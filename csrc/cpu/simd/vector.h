@@ -1,12 +1,16 @@
 // A small portable vector layer on the GCC/Clang vector extensions, for files compiled once per instruction set.
 //
-// Everything here, and in every .inl, has internal linkage: code compiled with AVX-512 flags must never be the copy
-// that the linker keeps for a CPU without it. For the same reason a .inl includes no C++ standard header but <cstdint>.
+// Everything here, and in every .inl, has internal linkage and uses nothing of the C++ standard library: a function
+// compiled with AVX-512 flags must never be the copy that the linker keeps for a CPU without it. ctest checks it.
 #pragma once
 
 #include <cstdint>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#endif
+#if defined(ZOOSPARSE_EMULATE_AVX512)  // tests: the AVX-512 intrinsics in plain code, on a CPU without them
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
 #endif
 
 namespace zoosparse::ZOOSPARSE_ISA {
