@@ -1,0 +1,152 @@
+"""One way to time: validate, warm up, alternate ours and its rivals round by round, compare medians.
+
+A benchmark is a test that takes `race`. pytest-benchmark times ours; each of its rounds is preceded by one round of
+every rival, so that a slow minute of the machine slows all of them. The table comes after the run:
+
+    pytest benchmarks/magnitude.py                 the table
+    pytest benchmarks/magnitude.py --results       the same, and JSON in benchmarks/results/
+    ZOOSPARSE_SIMD=baseline pytest benchmarks/…    another instruction set
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zoosparse_ext.ops import _registry
+
+BUDGET_S = 3.0  # a rival is timed in every round until it has used this much, but at least twice
+
+
+@dataclass
+class Contender:
+    """`run(*setup())` is timed without `setup`; `run` returns what `validate` looks at."""
+
+    run: Callable[..., Any]
+    setup: Callable[[], tuple[Any, ...]] = tuple
+    validate: bool = True
+
+    def time(self) -> float:
+        """Seconds of one round."""
+        arguments = self.setup()
+        start = time.perf_counter()
+        self.run(*arguments)
+        return time.perf_counter() - start
+
+
+@dataclass
+class Result:
+    """Medians in seconds of one race; `roof` names the contender that moves bytes and does nothing else."""
+
+    name: str
+    bytes: int
+    roof: str | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    rounds: dict[str, int] = field(default_factory=dict)
+
+
+_results: list[tuple[Path, Result]] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--results", action="store_true", help="write benchmarks/results/<benchmark>.json")
+
+
+@pytest.fixture
+def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
+    """race(ours, rivals, ...): one group of the benchmark. The first contender is ours."""
+
+    def run(
+        contenders: dict[str, Contender],
+        *,
+        bytes_moved: int,
+        roof: str | None = None,
+        same: Callable[[Any, Any], bool] = torch.equal,
+        rounds: int = 15,
+    ) -> None:
+        (our_name, ours), *rivals = contenders.items()
+        expected = ours.run(*ours.setup())
+        for name, rival in rivals:
+            if rival.validate:
+                assert same(rival.run(*rival.setup()), expected), f"{name} and {our_name} disagree"
+
+        times: dict[str, list[float]] = {name: [] for name in contenders}
+
+        def round_of_rivals() -> tuple[tuple[Any, ...], dict[str, Any]]:
+            for name, rival in rivals:
+                if len(times[name]) < 2 or sum(times[name]) < BUDGET_S:
+                    times[name].append(rival.time())
+            return ours.setup(), {}
+
+        benchmark.group = request.node.name
+        benchmark.pedantic(ours.run, setup=round_of_rivals, rounds=rounds, warmup_rounds=2)
+        if benchmark.stats is None:  # --benchmark-disable: validated, not timed
+            return
+        times[our_name] = list(benchmark.stats.stats.data)
+        result = Result(request.node.name, bytes_moved, roof)
+        for name, measured in times.items():
+            result.seconds[name] = statistics.median(measured)
+            result.rounds[name] = len(measured)
+        benchmark.extra_info.update(asdict(result), machine=machine())
+        _results.append((Path(request.node.path), result))
+
+    return run
+
+
+def machine() -> dict[str, str | int]:
+    """What a figure means nothing without."""
+    return {
+        "cpu": _cpu_name(),
+        "kernels": _registry.native.simd_level() if _registry.native else "reference",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not _results:
+        return
+    facts = machine()
+    write = terminalreporter.write_line
+    terminalreporter.section("ours and its rivals")
+    write(f"{facts['cpu']}, {facts['threads']} threads, kernels {facts['kernels']}, torch {facts['torch']}")
+    for _, result in _results:
+        write("")
+        for line in table(result):
+            write(line)
+    if config.getoption("--results"):
+        for path in {path for path, _ in _results}:
+            target = path.parent / "results" / f"{path.stem}.json"
+            target.parent.mkdir(exist_ok=True)
+            races = [asdict(result) for where, result in _results if where == path]
+            target.write_text(json.dumps({"machine": facts, "races": races}, indent=1) + "\n")
+            write(f"\nwritten: {target}")
+
+
+def table(result: Result) -> list[str]:
+    """The lines of one race: milliseconds, times ours, GB/s of necessary bytes, share of the roof."""
+    ours = next(iter(result.seconds.values()))
+    roof = result.seconds[result.roof] if result.roof else None
+    lines = [f"{result.name:<44} {'ms':>9} {'× ours':>8} {'GB/s':>7}" + (f" {'of roof':>8}" if roof else "")]
+    for name, seconds in result.seconds.items():
+        line = f"  {name:<42} {1e3 * seconds:9.2f} {seconds / ours:8.2f} {result.bytes / seconds / 1e9:7.1f}"
+        lines.append(line + (f" {roof / seconds:8.0%}" if roof else ""))
+    return lines
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

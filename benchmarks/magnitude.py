@@ -1,0 +1,174 @@
+"""Exact selection by magnitude against everything a user would reach for.
+
+The job: of each of 2,000 models of 2,464 parameters (CNN-s), find the 80 % smallest weights, zero them in place and
+return the mask. Copying the matrix is the roof: selection has to read and write as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from conftest import Contender
+from torch import Tensor
+from torch.nn.utils import prune
+
+from zoosparse_ext import ops
+
+# CNN-s: (parameters, typical scale after training) of each layer, weights and bias apart
+LAYERS = [
+    (200, 0.25), (8, 0.1), (1200, 0.09), (6, 0.08), (96, 0.2), (4, 0.1), (720, 0.16), (20, 0.1), (200, 0.35), (10, 0.1),
+]  # fmt: skip
+P = sum(count for count, _ in LAYERS)
+N = 2000
+K = round(0.8 * P)
+
+
+def random_rows(n: int = N) -> Tensor:
+    """Standard normal, float32 [n, P]."""
+    return torch.randn(n, P, generator=torch.Generator().manual_seed(0))
+
+
+def trained_rows(n: int = N) -> Tensor:
+    """Like trained models, float32 [n, P]: a scale a layer and model, heavy tails, so few exponents hold most keys."""
+    generator = torch.Generator().manual_seed(0)
+    layers = []
+    for count, scale in LAYERS:
+        per_model = scale * torch.randn(n, 1, generator=generator).mul(0.3).exp()
+        tails = torch.randn(n, count, generator=generator).mul(0.4).exp()
+        layers.append(torch.randn(n, count, generator=generator) * tails * per_model)
+    return torch.cat(layers, dim=1)
+
+
+ROWS = {"random": random_rows, "trained": trained_rows}
+
+
+def by_topk(weights: Tensor) -> Tensor:
+    kept = weights.abs().topk(P - K, dim=1, sorted=False).indices
+    mask = torch.zeros_like(weights, dtype=torch.bool).scatter_(1, kept, True)
+    weights.mul_(mask)
+    return mask
+
+
+def by_kthvalue(weights: Tensor) -> Tensor:
+    magnitude = weights.abs()
+    mask = magnitude > magnitude.kthvalue(K, dim=1, keepdim=True).values
+    weights.mul_(mask)
+    return mask
+
+
+def by_sort(weights: Tensor) -> Tensor:
+    magnitude = weights.abs()
+    mask = magnitude > magnitude.sort(dim=1).values[:, K - 1 : K]
+    weights.mul_(mask)
+    return mask
+
+
+def by_partition(weights: Tensor) -> Tensor:
+    array = weights.numpy()
+    magnitude = np.abs(array)
+    mask = magnitude > np.partition(magnitude, K - 1, axis=1)[:, K - 1 : K]
+    array *= mask
+    return torch.from_numpy(mask)
+
+
+def by_prune_loop(weights: Tensor) -> Tensor:
+    masks = []
+    for row in weights:
+        module = torch.nn.Module()
+        module.weight = torch.nn.Parameter(row)
+        prune.l1_unstructured(module, "weight", amount=K)
+        masks.append(module.weight_mask.bool())
+        prune.remove(module, "weight")
+    return torch.stack(masks)
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_prune(race: Callable[..., None], kind: str) -> None:
+    weights = ROWS[kind]()
+    buffer = torch.empty_like(weights)
+
+    def fresh() -> tuple[Tensor]:
+        return (buffer.copy_(weights),)
+
+    race(
+        {
+            "magnitude_prune_": Contender(lambda w: ops.magnitude_prune_(w, K), fresh),
+            "copy of the matrix": Contender(lambda: buffer.copy_(weights), validate=False),
+            "np.partition": Contender(by_partition, fresh),
+            "torch.topk": Contender(by_topk, fresh),
+            "torch.kthvalue": Contender(by_kthvalue, fresh),
+            "torch.sort": Contender(by_sort, fresh),
+            "torch.nn.utils.prune, a loop": Contender(by_prune_loop, fresh),
+        },
+        bytes_moved=2 * weights.nbytes,
+        roof="copy of the matrix",
+    )
+
+
+def test_threshold(race: Callable[..., None]) -> None:
+    """Selection alone, without mask or zeros."""
+    weights = trained_rows()
+    array = weights.numpy()
+    race(
+        {
+            "magnitude_threshold": Contender(lambda: ops.magnitude_threshold(weights, K)),
+            "np.partition": Contender(
+                lambda: torch.from_numpy(np.partition(np.abs(array), K - 1, axis=1)[:, K - 1])
+            ),
+            "torch.topk": Contender(lambda: weights.abs().topk(P - K + 1, dim=1).values[:, -1]),
+            "torch.kthvalue": Contender(lambda: weights.abs().kthvalue(K, dim=1).values),
+        },
+        bytes_moved=weights.nbytes,
+    )
+
+
+def test_layers(race: Callable[..., None]) -> None:
+    """The same share of every layer: a selection per row and segment."""
+    weights = trained_rows()
+    segments = [0]
+    for count, _ in LAYERS:
+        segments.append(segments[-1] + count)
+    k = [round(0.8 * count) for count, _ in LAYERS]
+
+    def layer_by_layer() -> Tensor:
+        masks = []
+        for layer, count in zip(weights.split([count for count, _ in LAYERS], dim=1), k, strict=True):
+            kept = layer.abs().topk(layer.shape[1] - count, dim=1, sorted=False).indices
+            masks.append(torch.zeros_like(layer, dtype=torch.bool).scatter_(1, kept, True))
+        return torch.cat(masks, dim=1)
+
+    race(
+        {
+            "magnitude_mask, segments": Contender(lambda: ops.magnitude_mask(weights, k, segments)),
+            "torch.topk, layer by layer": Contender(layer_by_layer),
+        },
+        bytes_moved=weights.nbytes,
+    )
+
+
+def test_rows_to_fear(race: Callable[..., None]) -> None:
+    """Ours on rows that trouble selection algorithms: no kind may be much slower than random rows."""
+    normal = random_rows()
+    uniform = torch.rand(N, P, generator=torch.Generator().manual_seed(1))
+    one_differs = torch.full((N, P), 0.3)
+    one_differs[:, P // 2] = 0.7
+    kinds = {
+        "random": normal,
+        "trained": trained_rows(),
+        "pruned before (80 % zeros)": normal * (uniform > 0.8),
+        "quantised to 4 bits": (normal * 2).round().clamp(-8, 7),
+        "crowded in one exponent": 0.25 + 1e-6 * normal,
+        "all equal": torch.full((N, P), 0.3),
+        "one value differs": one_differs,
+        "denormals": normal * 1e-40,
+        "half infinite, some NaN": torch.where(
+            uniform < 0.5, float("inf"), torch.where(uniform > 0.9, float("nan"), normal)
+        ),
+    }
+    race(
+        {name: Contender(lambda w=w: ops.magnitude_mask(w, K), validate=False) for name, w in kinds.items()},
+        bytes_moved=normal.nbytes,
+    )
