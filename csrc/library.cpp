@@ -18,6 +18,7 @@ void register_operators() {
   library.impl("pack_mask", &cpu::pack_mask);
   library.impl("unpack_mask", &cpu::unpack_mask);
   library.impl("apply_mask_", &cpu::apply_mask_);
+  library.impl("train_steps_", &cpu::train_steps_);
 }
 
 }  // namespace zoosparse

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <tuple>
+
 namespace zoosparse::cpu {
 
 // magnitude: k [N, S] int64, segments [S + 1] offsets
@@ -14,5 +16,14 @@ at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArr
 at::Tensor pack_mask(const at::Tensor& mask);
 at::Tensor unpack_mask(const at::Tensor& packed, int64_t p);
 void apply_mask_(at::Tensor& weights, const at::Tensor& mask);
+
+// train: loss float64 [N] and correct int64 [N], summed over the samples; unused tensors are empty
+std::tuple<at::Tensor, at::Tensor> train_steps_(
+    at::Tensor& weights, at::Tensor& moment1, at::Tensor& moment2, at::Tensor& log_sigma2, at::Tensor& sigma_moment1,
+    at::Tensor& sigma_moment2, const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,
+    const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, const at::Tensor& labels,
+    const at::Tensor& order, int64_t batch_size, int64_t optimizer, const at::Tensor& hyper,
+    const at::Tensor& lr_factor, const at::Tensor& packed_masks, const at::Tensor& dropout, const at::Tensor& seeds,
+    int64_t seed, int64_t first_step, double kl_weight, bool variational_bias);
 
 }  // namespace zoosparse::cpu

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from . import train
 from ._registry import Implementation, implementations, load_native
 from .magnitude import magnitude_mask, magnitude_prune_, magnitude_threshold
 from .masks import apply_mask_, pack_mask, unpack_mask
@@ -19,5 +20,6 @@ __all__ = [
     "magnitude_prune_",
     "magnitude_threshold",
     "pack_mask",
+    "train",
     "unpack_mask",
 ]

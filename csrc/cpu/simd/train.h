@@ -1,0 +1,21 @@
+// Training of one group of models, as many as there are lanes: see train.inl.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/simd/level.h"
+#include "cpu/train_plan.h"
+#include "params.h"
+
+namespace zoosparse {
+
+struct TrainKernels {
+  int lanes;
+  // All steps of models [first, first + lanes) (fewer at the end). `memory`: plan.vectors x lanes floats, 64-byte
+  // aligned.
+  void (*train_group)(const TrainParams& params, const TrainPlan& plan, int64_t first, float* memory);
+};
+
+}  // namespace zoosparse
+
+ZOOSPARSE_KERNELS(TrainKernels, train_kernels)

@@ -1,0 +1,61 @@
+// Many training steps of W models at once, one model per lane: forward and backward sample by sample, gradients added
+// up over the batch, then the optimizer. Parameters stay in the lane layout [P][W] for the whole call.
+#include "cpu/simd/train.h"
+
+#include "cpu/simd/train_backward.inl"
+#include "cpu/simd/train_step.inl"
+
+#ifndef ZOOSPARSE_TRAIN_LANES
+#define ZOOSPARSE_TRAIN_LANES (kVectorBytes / 4)
+#endif
+
+namespace zoosparse::ZOOSPARSE_ISA {
+namespace {
+
+template <int W>
+void train_sample(const Group<W>& group, int64_t t, SampleAt sample, float share, double (&loss)[W],
+                  int64_t (&correct)[W]) {
+  const TrainPlan& plan = group.plan;
+  int64_t index[W];
+  group.sample_indices(t, index);
+  Ints<W> label;
+  for (int l = 0; l < W; ++l) label[l] = static_cast<int32_t>(group.params.labels[index[l]]);
+  group.load_images(index);
+  for (int s = 0; s < plan.count; ++s) stage_forward<W>(group, plan.stages[s], sample);
+  const LossOfSample<W> result =
+      cross_entropy<W>(group.at(plan.logits), plan.classes, label, share, group.at(plan.gradient[0]));
+  backward<W>(group);
+  for (int l = 0; l < W; ++l) {
+    loss[l] += result.loss[l];
+    correct[l] -= result.correct[l];
+  }
+}
+
+template <int W>
+void train_group(const TrainParams& params, const TrainPlan& plan, int64_t first, float* memory) {
+  const Group<W> group(params, plan, first, memory);
+  double loss[W] = {};
+  int64_t correct[W] = {};
+  group.load();
+  int64_t step = 0;
+  for (int64_t start = 0; start < params.samples; start += params.batch_size, ++step) {
+    const int64_t left = params.samples - start, batch = left < params.batch_size ? left : params.batch_size;
+    begin_step<W>(group);
+    for (int64_t i = 0; i < batch; ++i)
+      train_sample<W>(group, start + i, {params.first_step + step, static_cast<int>(i)},
+                      1.0f / static_cast<float>(batch), loss, correct);
+    end_step<W>(group, step);
+  }
+  group.store();
+  for (int l = 0; l < group.active; ++l) {
+    params.loss_sum[group.model[l]] = loss[l];
+    params.correct[group.model[l]] = correct[l];
+  }
+}
+
+}  // namespace
+
+extern const TrainKernels train_kernels;
+const TrainKernels train_kernels = {ZOOSPARSE_TRAIN_LANES, &train_group<ZOOSPARSE_TRAIN_LANES>};
+
+}  // namespace zoosparse::ZOOSPARSE_ISA

@@ -1,0 +1,139 @@
+// One group of W models: its memory, and what moves between the models' rows and the lanes.
+#pragma once
+
+#include "cpu/simd/train_conv.inl"
+#include "cpu/simd/train_layers.inl"
+#include "cpu/simd/train_optimizer.inl"
+#include "cpu/simd/train_random.inl"
+#include "cpu/train_plan.h"
+
+namespace zoosparse::ZOOSPARSE_ISA {
+namespace {
+
+template <int W>
+struct Group {
+  typedef Floats<W> F;
+  typedef Ints<W> I;
+
+  const TrainParams& params;
+  const TrainPlan& plan;
+  F* memory;
+  int64_t model[W];  // row of each lane; lanes beyond the last model repeat the first and are thrown away
+  int active;
+  Words<W> key0, key1;
+
+  Group(const TrainParams& params, const TrainPlan& plan, int64_t first, float* memory)
+      : params(params), plan(plan), memory(reinterpret_cast<F*>(memory)) {
+    const int64_t left = params.models - first;
+    active = left < W ? static_cast<int>(left) : W;
+    for (int l = 0; l < W; ++l) {
+      model[l] = first + (l < active ? l : 0);
+      key0[l] = static_cast<uint32_t>(params.seeds[model[l]]);
+    }
+    key1 = Words<W>{} + static_cast<uint32_t>(params.seed);
+  }
+
+  F* at(int64_t place) const { return memory + place; }
+  I* winners(const TrainStage& stage) const { return reinterpret_cast<I*>(memory + stage.saved); }
+  uint16_t* kept() const { return reinterpret_cast<uint16_t*>(memory + plan.kept); }
+
+  void load_matrix(const float* rows, int64_t place) const {
+    if (rows == nullptr) return;
+    for (int l = 0; l < W; ++l)
+      for (int64_t p = 0; p < params.parameters; ++p) at(place)[p][l] = rows[model[l] * params.parameters + p];
+  }
+
+  void store_matrix(float* rows, int64_t place) const {
+    if (rows == nullptr) return;
+    for (int l = 0; l < active; ++l)
+      for (int64_t p = 0; p < params.parameters; ++p) rows[model[l] * params.parameters + p] = at(place)[p][l];
+  }
+
+  void load() const {
+    load_matrix(params.weights, plan.weights);
+    load_matrix(params.moment1, plan.moment1);
+    load_matrix(params.moment2, plan.moment2);
+    if (plan.variational) {
+      load_matrix(params.log_sigma2, plan.log_sigma2);
+      load_matrix(params.sigma_moment1, plan.sigma_moment1);
+      load_matrix(params.sigma_moment2, plan.sigma_moment2);
+    }
+    for (int64_t p = 0; p < params.parameters; ++p) kept()[p] = 0xffff;
+    if (params.masks == nullptr) return;
+    const int64_t bytes = (params.parameters + 7) / 8;
+    for (int64_t p = 0; p < params.parameters; ++p) {
+      unsigned bits = 0;
+      for (int l = 0; l < W; ++l) bits |= (params.masks[model[l] * bytes + p / 8] >> (p % 8) & 1u) << l;
+      kept()[p] = static_cast<uint16_t>(bits);
+    }
+  }
+
+  void store() const {
+    store_matrix(params.weights, plan.weights);
+    store_matrix(params.moment1, plan.moment1);
+    store_matrix(params.moment2, plan.moment2);
+    if (plan.variational) {
+      store_matrix(params.log_sigma2, plan.log_sigma2);
+      store_matrix(params.sigma_moment1, plan.sigma_moment1);
+      store_matrix(params.sigma_moment2, plan.sigma_moment2);
+    }
+  }
+
+  // The sample at place t of each lane's order.
+  void sample_indices(int64_t t, int64_t (&index)[W]) const {
+    for (int l = 0; l < W; ++l) index[l] = params.order[model[l] * params.order_stride + t];
+  }
+
+  // Images [C, H, W] of the lanes, normalised, with the lanes innermost.
+  void load_images(const int64_t (&index)[W]) const {
+    F* image = at(plan.image);
+    for (int c = 0; c < plan.image_channels; ++c, image += plan.image_plane) {
+      const int64_t start = static_cast<int64_t>(c) * plan.image_plane;
+      const float scale = params.channel_scale[c], shift = params.channel_shift[c];
+      if (params.images_u8 != nullptr)
+        interleave(params.images_u8, index, start, image);
+      else
+        interleave(params.images_f32, index, start, image);
+      for (int i = 0; i < plan.image_plane; ++i) image[i] = image[i] * scale + shift;
+    }
+  }
+
+  template <class T>
+  void interleave(const T* images, const int64_t (&index)[W], int64_t start, F* image) const {
+    if (params.order_stride == 0) {
+      const T* source = images + index[0] * params.image_elements + start;
+      for (int i = 0; i < plan.image_plane; ++i) image[i] = F{} + static_cast<float>(source[i]);
+      return;
+    }
+    const T* source[W];
+    for (int l = 0; l < W; ++l) source[l] = images + index[l] * params.image_elements + start;
+    for (int i = 0; i < plan.image_plane; ++i) {
+      Vector<T, W> value;
+      for (int l = 0; l < W; ++l) value[l] = source[l][i];
+      image[i] = __builtin_convertvector(value, F);
+    }
+  }
+
+  // The input with a border of zeros where the stage pads it.
+  const F* padded_input(const TrainStage& stage) const {
+    if (stage.padded) {
+      for (int i = 0; i < stage.padded_elements; ++i) at(stage.padded_input)[i] = F{};
+      for_interior(stage.op, [&](int inner, int padded) { at(stage.padded_input)[padded] = at(stage.input)[inner]; });
+    }
+    return at(stage.padded_input);
+  }
+
+  // Calls body(element of the image, element of the padded image).
+  template <class Body>
+  static void for_interior(const TrainOp& op, const Body& body) {
+    const int height = op.in_height + 2 * op.padding_height, width = op.in_width + 2 * op.padding_width;
+    int inner = 0;
+    for (int c = 0; c < op.in_channels; ++c)
+      for (int y = 0; y < op.in_height; ++y)
+        for (int x = 0; x < op.in_width; ++x, ++inner)
+          body(inner, (c * height + y + op.padding_height) * width + x + op.padding_width);
+  }
+};
+
+}  // namespace
+}  // namespace zoosparse::ZOOSPARSE_ISA

@@ -1,0 +1,194 @@
+// Layers without weights, and the loss; models in the lanes. Gradients of element-wise layers are formed in place.
+#pragma once
+
+#include "cpu/simd/math.inl"
+#include "params.h"
+
+namespace zoosparse::ZOOSPARSE_ISA {
+namespace {
+
+constexpr float kSqrtHalf = 0.70710678f, kInverseSqrtTau = 0.39894228f;  // 1/sqrt 2, 1/sqrt(2 pi)
+
+// Calls body(x -> y) with the activation's formula.
+template <int W, class Body>
+inline void with_activation(ActivationKind kind, float slope, const Body& body) {
+  typedef Floats<W> F;
+  switch (kind) {
+    case ActivationKind::identity:
+      return body([](F x) ZOOSPARSE_LAMBDA { return x; });
+    case ActivationKind::relu:
+      return body([](F x) ZOOSPARSE_LAMBDA { return max_of<F>(F{}, x); });
+    case ActivationKind::leaky_relu:
+      return body([slope](F x) ZOOSPARSE_LAMBDA { return x > 0.0f ? x : x * slope; });
+    case ActivationKind::tanh:
+      return body([](F x) ZOOSPARSE_LAMBDA { return hyperbolic_tangent<W>(x); });
+    case ActivationKind::sigmoid:
+      return body([](F x) ZOOSPARSE_LAMBDA { return logistic<W>(x); });
+    case ActivationKind::silu:
+      return body([](F x) ZOOSPARSE_LAMBDA { return x * logistic<W>(x); });
+    case ActivationKind::gelu:
+      return body([](F x) ZOOSPARSE_LAMBDA { return x * 0.5f * (1.0f + error_function<W>(x * kSqrtHalf)); });
+  }
+}
+
+// Calls body((x, y) -> dy/dx); x is the input for silu and gelu, and need not be there for the others.
+template <int W, class Body>
+inline void with_derivative(ActivationKind kind, float slope, const Body& body) {
+  typedef Floats<W> F;
+  const F one = broadcast<W>(1.0f), zero{};
+  switch (kind) {
+    case ActivationKind::identity:
+      return body([=](F, F) ZOOSPARSE_LAMBDA { return one; });
+    case ActivationKind::relu:
+      return body([=](F, F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : zero; });
+    case ActivationKind::leaky_relu:
+      return body([=](F, F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : one * slope; });
+    case ActivationKind::tanh:
+      return body([=](F, F y) ZOOSPARSE_LAMBDA { return one - y * y; });
+    case ActivationKind::sigmoid:
+      return body([=](F, F y) ZOOSPARSE_LAMBDA { return y * (one - y); });
+    case ActivationKind::silu:
+      return body([=](F x, F) ZOOSPARSE_LAMBDA {
+        const F s = logistic<W>(x);
+        return s * (one + x * (one - s));
+      });
+    case ActivationKind::gelu:
+      return body([=](F x, F) ZOOSPARSE_LAMBDA {
+        const F cdf = 0.5f * (one + error_function<W>(x * kSqrtHalf));
+        return cdf + x * exponential<W>(x * x * -0.5f) * kInverseSqrtTau;
+      });
+  }
+}
+
+template <int W>
+void activate(const TrainOp& op, const Floats<W>* input, Floats<W>* output, int count) {
+  with_activation<W>(op.activation, op.value, [=](const auto& function) {
+    for (int i = 0; i < count; ++i) output[i] = function(input[i]);
+  });
+}
+
+template <int W>
+void activation_gradient(const TrainOp& op, const Floats<W>* input, const Floats<W>* output, Floats<W>* gradient,
+                         int count) {
+  with_derivative<W>(op.activation, op.value, [=](const auto& derivative) {
+    for (int i = 0; i < count; ++i) gradient[i] *= derivative(input[i], output[i]);
+  });
+}
+
+// Largest of each window of a block [rows][columns] of one channel, the first of equals, and which it was. With a
+// deviation: that of the winner is what reaches the output. Windows do not overlap.
+template <int W>
+void pool_block(const Floats<W>* block, const Floats<W>* deviation, int rows, int columns, int height, int width,
+                Floats<W>* output, Ints<W>* winner, Floats<W>* out_deviation) {
+  for (int y = 0; y < rows; y += height) {
+    for (int x = 0; x < columns; x += width) {
+      const int corner = y * columns + x;
+      Floats<W> best = block[corner];
+      Floats<W> spread = deviation == nullptr ? Floats<W>{} : deviation[corner];
+      Ints<W> which{};
+      for (int i = 1; i < height * width; ++i) {
+        const int at = corner + i / width * columns + i % width;
+        const Ints<W> larger = block[at] > best;
+        best = larger ? block[at] : best;
+        which = larger ? Ints<W>{} + i : which;
+        if (deviation != nullptr) spread = larger ? deviation[at] : spread;
+      }
+      *output++ = best;
+      *winner++ = which;
+      if (deviation != nullptr) *out_deviation++ = spread;
+    }
+  }
+}
+
+// The inverse: a block [rows][columns] of gradients, zero but where the pool took its value.
+template <int W>
+void unpool_block(const Floats<W>* gradient, const Ints<W>* winner, int rows, int columns, int height, int width,
+                  Floats<W>* block) {
+  for (int y = 0; y < rows; y += height) {
+    for (int x = 0; x < columns; x += width) {
+      for (int i = 0; i < height * width; ++i)
+        block[(y + i / width) * columns + x + i % width] = *winner == Ints<W>{} + i ? *gradient : Floats<W>{};
+      ++gradient;
+      ++winner;
+    }
+  }
+}
+
+// Calls body(output element, input element, place in the window) for all inputs of all windows.
+template <class Body>
+inline void for_windows(const TrainOp& op, const Body& body) {
+  int output = 0;
+  for (int c = 0; c < op.out_channels; ++c)
+    for (int y = 0; y < op.out_height; ++y)
+      for (int x = 0; x < op.out_width; ++x, ++output)
+        for (int i = 0; i < op.kernel_height * op.kernel_width; ++i) {
+          const int row = y * op.stride_height - op.padding_height + i / op.kernel_width;
+          const int column = x * op.stride_width - op.padding_width + i % op.kernel_width;
+          if (row >= 0 && row < op.in_height && column >= 0 && column < op.in_width)
+            body(output, (c * op.in_height + row) * op.in_width + column, i);
+        }
+}
+
+template <int W>
+void max_pool(const TrainOp& op, const Floats<W>* input, Floats<W>* output, Ints<W>* winner) {
+  for (int i = 0; i < op.out_channels * op.out_height * op.out_width; ++i) winner[i] = Ints<W>{} - 1;
+  for_windows(op, [=](int to, int from, int place) {
+    const Ints<W> larger = (input[from] > output[to]) | (winner[to] < 0);
+    output[to] = larger ? input[from] : output[to];
+    winner[to] = larger ? Ints<W>{} + place : winner[to];
+  });
+}
+
+template <int W>
+void max_pool_gradient(const TrainOp& op, const Floats<W>* gradient, const Ints<W>* winner, Floats<W>* input_gradient) {
+  for (int i = 0; i < op.in_channels * op.in_height * op.in_width; ++i) input_gradient[i] = Floats<W>{};
+  for_windows(op, [=](int to, int from, int place) {
+    input_gradient[from] += winner[to] == Ints<W>{} + place ? gradient[to] : Floats<W>{};
+  });
+}
+
+template <int W>
+void average_pool(const TrainOp& op, const Floats<W>* input, Floats<W>* output) {
+  const int count = op.out_channels * op.out_height * op.out_width;
+  const float share = 1.0f / static_cast<float>(op.kernel_height * op.kernel_width);
+  for (int i = 0; i < count; ++i) output[i] = Floats<W>{};
+  for_windows(op, [=](int to, int from, int) { output[to] += input[from]; });
+  for (int i = 0; i < count; ++i) output[i] *= share;
+}
+
+template <int W>
+void average_pool_gradient(const TrainOp& op, const Floats<W>* gradient, Floats<W>* input_gradient) {
+  const float share = 1.0f / static_cast<float>(op.kernel_height * op.kernel_width);
+  for (int i = 0; i < op.in_channels * op.in_height * op.in_width; ++i) input_gradient[i] = Floats<W>{};
+  for_windows(op, [=](int to, int from, int) { input_gradient[from] += gradient[to] * share; });
+}
+
+// Cross-entropy of each lane's label; gradient = (softmax - one-hot) * scale. `correct`: -1 where the label has the
+// largest logit, and no other before it has the same.
+template <int W>
+struct LossOfSample {
+  Floats<W> loss;
+  Ints<W> correct;
+};
+template <int W>
+LossOfSample<W> cross_entropy(const Floats<W>* logits, int classes, Ints<W> label, float scale, Floats<W>* gradient) {
+  Floats<W> largest = logits[0], of_label{}, sum{};
+  Ints<W> prediction{};
+  for (int c = 0; c < classes; ++c) {
+    const Ints<W> larger = logits[c] > largest;
+    largest = larger ? logits[c] : largest;
+    prediction = larger ? Ints<W>{} + c : prediction;
+    of_label = label == Ints<W>{} + c ? logits[c] : of_label;
+  }
+  for (int c = 0; c < classes; ++c) {
+    gradient[c] = exponential<W>(logits[c] - largest);
+    sum += gradient[c];
+  }
+  const Floats<W> factor = scale / sum;
+  for (int c = 0; c < classes; ++c)
+    gradient[c] = gradient[c] * factor - (label == Ints<W>{} + c ? broadcast<W>(scale) : Floats<W>{});
+  return {logarithm<W>(sum) + (largest - of_label), prediction == label};
+}
+
+}  // namespace
+}  // namespace zoosparse::ZOOSPARSE_ISA

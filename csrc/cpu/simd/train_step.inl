@@ -1,0 +1,127 @@
+// What happens once a step: variances of the weights before it, gradients to updates after it.
+#pragma once
+
+#include "cpu/simd/train_group.inl"
+#include "formulas.h"
+
+namespace zoosparse::ZOOSPARSE_ISA {
+namespace {
+
+// A run of columns of one layer.
+struct Columns {
+  int64_t first;
+  int count;
+  float clamp;
+  bool variational;
+};
+
+template <int W, class Body>
+inline void for_columns(const Group<W>& group, const Body& body) {
+  for (int s = 0; s < group.plan.count; ++s) {
+    const TrainStage& stage = group.plan.stages[s];
+    const TrainOp& op = stage.op;
+    const bool convolution = op.kind == OpKind::conv2d;
+    if (!convolution && op.kind != OpKind::linear) continue;
+    body(Columns{op.weight, op.out_channels * stage.taps, op.clamp, group.plan.variational});
+    if (op.bias >= 0)
+      body(Columns{op.bias, op.out_channels, op.clamp,
+                   group.plan.variational && group.params.variational_bias && convolution});
+  }
+}
+
+// log alpha, where it is inside its bounds, and clamped to them.
+template <int W>
+struct LogAlpha {
+  Floats<W> value;
+  Ints<W> inside;
+};
+template <int W>
+inline LogAlpha<W> log_alpha(Floats<W> w, Floats<W> log_sigma2, float bound) {
+  const Floats<W> raw = log_sigma2 - 2.0f * logarithm<W>(magnitude<W>(w) + kVarianceEpsilon);
+  return {clamp<W>(raw, -bound, bound), (raw >= -bound) & (raw <= bound)};
+}
+
+// variance = exp(log alpha) w^2 of every variational weight; gradients start at zero.
+template <int W>
+void begin_step(const Group<W>& group) {
+  const TrainPlan& plan = group.plan;
+  for_columns(group, [&](const Columns& columns) {
+    for (int64_t p = columns.first; p < columns.first + columns.count; ++p) {
+      group.at(plan.weight_gradient)[p] = Floats<W>{};
+      if (!columns.variational) continue;
+      group.at(plan.variance_gradient)[p] = Floats<W>{};
+      const Floats<W> w = group.at(plan.weights)[p];
+      const LogAlpha<W> alpha = log_alpha<W>(w, group.at(plan.log_sigma2)[p], columns.clamp);
+      group.at(plan.variance)[p] = exponential<W>(alpha.value) * w * w;
+    }
+  });
+}
+
+// Gradients with respect to w and log sigma^2 through variance = exp(log alpha) w^2 and through the KL divergence.
+template <int W>
+struct VariationalGradient {
+  Floats<W> of_weight, of_log_sigma2;
+};
+template <int W>
+inline VariationalGradient<W> variational_gradient(Floats<W> w, Floats<W> log_sigma2, Floats<W> of_variance,
+                                                   Floats<W> variance, float bound, float kl_weight) {
+  typedef Floats<W> F;
+  const LogAlpha<W> alpha = log_alpha<W>(w, log_sigma2, bound);
+  const F s = logistic<W>(alpha.value * kKl3 + kKl2), t = logistic<W>(-alpha.value);
+  const F inverse = 1.0f / (magnitude<W>(w) + kVarianceEpsilon);
+  const F sign = w > 0.0f ? broadcast<W>(1.0f) : w < 0.0f ? broadcast<W>(-1.0f) : F{};
+  // Inside the bounds the variance is sigma^2 (|w| / (|w| + 1e-15))^2: what w adds through w^2 it takes away through
+  // alpha, to one part in |w| / 1e-15. Left out, rather than subtracted with its rounding errors.
+  const F of_kl = kl_weight * kl_slope(s, t);  // with respect to log alpha
+  const F outside = of_variance * 2.0f * exponential<W>(alpha.value) * w;
+  return {alpha.inside ? -2.0f * of_kl * sign * inverse : outside, alpha.inside ? of_variance * variance + of_kl : F{}};
+}
+
+template <int W, OptimizerKind kind>
+void update_columns(const Group<W>& group, const Columns& columns, const StepRule<W>& rule) {
+  typedef Floats<W> F;
+  const TrainPlan& plan = group.plan;
+  Ints<W> lane_bit;
+  for (int l = 0; l < W; ++l) lane_bit[l] = 1 << l;
+  const bool masked = group.params.masks != nullptr;
+  F unused{};
+  const bool has_first = group.params.moment1 != nullptr, has_second = group.params.moment2 != nullptr;
+  for (int64_t p = columns.first; p < columns.first + columns.count; ++p) {
+    F w = group.at(plan.weights)[p], gradient = group.at(plan.weight_gradient)[p];
+    F first = has_first ? group.at(plan.moment1)[p] : unused, second = has_second ? group.at(plan.moment2)[p] : unused;
+    if (columns.variational) {
+      F log_sigma2 = group.at(plan.log_sigma2)[p];
+      const VariationalGradient<W> extra =
+          variational_gradient<W>(w, log_sigma2, group.at(plan.variance_gradient)[p], group.at(plan.variance)[p],
+                                  columns.clamp, group.params.kl_weight);
+      gradient += extra.of_weight;
+      update<W, kind>(rule, log_sigma2, extra.of_log_sigma2, group.at(plan.sigma_moment1)[p],
+                      group.at(plan.sigma_moment2)[p]);
+      group.at(plan.log_sigma2)[p] = log_sigma2;
+    }
+    update<W, kind>(rule, w, gradient, first, second);
+    if (masked) {
+      const Ints<W> keep = (lane_bit & static_cast<int32_t>(group.kept()[p])) != 0;
+      w = keep ? w : F{};
+      first = keep ? first : F{};
+      second = keep ? second : F{};
+    }
+    group.at(plan.weights)[p] = w;
+    if (has_first) group.at(plan.moment1)[p] = first;
+    if (has_second) group.at(plan.moment2)[p] = second;
+  }
+}
+
+template <int W>
+void end_step(const Group<W>& group, int64_t local_step) {
+  const double* row[W];
+  for (int l = 0; l < W; ++l) row[l] = group.params.hyper + group.model[l] * kHyperColumns;
+  const StepRule<W> rule =
+      step_rule<W>(row, group.params.lr_factor[local_step], group.params.first_step + local_step + 1);
+  with_optimizer(group.params.optimizer, [&](auto kind) {
+    for_columns(group, [&](const Columns& columns) { update_columns<W, kind.value>(group, columns, rule); });
+  });
+}
+
+}  // namespace
+}  // namespace zoosparse::ZOOSPARSE_ISA

@@ -1,0 +1,16 @@
+// The table that encodes a program, decoded and checked: whatever passes cannot make the engine leave its memory.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "params.h"
+
+namespace zoosparse::cpu {
+
+// program int64 [L, 18], values float64 [L], clamp float64 [L] or empty; images are [C, H, W], weights have p columns.
+std::vector<TrainOp> decode_program(const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,
+                                    at::IntArrayRef image_shape, int64_t p);
+
+}  // namespace zoosparse::cpu

@@ -1,0 +1,61 @@
+// Plain launch structs: what an engine is given, without tensors. Shared by every instruction set and device.
+#pragma once
+
+#include <cstdint>
+
+namespace zoosparse {
+
+enum class OpKind : int32_t { conv2d, linear, max_pool2d, avg_pool2d, activation, dropout, flatten, global_avg_pool2d };
+enum class ActivationKind : int32_t { identity, relu, leaky_relu, tanh, sigmoid, silu, gelu };
+enum class OptimizerKind : int32_t { sgd, adam, adamw, rmsprop };
+
+// Columns of the table of hyperparameters, one row per model.
+enum HyperColumn { kLr, kWeightDecay, kBeta1, kBeta2, kEps, kNesterov, kHyperColumns };
+
+// One operation of a program; sizes in elements. A flat vector of F features is [F, 1, 1].
+struct TrainOp {
+  OpKind kind;
+  int32_t in_channels, in_height, in_width;
+  int32_t out_channels, out_height, out_width;
+  int32_t kernel_height, kernel_width, stride_height, stride_width, padding_height, padding_width;
+  int64_t weight, bias;  // first columns; bias = -1: none
+  ActivationKind activation;
+  float value;  // negative slope of a leaky ReLU, or rate of a dropout
+  float clamp;  // bound of log alpha, in variational dropout
+};
+
+// Many training steps of many models. Pointers that a mode does not use are null.
+struct TrainParams {
+  int64_t models, parameters, samples, batch_size, images, image_elements;
+
+  float* weights;        // [N, P]
+  float* moment1;        // [N, P]: momentum buffer, or Adam's first moment
+  float* moment2;        // [N, P]: Adam's second moment, or RMSprop's square average
+  float* log_sigma2;     // [N, P]
+  float* sigma_moment1;  // [N, P]
+  float* sigma_moment2;  // [N, P]
+  const uint8_t* masks;  // [N, ceil(P / 8)] bits, 1 = kept
+
+  const uint8_t* images_u8;    // [M, C, H, W], or
+  const float* images_f32;     // [M, C, H, W]
+  const float* channel_scale;  // [C]: pixel * scale + shift is what the network sees
+  const float* channel_shift;  // [C]
+  const int64_t* labels;       // [M]
+  const int32_t* order;        // [N, samples], or [samples] for all models
+  int64_t order_stride;        // samples, or 0
+
+  OptimizerKind optimizer;
+  const double* hyper;      // [N, kHyperColumns]
+  const double* lr_factor;  // [steps]
+  const float* dropout;     // [N] rates that replace those of the program
+
+  const int64_t* seeds;  // [N]
+  int64_t seed, first_step;
+  float kl_weight;
+  bool variational_bias;  // the biases of convolutions are variational too
+
+  double* loss_sum;  // [N]
+  int64_t* correct;  // [N]
+};
+
+}  // namespace zoosparse

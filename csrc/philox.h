@@ -1,0 +1,48 @@
+// Philox4x32-10: random words as a function of a key and a counter, the same on every device.
+// Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define ZOOSPARSE_HOST_DEVICE __host__ __device__
+#else
+#define ZOOSPARSE_HOST_DEVICE
+#endif
+
+namespace zoosparse {
+
+// Purposes of random streams; stream = purpose << 16 | index of the operation in its program.
+enum RandomPurpose : uint32_t { kDropoutStream = 1, kVariationalStream = 2 };
+
+ZOOSPARSE_HOST_DEVICE constexpr uint32_t stream_id(RandomPurpose purpose, int op) {
+  return static_cast<uint32_t>(purpose) << 16 | static_cast<uint32_t>(op);
+}
+
+template <class U>
+struct WideProduct {
+  U high, low;
+};
+
+struct MultiplyWords {
+  ZOOSPARSE_HOST_DEVICE WideProduct<uint32_t> operator()(uint32_t a, uint32_t b) const {
+    const uint64_t product = static_cast<uint64_t>(a) * b;
+    return {static_cast<uint32_t>(product >> 32), static_cast<uint32_t>(product)};
+  }
+};
+
+// U is uint32_t, or a vector of them with its own widening product. The four words replace the counter.
+template <class U, class Multiply>
+ZOOSPARSE_HOST_DEVICE static inline void philox4x32(U (&counter)[4], U key0, U key1, const Multiply& multiply) {
+  for (int round = 0; round < 10; ++round) {
+    const WideProduct<U> p0 = multiply(counter[0], 0xD2511F53u), p1 = multiply(counter[2], 0xCD9E8D57u);
+    counter[0] = p1.high ^ counter[1] ^ key0;
+    counter[1] = p1.low;
+    counter[2] = p0.high ^ counter[3] ^ key1;
+    counter[3] = p0.low;
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+}
+
+}  // namespace zoosparse

@@ -1,0 +1,155 @@
+"""Training steps of many models at once: the native engine behind :func:`zoosparse_ext.train`.
+
+The engine keeps one model in each lane of the vector registers and runs many steps per call. It reads a program as the
+table that :meth:`zoosparse_ext.population.Program.encode` makes. Its reference is the training in
+:mod:`zoosparse_ext.population`, which runs wherever the engine does not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, ZoosparseError
+from . import _registry
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")  # in the order of their numbers
+HYPER_COLUMNS = ("lr", "weight_decay", "beta1", "beta2", "eps", "nesterov")
+
+_SCHEMA = (
+    "train_steps_(Tensor(a!) weights, Tensor(b!) moment1, Tensor(c!) moment2, Tensor(d!) log_sigma2, "
+    "Tensor(e!) sigma_moment1, Tensor(f!) sigma_moment2, Tensor program, Tensor values, Tensor clamp, "
+    "Tensor images, Tensor mean, Tensor std, Tensor labels, Tensor order, int batch_size, int optimizer, "
+    "Tensor hyper, Tensor lr_factor, Tensor packed_masks, Tensor dropout, Tensor seeds, int seed, int first_step, "
+    "float kl_weight, bool variational_bias) -> (Tensor, Tensor)"
+)
+
+
+def available() -> bool:
+    """Whether the native engine is built and loaded, for tensors on the CPU."""
+    return _registry.native is not None and torch._C._dispatch_has_kernel_for_dispatch_key(
+        "zoosparse::train_steps_", "CPU"
+    )
+
+
+def train_steps_(
+    weights: Tensor,
+    *,
+    program: Tensor,
+    values: Tensor,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    batch_size: int,
+    optimizer: str,
+    hyper: Tensor,
+    lr_factor: Tensor,
+    seeds: Tensor,
+    seed: int = 0,
+    first_step: int = 0,
+    moment1: Tensor | None = None,
+    moment2: Tensor | None = None,
+    packed_masks: Tensor | None = None,
+    dropout: Tensor | None = None,
+    log_sigma2: Tensor | None = None,
+    sigma_moment1: Tensor | None = None,
+    sigma_moment2: Tensor | None = None,
+    clamp: Tensor | None = None,
+    kl_weight: float = 1.0,
+    variational_bias: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Train N models for ``ceil(T / batch_size)`` steps, in place: weights, moments and log σ² change.
+
+    Update rules are those of `torch.optim`; losses are mean cross-entropies of each batch. What a model learns
+    depends on its own row alone: not on its neighbours, on N, on the threads, or on how the steps are cut into calls.
+
+    Example::
+
+        table, values = architecture.program.encode((1, 28, 28), offsets)
+        loss, correct = train_steps_(
+            weights, moment1=first, moment2=second, program=table, values=values, images=images, mean=mean, std=std,
+            labels=labels, order=order, batch_size=10, optimizer="adam", hyper=hyper, lr_factor=factors, seeds=seeds,
+        )
+
+    Args:
+        weights: [N, P] float32.
+        program, values: the program's table int64 [L, 18] and numbers float64 [L].
+        images: [M, C, H, W], uint8 (divided by 255) or float32; the network sees ``(image − mean) / std``.
+        mean, std: per channel [C].
+        labels: int64 [M].
+        order: int32 [N, T], or [1, T] for all models: the sample at each place; consecutive runs of `batch_size` are
+            the batches, the last may be shorter.
+        optimizer: one of `OPTIMIZERS`.
+        hyper: float64 [N, 6], columns `HYPER_COLUMNS`; RMSprop's alpha is beta2, SGD's momentum beta1.
+        lr_factor: float64 [steps], multiplies lr.
+        seeds, seed: int64 [N] and a number, keys of the random numbers (see :mod:`zoosparse_ext.random`).
+        first_step: steps done before this call; counts in Adam's corrections and in the random numbers.
+        moment1: [N, P] float32: momentum buffer or Adam's first moment; not used by RMSprop.
+        moment2: [N, P] float32: second moment or square average; not used by SGD.
+        packed_masks: uint8 [N, ceil(P/8)]; weights whose bit is 0 are exactly 0 after every step, as are their moments.
+        dropout: float32 [N]: the rate of each model; default: those of the program.
+        log_sigma2: [N, P] float32, with its moments, turns variational dropout on for all convolution and linear
+            weights.
+        clamp: float64 [L]: bound of log α for each operation.
+        kl_weight: of the summed KL divergence, beside the mean cross-entropy.
+        variational_bias: the biases of convolutions are variational too.
+
+    Returns:
+        Loss (without KL) float64 [N] and correct predictions int64 [N], summed over the T samples as they were trained.
+
+    Raises:
+        InputError: an unknown optimizer.
+        ZoosparseError: the native engine is not there; `available()` says so beforehand.
+        RuntimeError: shapes, dtypes or indices that do not fit.
+    """
+    if optimizer not in OPTIMIZERS:
+        raise InputError(f"train_steps_: unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
+
+    def given(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(0, dtype=dtype, device=weights.device) if tensor is None else tensor
+
+    loss, correct = torch.ops.zoosparse.train_steps_(
+        weights,
+        given(moment1),
+        given(moment2),
+        given(log_sigma2),
+        given(sigma_moment1),
+        given(sigma_moment2),
+        program,
+        values,
+        given(clamp, torch.float64),
+        images,
+        mean,
+        std,
+        labels,
+        order,
+        batch_size,
+        OPTIMIZERS.index(optimizer),
+        hyper,
+        lr_factor,
+        given(packed_masks, torch.uint8),
+        given(dropout),
+        seeds,
+        seed,
+        first_step,
+        kl_weight,
+        variational_bias,
+    )
+    return loss, correct
+
+
+def _missing(*_: object, **__: object) -> tuple[Tensor, Tensor]:
+    raise ZoosparseError(
+        f"train_steps_ has no implementation here ({_registry.why_no_native or 'it runs on CPU tensors only'}); "
+        "zoosparse_ext.train runs on the PyTorch reference instead"
+    )
+
+
+def _fake(weights: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+    n = weights.shape[0]
+    return weights.new_empty(n, dtype=torch.float64), weights.new_empty(n, dtype=torch.int64)
+
+
+_registry.define(_SCHEMA, _missing, _fake)
