@@ -44,7 +44,7 @@ $(VENV)/.dependencies: .ci/constraints.txt
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt \
 	    setuptools wheel pybind11 ninja cmake numpy pandas pyarrow safetensors \
-	    jinja2 matplotlib rich scikit-learn scipy typer \
+	    jinja2 matplotlib pydantic rich scikit-learn scipy typer \
 	    pytest pytest-benchmark pytest-xdist hypothesis ruff mypy pandas-stubs clang-format
 	touch $@
 

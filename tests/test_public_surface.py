@@ -52,7 +52,14 @@ def test_modules_in_and_out() -> None:
 
 def test_train_prune_vardrop_evaluate(population: zs.Population, data: zs.Dataset) -> None:
     history = zs.train(
-        population, data, epochs=1, batch_size=8, optimizer=zs.Adam(lr=1e-3), masks=None, order="per-model", seed=0
+        population,
+        data,
+        epochs=1,
+        batch_size=8,
+        optimizer=zs.Adam(lr=1e-3),
+        masks=None,
+        order="per-model",
+        seed=0,
     )
     assert set(history.epoch) == {0, 1} and len(history) == 2 * N
     result = zs.evaluate(population, data.test, sparse="auto")

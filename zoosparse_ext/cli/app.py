@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoosparse_ext.cli import demo, info, results, sparsify, train
+from zoosparse_ext.cli import info, results, sparsify, study, train
 from zoosparse_ext.cli.console import fail
 from zoosparse_ext.errors import ZoosparseError
 
@@ -29,13 +29,14 @@ def options(
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
 
 
-app.command("demo")(demo.demo)
+app.command("demo")(study.demo)
 app.command("train")(train.train)
 app.command("prune")(sparsify.prune)
 app.command("vardrop")(sparsify.vardrop)
 app.command("evaluate")(results.evaluate)
 app.command("analyze")(results.analyze)
 app.command("report")(results.report)
+app.command("study")(study.study)
 app.command("info")(info.info)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from zoosparse_ext.data import Dataset, load_dataset
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.optimizers import OPTIMIZERS, Optimizer
+from zoosparse_ext.population.optimizers import OPTIMIZERS
 from zoosparse_ext.zoo import Zoo
 
 DataSpec = Annotated[
@@ -30,14 +30,6 @@ Limit = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 AllowNan = Annotated[bool, typer.Option("--allow-nan", help="Keep NaN weights instead of stopping.")]
-
-
-def make_optimizer(name: str, lr: float, weight_decay: float, momentum: float = 0.0) -> Optimizer:
-    """An optimizer from command-line values; momentum counts for sgd only."""
-    if name not in OPTIMIZERS:
-        raise InputError(f"unknown optimizer {name!r}; known: {', '.join(OPTIMIZERS)}")
-    extra = {"momentum": momentum} if name == "sgd" else {}
-    return OPTIMIZERS[name](lr=lr, weight_decay=weight_decay, **extra)  # type: ignore[call-arg]
 
 
 def open_data(spec: str, limit: int | None) -> Dataset:

@@ -12,6 +12,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.sparsify.schedules import SCHEDULES
 from zoosparse_ext.sparsify.variational import PRESETS
+from zoosparse_ext.study.config import make_optimizer
 from zoosparse_ext.study.stages import add_magnitude_twins, add_matched_twins, add_variational_twins
 from zoosparse_ext.zoo import Zoo
 
@@ -55,7 +56,7 @@ def prune(
         "epochs": epochs,
         "schedule": schedule,
         "batch_size": batch_size,
-        "optimizer": o.make_optimizer(optimizer, lr, weight_decay, momentum),
+        "optimizer": make_optimizer(optimizer, lr, weight_decay, momentum),
         "biases": biases,
         "seed": seed,
         "allow_nan": allow_nan,
@@ -107,7 +108,7 @@ def vardrop(
             preset=preset,
             threshold=threshold,
             batch_size=batch_size,
-            optimizer=o.make_optimizer(optimizer, lr, weight_decay, momentum),
+            optimizer=make_optimizer(optimizer, lr, weight_decay, momentum),
             seed=seed,
             allow_nan=allow_nan,
             checkpoint=checkpoint,

@@ -9,8 +9,9 @@ import typer
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import err, print_json, resumable, training_bar
-from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.networks import NETWORKS, architecture
+from zoosparse_ext.population.networks import NETWORKS
+from zoosparse_ext.study.config import make_config
+from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.provenance import command_line
 from zoosparse_ext.study.stages import train_zoo
 from zoosparse_ext.zoo import Zoo
@@ -32,7 +33,7 @@ def train(
     lr: o.LearningRate = 1e-3,
     weight_decay: o.WeightDecay = 0.0,
     momentum: o.Momentum = 0.0,
-    dropout: Annotated[float | None, typer.Option(help="Rate in [0, 1); adds dropout layers.")] = None,
+    dropout: Annotated[float, typer.Option(help="Rate in [0, 1); above 0 it adds dropout layers.")] = 0.0,
     order: o.Order = "per-model",
     seed: o.Seed = 0,
     limit: o.Limit = None,
@@ -48,29 +49,34 @@ def train(
 
       zoosparse train --out mnist-zoo --data idx:path/to/mnist --init uniform --lr 3e-4 --epochs 50
     """
-    if models < 1:
-        raise InputError(f"--models must be 1 or more, got {models}")
+    zoo_settings = {
+        "architecture": arch,
+        "activation": activation,
+        "init": init,
+        "dropout": dropout,
+        "seeds": models,
+        "first_seed": first_seed,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "order": order,
+        "optimizer": {"name": optimizer, "lr": lr, "weight_decay": weight_decay, "momentum": momentum},
+    }
+    config = make_config({"seed": seed, "zoo": zoo_settings}, origin="zoosparse train")
     Zoo.require_new(out)
     images = o.open_data(data or "digits", limit)
-    channels, height, _ = images.input_shape
-    network = architecture(
-        arch, channels=channels, activation=activation, dropout=dropout, classes=images.classes, size=height
-    )
+    groups = model_groups(config.zoo, images)
+    network = groups[0].architecture
     with resumable(out) as checkpoint, training_bar(f"train {network.name}") as progress:
         zoo = train_zoo(
             images,
-            network,
-            range(first_seed, first_seed + models),
+            groups,
             epochs=epochs,
-            optimizer=o.make_optimizer(optimizer, lr, weight_decay, momentum),
-            init=init,
             batch_size=batch_size,
-            dropout=dropout or 0.0,
             order=order,
             seed=seed,
             checkpoint=checkpoint,
             progress=progress,
-            settings={"command": command_line(), "seed": seed},
+            settings={"command": command_line(), "seed": seed, "zoo": config.zoo.model_dump(mode="json")},
         )
         zoo.save(out)
     accuracy = zoo.models.accuracy

@@ -185,6 +185,17 @@ class Dataset:
         val = None if self.val is None else cut(self.val)
         return Dataset(cut(self.train), val, cut(self.test), self.spec, count)
 
+    def normalized_by(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> Dataset:
+        """The same data with another normalisation; None keeps what there is."""
+
+        def change(split: Split) -> Split:
+            centre = split.mean if mean is None else torch.tensor(mean, dtype=torch.float32)
+            scale = split.std if std is None else torch.tensor(std, dtype=torch.float32)
+            return replace(split, mean=centre, std=scale)
+
+        val = None if self.val is None else change(self.val)
+        return replace(self, train=change(self.train), val=val, test=change(self.test))
+
     def describe(self) -> dict[str, Any]:
         """What a zoo notes about its data, as plain values."""
         return {

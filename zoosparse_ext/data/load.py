@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +18,9 @@ Loader = Callable[[str], Dataset]
 _SPECS = "digits, idx:DIR, npz:FILE, torchvision:NAME[:ROOT]"
 
 
-def load_dataset(spec: str) -> Dataset:
+def load_dataset(
+    spec: str, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Dataset:
     """Load images and labels into memory.
 
     Args:
@@ -32,6 +34,8 @@ def load_dataset(spec: str) -> Dataset:
               ``[M, H, W]``, ``[M, C, H, W]`` or ``[M, H, W, C]``, uint8 or floating point;
             - ``torchvision:NAME[:ROOT]``: a class of `torchvision.datasets` with a train and a test part.
 
+        mean, std: normalisation per channel, of pixels in [0, 1]; default: that of the training pixels.
+
     >>> data = load_dataset("digits")
     >>> data.input_shape, data.classes, [len(split) for split in data.splits.values()]
     ((1, 28, 28), 10, [1204, 297, 296])
@@ -41,14 +45,12 @@ def load_dataset(spec: str) -> Dataset:
         DataError: a file that is missing, corrupt or inconsistent; names it.
     """
     kind, _, argument = spec.partition(":")
-    if kind == "digits" and not argument:
-        return _digits()
-    if kind not in _LOADERS or not argument:
+    if kind not in _LOADERS or bool(argument) == (kind == "digits"):
         raise InputError(f"unknown data set {spec!r}; known: {_SPECS}")
-    return _LOADERS[kind](argument)
+    return _LOADERS[kind](argument).normalized_by(mean, std)
 
 
-def _digits() -> Dataset:
+def _digits(_: str) -> Dataset:
     """UCI "Optical Recognition of Handwritten Digits", test part, as scikit-learn ships it (CC BY 4.0).
 
     Source: Alpaydin, Kaynak, 1998, https://doi.org/10.24432/C50P49.
@@ -118,4 +120,4 @@ def _stack(name: str, part: object) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.stack(images)), torch.tensor(labels)
 
 
-_LOADERS: dict[str, Loader] = {"idx": _idx, "npz": _npz, "torchvision": _torchvision}
+_LOADERS: dict[str, Loader] = {"digits": _digits, "idx": _idx, "npz": _npz, "torchvision": _torchvision}

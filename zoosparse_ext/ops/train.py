@@ -32,6 +32,11 @@ def available() -> bool:
     )
 
 
+def why_unavailable() -> str:
+    """Why the native engine is not there; empty when it is."""
+    return "" if available() else _registry.why_no_native or "it is not part of this build"
+
+
 def train_steps_(
     weights: Tensor,
     *,

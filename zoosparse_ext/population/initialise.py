@@ -22,25 +22,25 @@ INITIALISATIONS: dict[str, Callable[..., Tensor]] = {
 BIAS = 0.01  # where the biases of the published zoos start
 
 
-def initialise(architecture: Architecture, seeds: Sequence[int] | range, init: str) -> Tensor:
-    """Weights float32 [N, P], one row per seed.
+def initialise(architecture: Architecture, seeds: Sequence[int] | range, init: str | Sequence[str]) -> Tensor:
+    """Weights float32 [N, P], one row per seed; `init` is one name, or one per seed.
 
     Prunable weights are drawn by `init`, biases are 0.01; norms and buffers start as the module starts them.
 
     Raises:
         InputError: an unknown initialisation.
     """
-    if init not in INITIALISATIONS:
-        raise InputError(f"unknown initialisation {init!r}; known: {', '.join(INITIALISATIONS)}")
-    draw = INITIALISATIONS[init]
+    names = [init] * len(seeds) if isinstance(init, str) else list(init)
+    for name in set(names) - set(INITIALISATIONS):
+        raise InputError(f"unknown initialisation {name!r}; known: {', '.join(INITIALISATIONS)}")
     start = architecture.module().state_dict()
     rows = torch.empty(len(seeds), architecture.n_parameters)
-    for row, seed in zip(rows, seeds, strict=True):
+    for row, seed, name in zip(rows, seeds, names, strict=True):
         generator = torch.Generator().manual_seed(int(seed))
         for segment in architecture.segments:
             view = row[segment.slice].view(segment.shape)
             if segment.prunable:
-                draw(view, generator=generator)
+                INITIALISATIONS[name](view, generator=generator)
             elif segment.name.endswith("bias") and f"{segment.layer}.weight" in architecture.prunable_names:
                 view.fill_(BIAS)
             else:

@@ -110,7 +110,7 @@ class Population:
         cls,
         architecture: Architecture,
         seeds: Sequence[int] | range,
-        init: str = "kaiming_uniform",
+        init: str | Sequence[str] = "kaiming_uniform",
         table: pd.DataFrame | None = None,
     ) -> Population:
         """Fresh networks, one per seed; biases start at 0.01, as in the published zoos.

@@ -139,7 +139,7 @@ def train(
     _check(population, data, epochs, batch_size, order)
     if masks is not None:
         population.packed_masks = _packed(masks, population)
-    run = _choose_engine(engine, population, variational)
+    run = _choose_engine(engine, population)
     table, dropout = optimizer.table(len(population)), population.dropout
     steps_per_epoch = math.ceil(len(data.train) / batch_size)
     factors = schedule(lr_schedule).factors(steps_per_epoch * epochs)
@@ -230,10 +230,10 @@ class _Run:
     models_per_call: int  # bounds memory; results do not depend on it
 
 
-def _choose_engine(name: str, population: Population, variational: Variational | None) -> _Run:
+def _choose_engine(name: str, population: Population) -> _Run:
     if name not in ("auto", "native", "reference"):
         raise InputError(f"engine must be 'auto', 'native' or 'reference', got {name!r}")
-    missing = native.why_not(population, variational)
+    missing = native.why_not(population)
     if name != "reference" and not missing:
         return _Run(native.native_steps, 64)
     if name == "native":

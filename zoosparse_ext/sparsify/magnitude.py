@@ -61,7 +61,7 @@ def magnitude_prune(
         data: needed for fine-tuning, and for the performance and agreement columns of `history`.
         epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
-        batch_size, optimizer, lr_schedule, order, seed, engine, checkpoint, progress: as in :func:`zoosparse_ext.train`.
+        batch_size, optimizer, lr_schedule, order, seed, engine, checkpoint, progress: as in `zoosparse_ext.train`.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.

@@ -14,13 +14,12 @@ import pandas as pd
 
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.evaluate import evaluate
-from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.train import Progress, train
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.zoo import Zoo
 
@@ -30,55 +29,43 @@ RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 def train_zoo(
     data: Dataset,
-    architecture: Architecture,
-    seeds: Sequence[int] | range,
+    groups: Sequence[ModelGroup],
     *,
     epochs: int,
-    optimizer: Optimizer,
-    init: str = "kaiming_uniform",
     batch_size: int = 10,
-    dropout: float = 0.0,
     order: str = "per-model",
     seed: int = 0,
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Zoo:
-    """Train one network per seed and make a zoo of them."""
-    described = optimizer.describe()
-    table = pd.DataFrame(
-        {
-            "activation": _activation(architecture),
-            "optimizer": described["optimizer"],
-            "lr": described["lr"],
-            "weight_decay": described["weight_decay"],
-            "momentum": described.get("momentum"),
-            "dropout": dropout,
-            "batch_size": batch_size,
-            "epochs": epochs,
-        },
-        index=range(len(seeds)),
-    )
-    population = Population.initialise(architecture, seeds, init, table)
-    history = train(
-        population,
-        data,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        order=order,
-        seed=seed,
-        checkpoint=_part(checkpoint, "train", 0),
-        progress=progress,
-    )
-    final = history[history.epoch == epochs]
-    population.models["loss"] = final.test_loss.to_numpy()
-    population.models["accuracy"] = final.test_accuracy.to_numpy()
+    """Train the models of every group and make a zoo of them; `settings` go into its provenance."""
+    populations, histories = [], []
+    for index, group in enumerate(groups):
+        models = group.models
+        population = Population.initialise(
+            group.architecture, models.seed.tolist(), models.init.tolist(), models
+        )
+        history = train(
+            population,
+            data,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=group.optimizer,
+            order=order,
+            seed=seed,
+            checkpoint=_part(checkpoint, "train", index),
+            progress=progress,
+        )
+        final = history[history.epoch == epochs]
+        population.models["loss"] = final.test_loss.to_numpy()
+        population.models["accuracy"] = final.test_accuracy.to_numpy()
+        populations.append(population)
+        histories.append(history)
     return Zoo(
-        populations={"original": [population]},
-        models=population.models,
-        history=history,
-        twins=pd.DataFrame(),
+        populations={"original": populations},
+        models=pd.concat([population.models for population in populations], ignore_index=True),
+        history=pd.concat(histories, ignore_index=True),
         labels=data.test.labels,
         dataset=data.describe(),
         provenance=provenance(**(settings or {})),
@@ -183,11 +170,6 @@ def _with_twins(zoo: Zoo, name: str, groups: list[Population]) -> Zoo:
         others = others[~others.twin_id.isin(old)]
     twins = pd.concat([others, rows], ignore_index=True) if len(others) else rows
     return replace(zoo, populations={**zoo.populations, name: groups}, twins=twins)
-
-
-def _activation(architecture: Architecture) -> str | None:
-    functions = [] if architecture.program is None else architecture.program.operations
-    return next((op.function for op in functions if hasattr(op, "function")), None)
 
 
 def _part(checkpoint: Path | None, stage: str, group: int) -> Path | None:

@@ -1,0 +1,117 @@
+"""`zoosparse demo` and `zoosparse study`: whole studies."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zoosparse_ext.cli.claims import print_claims
+from zoosparse_ext.cli.console import out, print_json, resumable, training_bar
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.study import reporting
+from zoosparse_ext.study.config import StudyConfig, read_config, recipe, recipe_text, recipes
+from zoosparse_ext.study.run import run_study
+
+Folder = Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Throw away an earlier study in the same folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON.")]
+
+
+def demo(
+    folder: Folder = Path("demo"),
+    models: Annotated[int, typer.Option(help="How many models.")] = 8,
+    restart: Restart = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a small zoo on real digits, sparsify it both ways, and write the report.
+
+    Every stage is kept: run it again after an interruption and it goes on.
+
+    [bold]Example[/]
+
+      zoosparse demo --out demo --models 8
+    """
+    _run(recipe("demo", {"zoo.seeds": models}), folder, restart, as_json)
+
+
+def study(
+    config: Annotated[
+        str | None, typer.Argument(help="TOML file, or the name of a recipe.", show_default=False)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder; default: the name of the study.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a value: --set zoo.seeds=4")
+    ] = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list", help="List the recipes of the published zoos.")
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option("--init", help="Print a recipe, to start a file of your own from.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a study.")] = False,
+    restart: Restart = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a whole study from one file: train, sparsify, analyse, report.
+
+    [bold]Examples[/]
+
+      zoosparse study --list
+
+      zoosparse study --init mnist-seed > my-study.toml
+
+      zoosparse study my-study.toml --set zoo.seeds=16 --set 'data.spec="idx:path/to/mnist"'
+    """
+    if list_recipes:
+        out.print("\n".join(recipes()))
+    elif init is not None:
+        print(recipe_text(init), end="")
+    elif schema:
+        print_json(StudyConfig.model_json_schema())
+    elif config is None:
+        raise InputError("name a TOML file or a recipe; `zoosparse study --list` shows the recipes")
+    else:
+        overrides = dict(_override(change) for change in changes or [])
+        path = Path(config)
+        chosen = read_config(path, overrides) if path.suffix == ".toml" else recipe(config, overrides)
+        _run(chosen, folder or Path(path.stem), restart, as_json)
+
+
+def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> None:
+    started = time.monotonic()
+    path = folder / "zoo"
+    if restart:
+        shutil.rmtree(path, ignore_errors=True)
+    with resumable(path) as checkpoint:
+        zoo = run_study(config, path, checkpoint, training_bar)
+    page = reporting.write(zoo, folder, config.title)
+    claims = reporting.claims(zoo)
+    if as_json:
+        print_json(claims)
+        return
+    print_claims(claims)
+    networks = sum(len(group) for groups in zoo.populations.values() for group in groups)
+    out.print(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{page}[/]")
+
+
+def _override(text: str) -> tuple[str, Any]:
+    """`zoo.seeds=4` as a key and a TOML value; text that is no TOML value counts as a string."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text!r}: write key=value, as in --set zoo.seeds=4")
+    return key.strip(), _toml_value(value)
+
+
+def _toml_value(text: str) -> Any:
+    from zoosparse_ext.study.config import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
