@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent
 
 
 def find_tool(name: str) -> str:
-    """A build tool from PATH, or from the environment of the running Python when that is not activated."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
+    """A build tool from beside the running Python, activated or not, or from PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     if (found := shutil.which(name, path=path)) is None:
         raise FileNotFoundError(f"{name} was not found; `pip install {name}` provides it")
     return found
@@ -44,10 +44,11 @@ class CMakeBuild(build_ext):
         try:
             self.run_cmake(Path(self.get_ext_fullpath(ext.name)).resolve().parent)
         except (OSError, subprocess.CalledProcessError) as error:
-            if mode == "ON":
+            if mode == "ON" or os.environ.get("ZOOSPARSE_CUDA", "").upper() == "ON":
                 raise
+            why = "CMake failed, see above" if isinstance(error, subprocess.CalledProcessError) else error
             self.warn(
-                f"zoosparse_ext: the native kernels were not built ({error}). The package works without "
+                f"zoosparse_ext: the native kernels were not built ({why}). The package works without "
                 "them, on PyTorch alone and slower. To build them, install a C++20 compiler, cmake and "
                 "ninja; `ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation .` shows more."
             )
