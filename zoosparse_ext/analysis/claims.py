@@ -35,7 +35,7 @@ class Check:
 
     claim: str
     measure: str
-    unit: str  # "points" and "share" are shown as percent; "" is dimensionless
+    unit: str  # "difference" (signed) and "points" of accuracy, "share", or "" for a plain number
     criterion: str
     low: float = -np.inf
     high: float = np.inf
@@ -62,12 +62,12 @@ ROBUST = Check(
     "at most 5 points", high=0.05,
 )  # fmt: skip
 MP_AHEAD = Check(
-    "Magnitude pruning is ahead up to 80 % sparsity", "difference in accuracy at equal sparsity", "points",
-    "above 0", low=_ABOVE_ZERO,
+    "Magnitude pruning is ahead up to 80 % sparsity", "difference in accuracy at equal sparsity",
+    "difference", "above 0", low=_ABOVE_ZERO,
 )  # fmt: skip
 VD_AHEAD = Check(
-    "Variational dropout is ahead above 80 % sparsity", "difference in accuracy at equal sparsity", "points",
-    "below 0", high=-_ABOVE_ZERO,
+    "Variational dropout is ahead above 80 % sparsity", "difference in accuracy at equal sparsity",
+    "difference", "below 0", high=-_ABOVE_ZERO,
 )  # fmt: skip
 CROSSING = Check(
     "The methods cross at about 80 % sparsity", "sparsity above which VD stays ahead", "share",
@@ -78,7 +78,7 @@ KAPPA = Check(
     "Twins agree with their originals to a high degree", "median Cohen's κ", "", "at least 0.8", low=0.8
 )
 BEYOND_BASELINE = Check(
-    KAPPA.claim, "median agreement beyond that of two different originals", "points",
+    KAPPA.claim, "median agreement beyond that of two different originals", "difference",
     "above 0", low=_ABOVE_ZERO,
 )  # fmt: skip
 CORRELATED = Check(

@@ -76,7 +76,7 @@ class Group:
         return np.packbits(bits, bitorder="little")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity, so that results can be remembered for it
 class StudyData:
     """A population and its sparsified twins, ready for analysis.
 

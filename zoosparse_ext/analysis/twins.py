@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from zoosparse_ext.analysis.data import StudyData
 MAGNITUDE, VARIATIONAL = "magnitude", "variational"
 VD = "VD"
 BIN_WIDTH = 0.1  # of sparsity; 80 %, where the paper sees the methods cross, is an edge
+_JOINED: WeakKeyDictionary[StudyData, dict[bool, pd.DataFrame]] = WeakKeyDictionary()  # every table needs it
 _SCOPE_NAMES = {"global": "MP global", "layer": "MP per layer"}
 
 
@@ -27,6 +29,13 @@ def epochs_of_twins(data: StudyData, *, matched: bool = False) -> pd.DataFrame:
         matched: False leaves out magnitude twins that were pruned to the sparsity of a VD twin; True returns
             only those.
     """
+    known = _JOINED.setdefault(data, {})
+    if matched not in known:
+        known[matched] = _join(data, matched)
+    return known[matched].copy()
+
+
+def _join(data: StudyData, matched: bool) -> pd.DataFrame:
     twins = data.twins
     is_matched = twins["matched"].notna() & (twins["matched"] != "")
     twins = twins[is_matched == matched].copy()

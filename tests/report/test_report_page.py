@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from zoosparse_ext.analysis import StudyData
+from zoosparse_ext.analysis.tables import TABLES
+from zoosparse_ext.errors import InputError, StoreError
+from zoosparse_ext.report import page as page_module
+from zoosparse_ext.report import write_report
+from zoosparse_ext.report.prose import QUESTIONS
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Checker(HTMLParser):
+    """Counts ids and checks that elements close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "a":
+            self.links.append(values["href"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.ids += [value for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="session")
+def html(page) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def test_html_is_well_formed_and_links_lead_somewhere(page, html):
+    checker = Checker()
+    checker.feed(html)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    for link in checker.links:
+        if link.startswith("#"):
+            assert link[1:] in checker.ids
+        elif not link.startswith("https://arxiv.org/"):
+            assert (page.parent / link).is_file(), link
+
+
+def test_page_is_self_contained_and_escaped(html):
+    assert "<script>alert" not in html and "&lt;script&gt;alert(1)" in html
+    assert "&lt;b&gt;--seed 1&lt;/b&gt;" in html
+    assert not re.search(
+        r'(src|href)="(?!#|figures/|tables/|data:|https://arxiv\.org/)[^"]*"', html.replace("xlink:", "")
+    )
+    assert "url(http" not in html and "@import" not in html
+    assert len(html) < 2_000_000
+
+
+def test_page_answers_in_order(html):
+    positions = [html.index(question) for question in QUESTIONS.values()]
+    assert positions == sorted(positions)
+    assert (
+        html.index('class="headline"')
+        < html.index("<svg")
+        < html.index('class="short-claims"')
+        < positions[0]
+    )
+    assert "zeros / 436 prunable weights" in html and "12 models" in html and "400 test images" in html
+    assert "nan" not in re.sub(
+        r"<style>.*?</style>|<script>.*?</script>|data-sort=\"nan\"", "", html, flags=re.DOTALL
+    ).lower().replace("dominan", "")
+
+
+def test_files_lie_beside_the_page(page):
+    for name in TABLES:
+        csv = pd.read_csv(page.parent / "tables" / f"{name}.csv")
+        parquet = pd.read_parquet(page.parent / "tables" / f"{name}.parquet")
+        assert list(csv.columns) == list(parquet.columns) and len(csv) == len(parquet)
+    figures = sorted(path.name for path in (page.parent / "figures").iterdir())
+    assert "accuracy.svg" in figures and "accuracy.png" in figures and len(figures) > 40
+    assert not list(page.parent.rglob("*.tmp"))
+
+
+def test_same_study_same_page(study, page, html, tmp_path):
+    from conftest import PROVENANCE
+
+    again = write_report(
+        study, tmp_path, title="Twins <script>alert(1)</script> $x^2$", provenance=PROVENANCE
+    )
+    assert again.read_text(encoding="utf-8") == html
+
+
+@pytest.mark.parametrize("case", ["one model, no VD", "tables and VD only", "no twins", "constant accuracy"])
+def test_poor_studies_still_make_a_page(study, case, tmp_path):
+    magnitude, variational = (study.twins[study.twins["method"] == m] for m in ("magnitude", "variational"))
+    first = study.models[:1]
+    changes = {
+        "one model, no VD": {
+            "models": first,
+            "twins": magnitude[magnitude["source_id"].isin(first["model_id"])],
+        },
+        "tables and VD only": {"twins": variational, "populations": {}, "labels": None},
+        "no twins": {"twins": pd.DataFrame()},
+        "constant accuracy": {
+            "models": study.models.assign(accuracy=0.5),
+            "twins": study.twins.assign(accuracy=0.5),
+        },
+    }
+    page = write_report(dataclasses.replace(study, **changes[case]), tmp_path / case)
+    checker = Checker()
+    checker.feed(page.read_text(encoding="utf-8"))
+    assert checker.open == []
+
+
+def test_odd_layer_names_are_text(tmp_path):
+    models = pd.DataFrame({"model_id": ["a", "b"], "accuracy": [0.9, 0.8]})
+    twins = pd.DataFrame(
+        {"twin_id": ["a1", "b1"], "source_id": ["a", "b"], "method": "magnitude", "scope": "global",
+         "target": 0.5, "epoch": 0, "sparsity": 0.5, "accuracy": 0.8, "sparsity_layer.<i>$x$</i>": [0.4, 0.6]}
+    )  # fmt: skip
+    html = write_report(StudyData(models, twins), tmp_path).read_text(encoding="utf-8")
+    assert "<i>" not in html and "&lt;i&gt;$x$&lt;/i&gt;" in html
+
+
+def test_bad_folders(study, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        write_report(study, file)
+    assert file.read_text() == "mine"
+
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(page_module.Path, "replace", full)
+    empty = StudyData(pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]}), pd.DataFrame())
+    with pytest.raises(StoreError, match="No space left on device"):
+        write_report(empty, tmp_path / "full")
+    assert not [path for path in (tmp_path / "full").rglob("*") if path.is_file()]

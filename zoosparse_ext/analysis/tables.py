@@ -1,0 +1,45 @@
+"""Every table of the analysis, by name."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from zoosparse_ext.analysis.agreement import agreement_by_sparsity, agreement_of_originals
+from zoosparse_ext.analysis.claims import check_claims
+from zoosparse_ext.analysis.correlation import correlation_with_original
+from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
+from zoosparse_ext.analysis.masks import mask_overlaps
+from zoosparse_ext.analysis.methods import compare_by_sparsity, compare_matched
+from zoosparse_ext.analysis.performance import performance_by_sparsity
+from zoosparse_ext.analysis.robustness import robustness
+from zoosparse_ext.analysis.trajectories import trajectories
+from zoosparse_ext.analysis.weights import weight_histograms, weight_statistics
+
+TABLES = {
+    "claims": check_claims,
+    "performance": performance_by_sparsity,
+    "methods_by_sparsity": compare_by_sparsity,
+    "methods_matched": compare_matched,
+    "robustness": robustness,
+    "layers": layer_sparsity,
+    "spared_layers": spared_layers,
+    "layer_trajectories": layer_trajectories,
+    "agreement": agreement_by_sparsity,
+    "agreement_of_originals": agreement_of_originals,
+    "correlation": correlation_with_original,
+    "trajectories": trajectories,
+    "weight_statistics": weight_statistics,
+    "weight_histograms": weight_histograms,
+    "mask_overlaps": mask_overlaps,
+}
+
+
+def all_tables(data: StudyData) -> dict[str, pd.DataFrame]:
+    """The tables that answer the eight questions, and the claims.
+
+    >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]})
+    >>> list(all_tables(StudyData(models, pd.DataFrame())))[:3]
+    ['claims', 'performance', 'methods_by_sparsity']
+    """
+    return {name: table(data) for name, table in TABLES.items()}

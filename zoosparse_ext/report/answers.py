@@ -1,0 +1,167 @@
+"""The eight answers in one sentence each, computed from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from zoosparse_ext.analysis.claims import CORRELATED, CROSSING, KAPPA
+from zoosparse_ext.analysis.twins import VD, series_order
+from zoosparse_ext.report.format import capital, number, percent, plural, points
+from zoosparse_ext.report.headline import NO_TWINS, Tables, method_name
+
+_SHOWN_RATIOS = (0.5, 0.8, 0.9)
+_ALIKE = 0.1  # kept ratios closer than this differ by rounding and the size of small layers
+
+
+def performance(tables: Tables) -> str:
+    table = tables["performance"]
+    parts = []
+    for name in sorted(table["series"].unique(), key=series_order):
+        rows = table[table["series"] == name]
+        rows = rows if name == VD else rows[rows["level"].round(3).isin(_SHOWN_RATIOS)]
+        costs = [
+            f"{points(r['change_median'])} at {percent(r['sparsity'], 0)}" for r in rows.to_dict("records")
+        ]
+        if costs:
+            parts.append(f"{', '.join(costs)} by {method_name(name)}")
+    if table.empty:
+        return NO_TWINS
+    return f"Median change in accuracy, in points: {'; '.join(parts)}."
+
+
+def methods(tables: Tables) -> str:
+    claims = tables["claims"]
+    crossing = claims[claims["measure"] == CROSSING.measure].iloc[0]
+    if crossing["n"] == 0:
+        return "Only one of the two methods has twins here: there is nothing to compare."
+    table = tables["methods_by_sparsity"]
+    name = str(table["series"].iloc[0])
+    reach = percent(table.loc[table["series"] == name, "sparsity"].max(), 0)
+    name = method_name(name)
+    if np.isposinf(crossing["value"]):
+        return capital(f"{name} is still ahead in the sparsest tenth that VD reaches, at about {reach}.")
+    if np.isneginf(crossing["value"]):
+        return f"Variational dropout is ahead of {name} at every sparsity compared, up to {reach}."
+    low, high = (
+        percent(v, 0) if np.isfinite(v) else "beyond the data" for v in (crossing["low"], crossing["high"])
+    )
+    return capital(
+        f"{name} is ahead up to about {percent(crossing['value'], 0)} sparsity and variational dropout above "
+        f"(95 % interval of the crossover: {low} to {high})."
+    )
+
+
+def robustness(tables: Tables) -> str:
+    table = tables["robustness"]
+    if table.empty:
+        return NO_TWINS
+    wider, narrower = (int((table["verdict"] == verdict).sum()) for verdict in ("wider", "narrower"))
+    failed, total = int(table["failures"].sum()), int(table["n"].sum())
+    return (
+        f"The spread of accuracy widens at {wider} and narrows at {narrower} of {len(table)} settings and "
+        "cannot "
+        f"be told from unchanged at the others; {failed:,} of {plural(total, 'twin')} failed."
+    )
+
+
+def layers(tables: Tables) -> str:
+    table = tables["spared_layers"]
+    parts = []
+    for name in sorted(table["series"].unique(), key=series_order):
+        rows = table[table["series"] == name]
+        row = rows.iloc[int((rows["level"] - 0.8).abs().fillna(0).argmin())]
+        most, least = row["most_spared_ratio"], row["most_pruned_ratio"]
+        if most - least < _ALIKE:
+            parts.append(f"{method_name(name)} prunes all layers alike")
+            continue
+        where = "at its end" if name == VD else f"at {row['level_label']}"
+        parts.append(
+            f"{method_name(name)} {where} spares {row['most_spared']} ({number(most)} times the average "
+            "share "
+            f"kept) and prunes {row['most_pruned']} hardest ({number(least)} times)"
+        )
+    return capital("; ".join(parts)) + "." if parts else "The twins table has no sparsity by layer."
+
+
+def agreement(tables: Tables) -> str:
+    claims = tables["claims"]
+    kappa = claims[(claims["measure"] == KAPPA.measure) & claims["value"].notna()].to_dict("records")
+    if not kappa:
+        return "No predictions are stored, so agreement is unknown."
+    parts = ", ".join(f"{number(row['value'])} ({row['subject']})" for row in kappa)
+    baseline = tables["agreement_of_originals"]["agreement"].astype(float).median()
+    known = (
+        "" if np.isnan(baseline) else f"; two different originals agree on {percent(baseline)} of the images"
+    )
+    return f"Median Cohen's κ with the original is {parts}{known}."
+
+
+def correlation(tables: Tables) -> str:
+    claims = tables["claims"]
+    rows = claims[(claims["measure"] == CORRELATED.measure) & claims["value"].notna()].to_dict("records")
+    if not rows:
+        return "Too few models, or accuracies that do not vary: correlation is undefined."
+    parts = [
+        f"{number(r['value'])} ({r['subject']}; {number(r['low'])} to {number(r['high'])})" for r in rows
+    ]
+    return f"Pearson's r between the accuracy of originals and twins is {', '.join(parts)}."
+
+
+def trajectories(tables: Tables) -> str:
+    table = tables["trajectories"]
+    vd = table[table["series"] == VD]
+    parts = []
+    if len(vd):
+        first, last = vd.iloc[0], vd.iloc[-1]
+        parts.append(
+            f"in {plural(last['epoch'], 'epoch')} variational dropout goes from "
+            f"{percent(first['sparsity'])} to "
+            f"{percent(last['sparsity'])} sparsity and from {percent(first['accuracy'])} to "
+            f"{percent(last['accuracy'])} median accuracy"
+        )
+    tuned = table[(table["series"] != VD) & table["target"].notna()]
+    if len(tuned) and tuned["epoch"].max() > 0:
+        tuned = tuned[tuned["series"] == tuned["series"].iloc[0]]
+        tuned = tuned[tuned["target"] == tuned["target"].max()]
+        gain, epochs = tuned["change"].iloc[-1] - tuned["change"].iloc[0], tuned["epoch"].max()
+        at = percent(tuned["target"].iloc[0], 0)
+        parts.append(
+            f"{plural(epochs, 'epoch')} of fine-tuning at {at} change the median by {points(gain)} points"
+        )
+    return capital("; ".join(parts)) + "." if parts else NO_TWINS
+
+
+def weights(tables: Tables) -> str:
+    table = tables["mask_overlaps"]
+    methods = table[table["relation"] == "methods"]
+    matched = methods[methods["first_label"] == "matched"]
+    rows = matched if len(matched) else methods.sort_values("first_level").tail(1)
+    parts = []
+    for row in rows.head(1).to_dict("records"):
+        where = "at equal sparsity" if len(matched) else f"at {row['first_label']} against VD's end"
+        parts.append(
+            f"{method_name(row['first_series'])} and variational dropout of one model share "
+            f"{percent(row['jaccard'], 0)} of the weights that either keeps {where} (independent masks: "
+            f"{percent(row['expected'], 0)})"
+        )
+    models = table[table["relation"] == "models"]
+    if len(models):
+        excess = (models["jaccard"] - models["expected"]).abs().max()
+        parts.append(
+            f"masks of two models overlap within {number(100 * excess, 0)} points of what chance gives"
+        )
+    return capital("; ".join(parts)) + "." if parts else "No masks are stored, so overlap is unknown."
+
+
+ANSWERS: dict[str, Callable[[Tables], str]] = {
+    "performance": performance,
+    "methods": methods,
+    "robustness": robustness,
+    "layers": layers,
+    "agreement": agreement,
+    "correlation": correlation,
+    "trajectories": trajectories,
+    "weights": weights,
+}

@@ -1,0 +1,209 @@
+"""Figures of questions 1 to 3: performance, methods, robustness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis import StudyData, crossover, final_twins, matched_pairs, pairs_by_sparsity
+from zoosparse_ext.analysis.performance import LOSSES
+from zoosparse_ext.analysis.twins import VD, series_order
+from zoosparse_ext.report.figures.style import (
+    DASHES,
+    INK,
+    PAPER,
+    QUIET,
+    Picture,
+    band,
+    canvas,
+    colour_of,
+    error_bars,
+    finish,
+    legend,
+    percent_axis,
+    points_axis,
+    robust_limits,
+    sparsity_axis,
+)  # fmt: skip
+
+Tables = Mapping[str, pd.DataFrame]
+_MARKERS = "osD"  # one for each of LOSSES
+MAX_DOTS = 400  # models drawn one by one
+
+
+def series_in(table: pd.DataFrame) -> list[str]:
+    """Series of a table in the order in which they are shown."""
+    return sorted(table["series"].unique(), key=series_order)
+
+
+def sampled(frame: pd.DataFrame) -> pd.DataFrame:
+    """At most MAX_DOTS rows, always the same ones."""
+    return frame if len(frame) <= MAX_DOTS else frame.sample(MAX_DOTS, random_state=0)
+
+
+def accuracy_against_sparsity(data: StudyData, tables: Tables) -> Picture:
+    """The key figure: medians with quartiles and range, VD along its epochs, the originals as a line."""
+    performance, trajectories = tables["performance"], tables["trajectories"]
+    with canvas(5.8, 3.7) as (figure, axes):
+        original = data.models["accuracy"].quantile([0.25, 0.5, 0.75]).to_numpy(dtype=float)
+        axes.axhspan(original[0], original[2], color=QUIET, alpha=0.15, lw=0)
+        axes.axhline(original[1], color=INK, lw=1.2, ls=DASHES[1], label="originals: median, quartiles")
+        for name in series_in(performance):
+            if name != VD:
+                rows, colour = performance[performance["series"] == name], colour_of(name)
+                band(axes, rows["sparsity"], rows["accuracy_min"], rows["accuracy_max"], colour, 0.08)
+                band(axes, rows["sparsity"], rows["accuracy_q25"], rows["accuracy_q75"], colour, 0.25)
+                axes.plot(rows["sparsity"], rows["accuracy_median"], "o-", color=colour, label=name)
+        vd = trajectories[trajectories["series"] == VD]
+        if len(vd):
+            colour = colour_of(VD)
+            band(axes, vd["sparsity"], vd["accuracy_q25"], vd["accuracy_q75"], colour, 0.2)
+            axes.plot(vd["sparsity"], vd["accuracy"], color=colour, ls=DASHES[1], label="VD, epoch by epoch")
+            final = sampled(final_twins(data).query("series == @VD"))
+            axes.plot(
+                final["sparsity"],
+                final["accuracy"],
+                "o",
+                ms=3.2,
+                mew=0,
+                alpha=0.6,
+                color=colour,
+                label="VD, each model at the end",
+            )
+        axes.set_ylabel("test accuracy")
+        percent_axis(axes.yaxis)
+        sparsity_axis(axes)
+        legend(axes, loc="lower left")
+        caption = (
+            "Test accuracy against sparsity. Lines: median over models; dark bands: quartiles; light "
+            "bands: lowest to highest model."
+        )
+        return finish(figure, "accuracy", caption)
+
+
+def change_against_sparsity(tables: Tables) -> Picture:
+    table = tables["performance"]
+    columns = ("change_median", "change_low", "change_high")
+    with canvas() as (figure, axes):
+        axes.axhline(0, color=INK, lw=1)
+        for name in series_in(table):
+            rows = table[table["series"] == name]
+            error_bars(axes, rows["sparsity"], rows, columns, name, colour_of(name))
+        axes.set_ylabel("change in accuracy, points")
+        points_axis(axes.yaxis)
+        sparsity_axis(axes)
+        legend(axes, loc="lower left")
+        return finish(figure, "change", "Median change from the original, with its 95 % interval.")
+
+
+def losers_against_sparsity(tables: Tables) -> Picture:
+    table = tables["performance"]
+    with canvas() as (figure, axes):
+        for name in series_in(table):
+            rows, colour = table[table["series"] == name], colour_of(name)
+            axes.plot([], [], color=colour, label=name)
+            for losses, dashes, marker in zip(LOSSES, DASHES, _MARKERS, strict=False):
+                axes.plot(
+                    rows["sparsity"], rows[f"lost_{losses}"], color=colour, ls=dashes, marker=marker, ms=3.5
+                )
+        for losses, dashes, marker in zip(LOSSES, DASHES, _MARKERS, strict=False):
+            axes.plot([], [], color=INK, ls=dashes, marker=marker, ms=3.5, label=f"more than {losses}")
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylabel("share of models")
+        percent_axis(axes.yaxis)
+        sparsity_axis(axes)
+        legend(axes, loc="upper left")
+        return finish(figure, "losers", "Share of models that lose more than 1, 2 or 5 points of accuracy.")
+
+
+def difference_against_sparsity(data: StudyData, tables: Tables) -> Picture:
+    table, pairs = tables["methods_by_sparsity"], pairs_by_sparsity(data)
+    columns = ("difference_median", "difference_low", "difference_high")
+    with canvas() as (figure, axes):
+        axes.axhline(0, color=INK, lw=1)
+        for shift, name in zip((-0.004, 0.004, 0), series_in(table), strict=False):  # side by side
+            rows, colour = table[table["series"] == name], colour_of(name)
+            error_bars(axes, rows["sparsity"] + shift, rows, columns, f"{name} − VD", colour)
+            crossing = crossover(pairs[pairs["series"] == name])
+            if np.isfinite(crossing.estimate):
+                axes.axvline(crossing.estimate, color=colour, ls=DASHES[2], lw=1.2)
+        axes.set_ylabel("difference in accuracy, points")
+        points_axis(axes.yaxis)
+        sparsity_axis(axes)
+        legend(axes, loc="lower left")
+        caption = (
+            "(a) Magnitude pruning minus variational dropout at equal sparsity, within each model, per "
+            "tenth of "
+            "sparsity: median and 95 % interval. Above zero magnitude pruning is ahead. Dotted: the "
+            "crossover."
+        )
+        return finish(figure, "difference", caption)
+
+
+def matched_differences(data: StudyData) -> Picture | None:
+    pairs = matched_pairs(data)
+    if pairs.empty:
+        return None
+    with canvas() as (figure, axes):
+        axes.axhline(0, color=INK, lw=1)
+        for name in series_in(pairs):
+            rows, colour = pairs[pairs["series"] == name], colour_of(name)
+            dots = sampled(rows)
+            style = {"ms": 4, "mec": PAPER, "mew": 0.5, "alpha": 0.8, "color": colour}
+            axes.plot(dots["sparsity"], dots["difference"], "o", label=f"{name} − VD", **style)
+            axes.axhline(rows["difference"].median(), color=colour, ls=DASHES[1], lw=1.2)
+        axes.set_ylabel("difference in accuracy, points")
+        points_axis(axes.yaxis)
+        axes.set_xlabel("sparsity at which variational dropout ended")
+        percent_axis(axes.xaxis)
+        legend(axes, loc="best")
+        caption = (
+            "(b) Each model pruned by magnitude to exactly the sparsity its VD twin ended at. One dot a "
+            "model; "
+            "dashed: median. Above zero magnitude pruning is ahead."
+        )
+        return finish(figure, "matched", caption)
+
+
+def spread_against_sparsity(tables: Tables) -> Picture:
+    table = _with_sparsity(tables["robustness"], tables)
+    with canvas() as (figure, axes):
+        axes.axhline(1, color=INK, lw=1)
+        for name in series_in(table):
+            rows = table[table["series"] == name]
+            columns = ("ratio", "ratio_low", "ratio_high")
+            error_bars(axes, rows["sparsity"], rows, columns, name, colour_of(name))
+        axes.set_ylabel("spread after / spread before")
+        sparsity_axis(axes)
+        legend(axes, loc="upper left")
+        caption = (
+            "Standard deviation of accuracy over the population, after over before, with 95 % intervals. "
+            "Above 1 the population has widened."
+        )
+        return finish(figure, "spread", caption)
+
+
+def change_spread(tables: Tables) -> Picture:
+    table = _with_sparsity(tables["robustness"], tables)
+    with canvas() as (figure, axes):
+        for name in series_in(table):
+            rows = table[table["series"] == name]
+            axes.plot(rows["sparsity"], rows["std_change"], "o-", color=colour_of(name), label=name)
+        limits = robust_limits(table["std_change"])
+        axes.set_ylim(0, limits[1] if limits else 1)
+        axes.set_ylabel("standard deviation of the change, points")
+        points_axis(axes.yaxis, signed=False)
+        sparsity_axis(axes)
+        legend(axes, loc="upper left")
+        caption = (
+            "How differently the models react: standard deviation over models of the change in accuracy."
+        )
+        return finish(figure, "change-spread", caption)
+
+
+def _with_sparsity(table: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """A table of series and levels with the median sparsity beside the level."""
+    sparsity = tables["performance"][["series", "level", "sparsity"]]
+    return table.merge(sparsity, on=["series", "level"], how="left")

@@ -1,0 +1,187 @@
+"""Figures of question 8: surviving weights and mask overlap."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis import ratio_matrix
+from zoosparse_ext.analysis.operating import DIVIDE
+from zoosparse_ext.analysis.twins import VD
+from zoosparse_ext.analysis.weights import ORIGINAL_SERIES
+from zoosparse_ext.report.figures.performance import Tables, series_in
+from zoosparse_ext.report.figures.style import (
+    DASHES,
+    INK,
+    QUIET,
+    Picture,
+    band,
+    canvas,
+    colour_of,
+    finish,
+    legend,
+    sparsity_axis,
+)  # fmt: skip
+
+_MAX_PANELS = 6
+
+
+def surviving_weights(tables: Tables) -> Picture | None:
+    """Density of the surviving weights per layer: originals, magnitude twins near 80 %, VD twins."""
+    table = tables["weight_histograms"]
+    if table.empty:
+        return None
+    layers = list(dict.fromkeys(table["layer"]))[:_MAX_PANELS]
+    columns = min(3, len(layers))
+    rows = math.ceil(len(layers) / columns)
+    with canvas(2.6 * columns + 0.4, 1.9 * rows + 0.7, (rows, columns), "constrained", squeeze=False) as (
+        figure,
+        panels,
+    ):
+        for axes in panels.flat[len(layers) :]:
+            axes.set_visible(False)
+        for axes, layer in zip(panels.flat, layers, strict=False):
+            part = table[table["layer"] == layer]
+            for series in part["series"].unique():
+                _density(axes, series, _at_operating_level(part[part["series"] == series]))
+            axes.set_title(layer, fontsize=9)
+            axes.set_yticks([])
+            axes.set_ylim(bottom=0)
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+        caption = (
+            "Density of the surviving weights per layer, on bins shared by all: originals (grey), "
+            "magnitude twins at the largest "
+            "ratio up to 80 %, VD twins where they ended."
+        )
+        return finish(figure, "weights", caption)
+
+
+def _at_operating_level(rows: pd.DataFrame) -> pd.DataFrame:
+    levels = rows["level"].dropna()
+    if levels.empty:
+        return rows
+    reached = levels[levels <= DIVIDE + 1e-9]
+    return rows[rows["level"] == (reached.max() if len(reached) else levels.min())]
+
+
+def _density(axes, series: str, rows: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]
+    edges = np.append(rows["left"].to_numpy(), rows["right"].to_numpy()[-1:])
+    if series == ORIGINAL_SERIES:
+        axes.stairs(rows["density"], edges, fill=True, color=QUIET, alpha=0.3, label="original")
+        return
+    label = f"{series}, {rows['level_label'].iloc[0]}"
+    axes.stairs(rows["density"], edges, color=colour_of(series), lw=1.3, label=label)
+
+
+def size_of_survivors(tables: Tables) -> Picture | None:
+    """How much larger the surviving weights are than the original ones, over all layers."""
+    table = tables["weight_statistics"]
+    original = table[table["series"] == ORIGINAL_SERIES].set_index("layer")["abs_median"]
+    twins = table[table["series"] != ORIGINAL_SERIES]
+    if twins.empty or original.empty:
+        return None
+    ratio = twins.assign(ratio=twins["abs_median"] / twins["layer"].map(original))
+    means = ratio.groupby(["series", "level"], dropna=False, as_index=False)["ratio"].mean()
+    means = means.merge(
+        tables["performance"][["series", "level", "sparsity"]], on=["series", "level"], how="left"
+    )
+    with canvas() as (figure, axes):
+        axes.axhline(1, color=INK, lw=1)
+        for name in series_in(means):
+            rows = means[means["series"] == name]
+            axes.plot(rows["sparsity"], rows["ratio"], "o-", color=colour_of(name), label=name)
+        axes.set_ylabel("median |w| of survivors / of originals")
+        sparsity_axis(axes)
+        legend(axes, loc="upper left")
+        return finish(
+            figure,
+            "survivor-size",
+            "How much larger surviving weights are than weights were before; mean over layers.",
+        )
+
+
+def overlap_of_methods(tables: Tables) -> Picture | None:
+    """Jaccard index of a model's magnitude masks with its VD mask, against the magnitude ratio."""
+    table = tables["mask_overlaps"]
+    rows = table[(table["relation"] == "methods") & table["first_level"].notna()]
+    if rows.empty:
+        return None
+    with canvas() as (figure, axes):
+        for name in series_in(rows.rename(columns={"first_series": "series"})):
+            part, colour = rows[rows["first_series"] == name], colour_of(name)
+            band(axes, part["first_level"], part["jaccard_q25"], part["jaccard_q75"], colour)
+            axes.plot(part["first_level"], part["jaccard"], "o-", color=colour, label=f"{name} and VD")
+            axes.plot(part["first_level"], part["expected"], color=colour, ls=DASHES[2], lw=1.2)
+        axes.plot([], [], color=INK, ls=DASHES[2], lw=1.2, label="independent masks")
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("Jaccard index of kept weights")
+        sparsity_axis(axes)
+        axes.set_xlabel("sparsity of the magnitude twin")
+        legend(axes, loc="upper left")
+        caption = (
+            f"Do both methods keep the same weights of a model? {VD} twins where they ended; medians and "
+            "quartiles."
+        )
+        return finish(figure, "overlap-methods", caption)
+
+
+def overlap_of_models(tables: Tables) -> Picture | None:
+    table = tables["mask_overlaps"]
+    rows = table[table["relation"] == "models"].merge(
+        tables["performance"][["series", "level", "sparsity"]],
+        left_on=["first_series", "first_level"], right_on=["series", "level"], how="left",
+    )  # fmt: skip
+    if rows.empty:
+        return None
+    with canvas() as (figure, axes):
+        for name in series_in(rows):
+            part, colour = rows[rows["series"] == name], colour_of(name)
+            axes.plot(part["sparsity"], part["jaccard"], "o-", color=colour, label=name)
+            axes.plot(part["sparsity"], part["expected"], color=colour, ls=DASHES[2], marker="_", lw=1.2)
+        axes.plot([], [], color=INK, ls=DASHES[2], lw=1.2, label="independent masks")
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("Jaccard index of kept weights")
+        sparsity_axis(axes)
+        legend(axes, loc="upper right")
+        return finish(
+            figure,
+            "overlap-models",
+            "Do two different models keep weights at the same places? Medians over pairs.",
+        )
+
+
+def overlap_of_ratios(tables: Tables) -> Picture | None:
+    table = tables["mask_overlaps"]
+    rows = table[table["relation"] == "ratios"]
+    if rows.empty:
+        return None
+    name = series_in(rows.rename(columns={"first_series": "series"}))[0]
+    matrix = ratio_matrix(table, name)
+    with canvas(5.4, 3.5) as (figure, axes):
+        axes.grid(False)
+        picture = axes.imshow(
+            matrix.to_numpy(float), vmin=0, vmax=1, cmap="cividis", origin="lower", aspect="auto"
+        )
+        labels = [f"{100 * level:.4g} %" for level in matrix.index]
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_yticks(range(len(labels)), labels)
+        for (i, j), value in np.ndenumerate(matrix.to_numpy(float)):
+            if len(labels) <= 12 and not math.isnan(value):
+                axes.text(
+                    j,
+                    i,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if value < 0.55 else "black",
+                )
+        figure.colorbar(picture, label="Jaccard index")
+        return finish(
+            figure,
+            "overlap-ratios",
+            f"{name}: overlap of the masks of one model at two ratios, medians over models.",
+        )

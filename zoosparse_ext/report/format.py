@@ -1,0 +1,116 @@
+"""Numbers as people read them: fractions become percent, changes become points."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+MINUS, DASH = "−", "–"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a proper minus sign; "–" for NaN.
+
+    >>> number(-0.126), number(float("nan")), number(float("inf"))
+    ('−0.13', '–', '∞')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", MINUS) if float(text) else text.removeprefix("-")
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as percent.
+
+    >>> percent(0.7864), percent(float("nan"))
+    ('78.6 %', '–')
+    """
+    return f"{text} %" if (text := number(100 * value, digits)) not in (DASH, "∞", f"{MINUS}∞") else text
+
+
+def points(value: float, digits: int = 1) -> str:
+    """A difference of two shares, in points, with its sign.
+
+    >>> points(0.012), points(-0.0349), points(0.0)
+    ('+1.2', '−3.5', '0.0')
+    """
+    text = number(100 * value, digits)
+    return f"+{text}" if value > 0 and text[0].isdigit() and float(text) else text
+
+
+def spread(value: float) -> str:
+    """A standard deviation of shares, in points.
+
+    >>> spread(0.0123)
+    '1.23'
+    """
+    return number(100 * value)
+
+
+def integer(value: float) -> str:
+    """A count with thin separators.
+
+    >>> integer(2416), integer(float("nan"))
+    ('2,416', '–')
+    """
+    return DASH if value is None or math.isnan(value) else f"{int(value):,}"
+
+
+def measured(value: float, unit: str) -> str:
+    """A claim's number in its unit."""
+    shown = {"share": percent, "points": spread, "difference": points}
+    return shown.get(unit, number)(value)
+
+
+def interval(low: float, high: float, unit: str) -> str:
+    """ "−0.4 … +1.2"; "–" where there is none."""
+    if math.isnan(low) or math.isnan(high):
+        return DASH
+    return f"{measured(low, unit)} … {measured(high, unit)}"
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def plural(count: float, noun: str) -> str:
+    """ "1 model", "12 models"."""
+    return f"{integer(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def readable_claims(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims table for people: every number in its unit, as text.
+
+    Args:
+        claims: from :func:`~zoosparse_ext.analysis.check_claims`.
+
+    Returns:
+        columns claim, twins, measure, measured, interval, models, criterion, verdict.
+    """
+    rows = [
+        (
+            c["claim"],
+            c["subject"],
+            c["measure"],
+            _with_unit(c["value"], c["unit"]),
+            interval(c["low"], c["high"], c["unit"]),
+            integer(c["n"]),
+            c["criterion"],
+            c["verdict"],
+        )
+        for c in claims.to_dict("records")
+    ]
+    names = ["claim", "twins", "measure", "measured", "interval", "models", "criterion", "verdict"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _with_unit(value: float, unit: str) -> str:
+    if unit == "share" and math.isinf(value):
+        return "never in the data" if value > 0 else "everywhere"
+    text = measured(value, unit)
+    return f"{text} points" if unit in ("points", "difference") and text != DASH else text

@@ -1,0 +1,165 @@
+"""Write the report: one self-contained page, with its figures and tables as files beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from zoosparse_ext.analysis import StudyData
+from zoosparse_ext.analysis.tables import all_tables
+from zoosparse_ext.errors import InputError, StoreError
+from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
+from zoosparse_ext.report.figures.style import Picture
+from zoosparse_ext.report.format import integer, plural, readable_claims
+from zoosparse_ext.report.headline import claims_in_short, comparison, count_verdicts, headline
+from zoosparse_ext.report.sections import sections
+
+PAGE = "report.html"
+
+
+def write_report(
+    data: StudyData,
+    out_dir: str | Path,
+    title: str = "Sparse twins of a model zoo",
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Analyse a study and write `report.html`, `figures/*.svg|png` and `tables/*.csv|parquet` into a folder.
+
+    The page needs no network and no other file. Files are replaced one by one, each atomically, the page
+    last.
+
+    >>> import tempfile
+    >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(StudyData(models, pd.DataFrame()), folder).name
+    'report.html'
+
+    Args:
+        data: the study.
+        out_dir: made when it does not exist; other files in it are left alone.
+        title: heading of the page.
+        provenance: versions, machine, seeds, command: shown at the foot; may be nested.
+
+    Returns:
+        path of the page.
+
+    Raises:
+        InputError: `out_dir` is a file.
+        StoreError: the folder cannot be written.
+    """
+    folder = Path(out_dir)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the report needs a folder, but {folder} is a file")
+    tables = all_tables(data)
+    key_figure = accuracy_against_sparsity(data, tables) if len(data.twins) else None
+    parts = sections(data, tables)
+    pictures = [picture for part in parts for picture in part.figures] + ([key_figure] if key_figure else [])
+    html = _render(data, tables, title, provenance or {}, key_figure, parts)
+    try:
+        _write_figures(folder / "figures", pictures)
+        _write_tables(folder / "tables", tables)
+        _replace(folder / PAGE, html.encode())
+    except OSError as error:
+        raise StoreError(f"cannot write the report to {folder}: {error.strerror or error}") from error
+    return folder / PAGE
+
+
+def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, provenance: Mapping[str, Any],
+            key_figure: Picture | None, parts: list[Any]) -> str:  # fmt: skip
+    environment = Environment(
+        loader=PackageLoader("zoosparse_ext.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_hold_units,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    assets = files("zoosparse_ext.report") / "assets"
+    return environment.get_template("page.html").render(
+        title=title,
+        style=Markup((assets / "style.css").read_text(encoding="utf-8")),
+        script=Markup((assets / "page.js").read_text(encoding="utf-8")),
+        facts=_facts(data),
+        headline=headline(tables),
+        comparison=comparison(tables),
+        verdicts=count_verdicts(tables["claims"]),
+        key_figure=key_figure,
+        claims=_claim_rows(tables["claims"]),
+        summary=claims_in_short(tables["claims"]),
+        sections=parts,
+        provenance=_flatten(provenance),
+        drawing=lambda picture: Markup(picture.svg),
+    )
+
+
+def _hold_units(value: Any) -> Any:
+    """Keep a percent sign on the line of its number."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+
+
+def _claim_rows(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    """Claims as text, with the numbers to sort by."""
+    numbers = claims[["value", "low", "n"]].to_dict("records")
+    readable = readable_claims(claims).to_dict("records")
+    return [{str(k): v for k, v in (text | raw).items()} for text, raw in zip(readable, numbers, strict=True)]
+
+
+def _facts(data: StudyData) -> list[str]:
+    """What the numbers of the page are about: models, weights, twins, images."""
+    facts = [plural(data.n_models, "model")]
+    if "architecture" in data.models and data.models["architecture"].nunique() <= 3:
+        facts.append(", ".join(sorted(map(str, data.models["architecture"].dropna().unique()))))
+    denominators = " or ".join(integer(n) for n in data.denominators())
+    if denominators:
+        facts.append(f"sparsity = zeros / {denominators} prunable weights")
+    facts.append(plural(data.twins["twin_id"].nunique(), "twin"))
+    if data.labels is not None:
+        facts.append(plural(len(data.labels), "test image"))
+    return facts
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested provenance as lines: {"a": {"b": 1}} → [("a b", "1")]."""
+    lines: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}".replace("_", " ") if prefix else str(key)
+        if isinstance(value, Mapping):
+            lines += _flatten(value, f"{name} ")
+        else:
+            lines.append(
+                (name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+            )
+    return lines
+
+
+def _write_figures(folder: Path, pictures: list[Picture]) -> None:
+    for picture in pictures:
+        _replace(folder / f"{picture.name}.svg", picture.file)
+        _replace(folder / f"{picture.name}.png", picture.png)
+
+
+def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    for name, table in tables.items():
+        _replace(folder / f"{name}.csv", table.to_csv(index=False).encode())
+        _replace(folder / f"{name}.parquet", table.to_parquet(index=False))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside the file, then take its place: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
