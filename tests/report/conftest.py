@@ -12,8 +12,6 @@ from synthetic_zoo import synthetic_zoo
 from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.report import write_report
 
-PROVENANCE = {"torch": "2.13.0", "settings": {"command": "zoosparse demo <b>--seed 1</b>", "seeds": [1, 2]}}
-
 
 @pytest.fixture(scope="session")
 def study() -> StudyData:
@@ -21,7 +19,12 @@ def study() -> StudyData:
 
 
 @pytest.fixture(scope="session")
-def page(study: StudyData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def provenance() -> dict[str, object]:
+    return {"torch": "2.13.0", "settings": {"command": "zoosparse demo <b>--seed 1</b>", "seeds": [1, 2]}}
+
+
+@pytest.fixture(scope="session")
+def page(study: StudyData, provenance: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with a title that would do harm if it were not escaped."""
     folder = tmp_path_factory.mktemp("report")
-    return write_report(study, folder, title="Twins <script>alert(1)</script> $x^2$", provenance=PROVENANCE)
+    return write_report(study, folder, title="Twins <script>alert(1)</script> $x^2$", provenance=provenance)

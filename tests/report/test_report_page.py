@@ -94,11 +94,9 @@ def test_files_lie_beside_the_page(page):
     assert not list(page.parent.rglob("*.tmp"))
 
 
-def test_same_study_same_page(study, page, html, tmp_path):
-    from conftest import PROVENANCE
-
+def test_same_study_same_page(study, html, provenance, tmp_path):
     again = write_report(
-        study, tmp_path, title="Twins <script>alert(1)</script> $x^2$", provenance=PROVENANCE
+        study, tmp_path, title="Twins <script>alert(1)</script> $x^2$", provenance=provenance
     )
     assert again.read_text(encoding="utf-8") == html
 

@@ -84,7 +84,7 @@ def canvas(
     width: float = _WIDTH,
     height: float = _HEIGHT,
     panels: tuple[int, int] = (1, 1),
-    layout: str | None = None,
+    layout: Any = None,
     **kwargs: Any,
 ) -> Iterator[Any]:
     """A figure in the report's style and its axes (one, or an array of them)."""
