@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from synthetic_zoo import Zoo, synthetic_zoo
 
+from tests.analysis.synthetic_zoo import Zoo, synthetic_zoo
 from zoosparse_ext.analysis import StudyData
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from train_oracle import Problem, Variational, gradients, hyper, train_alone
 
+from tests.ops.train_oracle import Problem, Variational, gradients, hyper, train_alone
 from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import train
