@@ -239,6 +239,19 @@ def test_direct_calls_cannot_leave_their_bounds(level: str) -> None:
             torch.ops.zoosparse.magnitude_mask(weights, torch.tensor(k), segments)
 
 
+def test_compiles_without_graph_breaks() -> None:
+    def pipeline(weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        pruned = weights * 2
+        packed = ops.pack_mask(ops.magnitude_prune_(pruned, 3))
+        ops.apply_mask_(pruned, packed)
+        return pruned, ops.magnitude_threshold(pruned, 4), ops.unpack_mask(packed, weights.shape[1])
+
+    weights = rows("normal", 3, 20)
+    compiled = torch.compile(pipeline, backend="aot_eager", fullgraph=True)
+    for found, expected in zip(compiled(weights), pipeline(weights), strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("segments", [[0, 33], [0, 10, 33]])
 def test_opcheck(level: str, segments: list[int]) -> None:
     arguments = rows("normal", 3, 33), torch.full((3, len(segments) - 1), 7), segments
