@@ -26,7 +26,7 @@ class Split:
 
     Raises:
         DataError: no images, other numbers of images and labels, a type or shape that is not supported, a negative
-            label, a standard deviation of 0.
+            label, a pixel that is NaN or infinite, a standard deviation of 0.
     """
 
     images: Tensor
@@ -48,14 +48,19 @@ class Split:
             )
         if int(self.labels.min()) < 0:
             raise DataError(f"{self.name}: label {int(self.labels.min())}; classes are counted from 0")
+        if self.images.dtype == torch.float32 and not bool(torch.isfinite(self.images).all()):
+            bad = int((~torch.isfinite(self.images)).flatten(1).any(1).int().argmax())
+            raise DataError(f"{self.name}: image {bad} holds NaN or infinity")
         channels = self.images.shape[1]
-        if self.mean.shape != (channels,) or self.std.shape != (channels,) or bool((self.std <= 0).any()):
-            raise DataError(
-                f"{self.name}: mean and std need {channels} values, std above 0; got {self.mean}, {self.std}"
-            )
+        if self.mean.shape != (channels,) or self.std.shape != (channels,) or not bool((self.std > 0).all()):
+            came = f"mean {self.mean.tolist()}, std {self.std.tolist()}"
+            raise DataError(f"{self.name}: mean and std need {channels} values, std above 0; got {came}")
 
     def __len__(self) -> int:
         return self.images.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Split({self.name!r}, {len(self)} × {'×'.join(map(str, self.images.shape[1:]))} {self.images.dtype})"
 
     def normalized(self, index: Tensor | slice | None = None) -> Tensor:
         """Images as a network takes them, float32 [m, C, H, W]: (pixels − mean) / std; all, or those of an index.
@@ -118,12 +123,15 @@ class Dataset:
                 taken for it.
             mean, std: normalisation per channel; default: that of the training pixels (per channel).
 
+        Raises:
+            DataError: as :class:`Split`; labels that are not integers.
+
         >>> images = torch.randint(0, 255, (60, 1, 4, 4), dtype=torch.uint8)
         >>> data = Dataset.from_tensors(images, torch.arange(60) % 3)
         >>> len(data.train), len(data.test), data.classes
         (51, 9, 3)
         """
-        images, labels = _four_axes(images), labels.to(torch.int64)
+        images, labels = _pair("train", (images, labels))
         if test is None:
             held_out = stratified(labels, parts=6) == 5
             test = (images[held_out], labels[held_out])
@@ -133,7 +141,7 @@ class Dataset:
         scale = default_std if std is None else torch.tensor(std, dtype=torch.float32)
 
         def split(name: str, pair: tuple[Tensor, Tensor]) -> Split:
-            return Split(_four_axes(pair[0]), pair[1].to(torch.int64), centre, scale, name)
+            return Split(*_pair(name, pair), centre, scale, name)
 
         return cls(
             split("train", (images, labels)),
@@ -223,8 +231,17 @@ def stratified(labels: Tensor, parts: int) -> Tensor:
     return part
 
 
-def _four_axes(images: Tensor) -> Tensor:
-    return images.unsqueeze(1) if images.dim() == 3 else images
+def _pair(name: str, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Images with four axes and labels as int64, of equal number."""
+    images, labels = pair
+    if images.dim() == 3:
+        images = images.unsqueeze(1)
+    if images.dim() != 4:
+        raise DataError(f"{name}: images must be [M, C, H, W] or [M, H, W], got {list(images.shape)}")
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
+        came = f"{labels.dtype} {list(labels.shape)}"
+        raise DataError(f"{name}: labels must be integers [{len(images)}], one per image, got {came}")
+    return images, labels.to(torch.int64)
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +49,12 @@ def load_dataset(
     kind, _, argument = spec.partition(":")
     if kind not in _LOADERS or bool(argument) == (kind == "digits"):
         raise InputError(f"unknown data set {spec!r}; known: {_SPECS}")
-    return _LOADERS[kind](argument).normalized_by(mean, std)
+    try:
+        return _LOADERS[kind](argument).normalized_by(mean, std)
+    except DataError as error:
+        if argument in str(error):
+            raise
+        raise DataError(f"{spec}: {error}") from error  # a split does not know where it came from
 
 
 def _digits(_: str) -> Dataset:
@@ -76,7 +83,7 @@ def _digits(_: str) -> Dataset:
 
 
 def _idx(folder: str) -> Dataset:
-    train_images, train_labels, test_images, test_labels = read_idx_folder(Path(folder))
+    train_images, train_labels, test_images, test_labels = read_idx_folder(Path(folder).expanduser())
     held_out = len(train_images) // 6
     cut = len(train_images) - held_out
     val = (train_images[cut:], train_labels[cut:]) if held_out else None
@@ -87,7 +94,7 @@ def _idx(folder: str) -> Dataset:
 
 
 def _npz(file: str) -> Dataset:
-    arrays = read_npz(Path(file))
+    arrays = read_npz(Path(file).expanduser())
     val = (arrays["x_val"], arrays["y_val"]) if "x_val" in arrays else None
     test = (arrays["x_test"], arrays["y_test"])
     return Dataset.from_tensors(arrays["x_train"], arrays["y_train"], val=val, test=test, spec=f"npz:{file}")
@@ -101,17 +108,30 @@ def _torchvision(argument: str) -> Dataset:
             'torchvision is not installed; pip install "zoosparse-ext[torchvision]", or use idx:DIR or npz:FILE'
         ) from None
     name, _, root = argument.partition(":")
-    if not hasattr(datasets, name):
-        raise InputError(f"torchvision.datasets has no {name!r}")
-    parts = [getattr(datasets, name)(root or "data", train=train, download=True) for train in (True, False)]
-    pairs = [_stack(name, part) for part in parts]
-    return Dataset.from_tensors(*pairs[0], test=pairs[1], spec=f"torchvision:{argument}")
+    kind = getattr(datasets, name, None)
+    if not isinstance(kind, type):
+        raise InputError(
+            f"torchvision.datasets has no {name!r}; names are those of its classes, such as MNIST"
+        )
+    known = inspect.signature(kind).parameters
+    parts: list[dict[str, Any]]
+    if "train" in known:
+        parts = [{"train": True}, {"train": False}]
+    elif "split" in known:
+        parts = [{"split": "train"}, {"split": "test"}]
+    else:
+        raise DataError(f"torchvision:{name} has no train and test part; save it as npz:FILE")
+    try:
+        train, test = (_stack(name, kind(root or "data", download=True, **part)) for part in parts)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"torchvision:{name} cannot be loaded: {error}") from error
+    return Dataset.from_tensors(*train, test=test, spec=f"torchvision:{argument}")
 
 
-def _stack(name: str, part: object) -> tuple[torch.Tensor, torch.Tensor]:
+def _stack(name: str, part: Iterable[tuple[Any, int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """All images of a torchvision data set of PIL images [M, C, H, W], and its labels."""
     images, labels = [], []
-    for image, label in part:  # type: ignore[attr-defined]
+    for image, label in part:
         array = np.asarray(image, dtype=np.uint8)
         images.append(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
         labels.append(int(label))
