@@ -36,6 +36,7 @@ void check_selection(const at::Tensor& weights, const at::Tensor& k, at::IntArra
   check_matrix(weights, op, "weights");
   check_dtype(k, at::kLong, op, "k");
   const int64_t p = weights.size(1), s = static_cast<int64_t>(segments.size()) - 1;
+  TORCH_CHECK(p < (int64_t{1} << 31), op, ": at most 2^31 - 1 columns, got ", p);  // lanes count in 32 bits
   TORCH_CHECK(s >= 1 && segments.front() == 0 && segments.back() == p, op, ": segments must go from 0 to ", p, ", got ",
               segments);
   check_shape(k, {weights.size(0), s}, op, "k");

@@ -239,6 +239,14 @@ def test_direct_calls_cannot_leave_their_bounds(level: str) -> None:
             torch.ops.zoosparse.magnitude_mask(weights, torch.tensor(k), segments)
 
 
+def test_inference_mode(level: str) -> None:
+    with torch.inference_mode():
+        weights = torch.tensor([[3.0, -1.0, 2.0]])
+        mask = ops.magnitude_prune_(weights, 1)
+        ops.apply_mask_(weights, ~mask)
+    assert weights.tolist() == [[0.0, 0.0, 0.0]]
+
+
 def test_compiles_without_graph_breaks() -> None:
     def pipeline(weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
         pruned = weights * 2
