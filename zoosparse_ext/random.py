@@ -71,7 +71,7 @@ def random_words(seeds: Tensor, seed: int, count: int, *, step: int, stream: int
 
 
 def uniform(seeds: Tensor, seed: int, count: int, *, step: int, stream: int, samples: int = 1) -> Tensor:
-    """float32 [N, samples, count] in the open interval (0, 1): 24 random bits, centred."""
+    """float32 [N, samples, count] in (0, 1]: 24 random bits, centred; the topmost of them rounds to 1."""
     return _to_unit(random_words(seeds, seed, count, step=step, stream=stream, samples=samples))
 
 

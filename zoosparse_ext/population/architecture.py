@@ -71,8 +71,8 @@ class Architecture:
     def from_module(cls, module: nn.Module, name: str = "", input_shape: Shape | None = None) -> Architecture:
         """Read the columns and, where the module is a chain, the program off a module.
 
-        Weights of convolution and linear layers (any parameter of two or more axes) are prunable. Floating-point
-        buffers become columns that are neither trainable nor prunable.
+        Weights of convolution and linear layers are prunable. The floating-point buffers of the state dict become
+        columns that are neither trainable nor prunable; integers (the batch counter of batch norm) do not.
 
         Raises:
             InputError: the module has no parameters, or shares one tensor between two names.
@@ -92,7 +92,10 @@ class Architecture:
             raise InputError(
                 f"{type(module).__name__} shares a parameter between layers; populations cannot tie columns"
             )
-        tensors = parameters | {n: b for n, b in module.named_buffers() if b.is_floating_point()}
+        saved = module.state_dict()
+        tensors = parameters | {
+            n: b for n, b in module.named_buffers() if n in saved and b.is_floating_point()
+        }
         for tensor_name, tensor in tensors.items():
             trainable = tensor_name in parameters
             segment = Segment(tensor_name, offset, tuple(tensor.shape), tensor_name in prunable, trainable)

@@ -10,13 +10,14 @@ Network Models", NeurIPS 2022.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.program import Activation, Shape
+from zoosparse_ext.population.program import Activation, Conv2d
 
 
 class Chain(nn.Module):
@@ -159,13 +160,12 @@ def architecture(
         options["activation"] = activation
     if name == "mlp":
         options["size"] = size
-    module = NETWORKS[name](**options)
-    program = Architecture.from_module(module).program
-    assert program is not None
-    function = next(op.function for op in program.operations if isinstance(op, Activation))
-    first = program.layers[0]
+    network = Architecture.from_module(NETWORKS[name](**options))
+    assert network.program is not None
+    functions = (op.function for op in network.program.operations if isinstance(op, Activation))
+    first = network.program.layers[0]
     side = _SIZES.get(name, size)
-    depth = getattr(first, "in_channels", None) or channels or 1
-    shape: Shape = (depth, side, side)
+    depth = first.in_channels if isinstance(first, Conv2d) else channels or 1
     suffix = "" if dropout is None else "-dropout"
-    return Architecture.from_module(module, name=f"{name}-{function}{suffix}", input_shape=shape)
+    full_name = f"{name}-{next(functions, 'identity')}{suffix}"
+    return replace(network, name=full_name, input_shape=(depth, side, side))

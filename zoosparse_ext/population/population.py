@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,15 +145,15 @@ class Population:
 
     def scores(self, weights: Tensor, images: Tensor) -> Tensor:
         """Class scores of other rows of the same architecture."""
-        if self.architecture.program is None:
-            with torch.no_grad():
-                return forward_modules(self.architecture, weights, images)
         self.check_images(images)
+        run = forward_modules if self.architecture.program is None else forward
         with torch.no_grad():
-            return forward(self.architecture, weights, images)
+            return run(self.architecture, weights, images)
 
     def check_images(self, images: Tensor) -> None:
-        """Raise InputError unless images [..., C, H, W] fit the architecture."""
+        """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""
+        if images.dim() != 4:
+            raise InputError(f"images must be [B, C, H, W], got shape {list(images.shape)}")
         size = (int(images.shape[-3]), int(images.shape[-2]), int(images.shape[-1]))
         expected = self.architecture.input_shape
         if expected is not None and size != expected:
@@ -161,11 +162,14 @@ class Population:
         if self.architecture.program is not None:
             self.architecture.program.shapes(size)
 
-    def __getitem__(self, rows: slice | Sequence[int] | Tensor | np.ndarray) -> Population:
-        """The population of some rows; a slice shares memory with this one."""
-        index: slice | Tensor = rows if isinstance(rows, slice) else torch.as_tensor(rows)
-        positions = index if isinstance(index, slice) else _positions(index)
-        table = self.models.iloc[positions].reset_index(drop=True)
+    def __getitem__(
+        self, rows: int | slice | Sequence[int] | Sequence[bool] | Tensor | np.ndarray
+    ) -> Population:
+        """The population of some rows, without history: a number, a slice, positions, or one bool per row.
+
+        A slice shares memory with this population, everything else copies.
+        """
+        index = rows if isinstance(rows, slice) else _positions(rows, len(self))
 
         def take(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[index]
@@ -173,7 +177,7 @@ class Population:
         return Population(
             self.weights[index],
             self.architecture,
-            table,
+            self.models.iloc[index].reset_index(drop=True),
             packed_masks=take(self.packed_masks),
             log_sigma2=take(self.log_sigma2),
             predictions=take(self.predictions),
@@ -295,30 +299,36 @@ def _number_rows(models: pd.DataFrame | None, n: int, architecture: Architecture
 
 
 def _require_same(architecture: Architecture, module: nn.Module, index: int) -> None:
+    """Raise InputError with the first difference between model 0 and this one, in tensors or in what they compute."""
     other = Architecture.from_module(module, architecture.name, architecture.input_shape)
-    for mine, theirs in zip(architecture.segments, other.segments, strict=False):
+
+    def differ(theirs: object, mine: object) -> InputError:
+        return InputError(f"model {index} differs from model 0: {theirs} where model 0 {mine}")
+
+    for mine, theirs in zip_longest(architecture.segments, other.segments):
+        if mine is None or theirs is None:
+            counts = [f"has {len(a.segments)} tensors" for a in (other, architecture)]
+            raise differ(f"it {counts[0]}", counts[1])
         if (mine.name, mine.shape) != (theirs.name, theirs.shape):
-            raise InputError(
-                f"model {index} differs from model 0: {theirs.name!r} {list(theirs.shape)} where model 0 has "
-                f"{mine.name!r} {list(mine.shape)}"
-            )
-    if len(architecture.segments) != len(other.segments):
-        counts = f"{len(other.segments)} tensors where model 0 has {len(architecture.segments)}"
-        raise InputError(f"model {index} differs from model 0: {counts}")
-    if (
-        architecture.program is not None
-        and other.program is not None
-        and architecture.program != other.program
-    ):
-        pairs = zip(architecture.program.operations, other.program.operations, strict=False)
-        mine_op, their_op = next((pair for pair in pairs if pair[0] != pair[1]), (None, None))
-        raise InputError(
-            f"model {index} differs from model 0: it computes {their_op} where model 0 computes {mine_op}"
-        )
+            raise differ(f"{theirs.name!r} {list(theirs.shape)}", f"has {mine.name!r} {list(mine.shape)}")
+    if architecture.program is None or other.program is None:
+        kinds = [
+            "is a chain" if a.program is not None else f"is no chain ({a.reason})"
+            for a in (other, architecture)
+        ]
+        if architecture.program is not other.program:
+            raise differ(f"it {kinds[0]}", kinds[1])
+        if repr(architecture.template) != repr(module):
+            raise differ(f"it is\n{module}\n", f"is\n{architecture.template}")
+        return
+    for ours, its in zip_longest(architecture.program.operations, other.program.operations):
+        if ours != its:
+            raise differ(f"it computes {its or 'nothing more'}", f"computes {ours or 'nothing more'}")
 
 
-def _positions(index: Tensor) -> np.ndarray:
-    return index.nonzero()[:, 0].cpu().numpy() if index.dtype == torch.bool else index.cpu().numpy()
+def _positions(rows: int | Sequence[int] | Sequence[bool] | Tensor | np.ndarray, n: int) -> np.ndarray:
+    index = np.atleast_1d(np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows))
+    return np.arange(n)[index if index.size else index.astype(np.int64)]
 
 
 def chunks(n: int, size: int) -> Iterator[slice]:

@@ -35,19 +35,23 @@ _ACTIVATION_MODULES: dict[type[nn.Module], str] = {
     nn.Sigmoid: "sigmoid",
     nn.SiLU: "silu",
 }
-_ACTIVATION_CALLS: dict[Any, str] = {
-    torch.relu: "relu",
-    torch.tanh: "tanh",
-    torch.sigmoid: "sigmoid",
-    F.relu: "relu",
-    F.tanh: "tanh",
-    F.sigmoid: "sigmoid",
-    F.silu: "silu",
-    F.gelu: "gelu",
-    F.leaky_relu: "leaky_relu",
-    "relu": "relu",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
+
+
+def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Flatten:
+    return nn.Flatten(start_dim, end_dim)
+
+
+_CALLS: dict[Any, Callable[..., nn.Module]] = {  # each takes the arguments of the call, less the input
+    **dict.fromkeys((torch.relu, F.relu, "relu"), nn.ReLU),
+    **dict.fromkeys((torch.tanh, F.tanh, "tanh"), nn.Tanh),
+    **dict.fromkeys((torch.sigmoid, F.sigmoid, "sigmoid"), nn.Sigmoid),
+    F.silu: nn.SiLU,
+    F.gelu: nn.GELU,
+    F.leaky_relu: nn.LeakyReLU,
+    F.max_pool2d: nn.MaxPool2d,
+    F.avg_pool2d: nn.AvgPool2d,
+    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
+    **dict.fromkeys((torch.flatten, "flatten"), _flatten),
 }
 
 
@@ -81,7 +85,8 @@ def trace(module: nn.Module) -> Program:
     used = [op.name for op in operations if isinstance(op, Conv2d | Linear)]
     if len(set(used)) != len(used):
         raise NotAChain("a layer is used more than once")
-    unused = [name for name, _ in module.named_parameters() if name.rpartition(".")[0] not in used]
+    read = {f"{layer}.{tensor}" for layer in used for tensor in ("weight", "bias")}
+    unused = [name for name, _ in module.named_parameters() if name not in read]
     if unused:
         raise NotAChain(f"parameter {unused[0]!r} belongs to no convolution or linear layer of the chain")
     if not used:
@@ -133,7 +138,7 @@ def _from_adaptive_pool(name: str, module: nn.AdaptiveAvgPool2d) -> list[Operati
 
 def _from_flatten(name: str, module: nn.Flatten) -> list[Operation]:
     if (module.start_dim, module.end_dim) != (1, -1):
-        raise NotAChain(f"flatten {name!r} keeps some axes")
+        raise NotAChain(f"flatten {name!r} keeps some axes or takes the first")
     return [Flatten()]
 
 
@@ -166,18 +171,7 @@ def _from_module(name: str, module: nn.Module) -> list[Operation]:
 
 
 def _from_call(node: torch.fx.Node) -> list[Operation]:
-    extra = node.args[1:]
-    if node.target in _ACTIVATION_CALLS:
-        function = _ACTIVATION_CALLS[node.target]
-        if function == "gelu" and node.kwargs.get("approximate", "none") != "none":
-            raise NotAChain("the tanh approximation of gelu; only the exact one is supported")
-        if function == "leaky_relu":
-            slope = extra[0] if extra else node.kwargs.get("negative_slope", 0.01)
-            return [Activation(function, float(slope))]  # type: ignore[arg-type]
-        return [Activation(function)]
-    if node.target in (torch.flatten, "flatten") and (extra or tuple(node.kwargs.values())) == (1,):
-        return [Flatten()]
-    if node.target in (F.max_pool2d, F.avg_pool2d) and len(extra) == 1 and not node.kwargs:
-        kernel = _pair(extra[0])
-        return [MaxPool2d(kernel, kernel) if node.target is F.max_pool2d else AvgPool2d(kernel, kernel)]
-    raise NotAChain(f"the call of {node.target} is not supported; use the module of the same name")
+    if node.target not in _CALLS:
+        raise NotAChain(f"the call of {node.target} is not supported; use the module of the same name")
+    options = {name: value for name, value in node.kwargs.items() if name != "input"}
+    return _from_module(node.name, _CALLS[node.target](*node.args[1:], **options))
