@@ -67,3 +67,10 @@ def test_magnitude_that_never_falls_behind_refutes_the_crossover(data):
     # VD reaches 80–90 % here, not 90 %: it might still get ahead.
     assert (crossing["verdict"] == UNDECIDED).all()
     assert (table.loc[table["claim"] == CLAIMS[2], "verdict"] == FAILS).any()
+
+
+def test_variational_dropout_that_stops_early_does_not_refute_the_crossover(data):
+    twins = data.twins[(data.twins["method"] == "magnitude") | (data.twins["epoch"] <= 3)].copy()
+    twins.loc[twins["method"] == "variational", "accuracy"] += 0.05
+    crossing = check_claims(dataclasses.replace(data, twins=twins)).query("claim == @CLAIMS[3]")
+    assert np.isneginf(crossing["value"]).all() and (crossing["verdict"] == UNDECIDED).all()

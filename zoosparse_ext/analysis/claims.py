@@ -146,9 +146,12 @@ def _methods(data: StudyData) -> list[Claim]:
 
 
 def _crossing(pairs: pd.DataFrame, subject: str) -> Claim:
-    """VD that never gets ahead refutes a crossover at 80 % only if the data reach beyond it."""
+    """No crossover in the data refutes one at 80 % only if the data reach that far."""
     claim = _measured(CROSSING, subject, crossover(pairs))
-    short = np.isposinf(claim.low) and pairs["sparsity"].max() < CROSSING.high
+    reach = pairs["sparsity"].max()
+    short = (np.isposinf(claim.low) and reach < CROSSING.high) or (
+        np.isneginf(claim.high) and reach < CROSSING.low
+    )
     return replace(claim, verdict=UNDECIDED) if short else claim
 
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoosparse_ext.cli.console import out
+from zoosparse_ext.report import readable_claims
 
 _COLOURS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
@@ -17,30 +18,13 @@ def print_claims(claims: pd.DataFrame) -> None:
     for name, justify in (("claim", "left"), ("twins", "left"), ("measured", "left"), ("verdict", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     previous = ""
-    for row in claims.to_dict("records"):
+    for row in readable_claims(claims).to_dict("records"):
         if row["claim"] != previous:
             table.add_section()
         claim = "" if row["claim"] == previous else escape(row["claim"])
         previous = row["claim"]
-        low, value, high = (_number(row[name], row["unit"]) for name in ("low", "value", "high"))
-        unit = " points" if row["unit"] == "points" else ""
-        measured = (
-            f"{escape(row['measure'])}: [bold]{value}{unit}[/] ({low} … {high}), {escape(row['criterion'])}"
-        )
+        number = f"[bold]{row['measured']}[/] ({row['interval']})"
+        measured = f"{escape(row['measure'])}: {number}, {escape(row['criterion'])}"
         colour = _COLOURS.get(row["verdict"], "white")
-        table.add_row(claim, escape(row["subject"]), measured, f"[{colour}]{row['verdict']}[/]")
+        table.add_row(claim, escape(row["twins"]), measured, f"[{colour}]{row['verdict']}[/]")
     out.print(table)
-
-
-def _number(value: object, unit: str) -> str:
-    """Points and shares as percent, the rest as it is; a dash where nothing could be measured."""
-    number = float(value)  # type: ignore[arg-type]
-    if number != number:
-        return "–"
-    if abs(number) == float("inf"):
-        return "∞" if number > 0 else "−∞"
-    if unit == "points":
-        return f"{100 * number:+.1f}"
-    if unit == "share":
-        return f"{number:.0%}"
-    return f"{number:.2f}"
