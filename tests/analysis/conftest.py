@@ -17,6 +17,12 @@ def data(zoo: Zoo) -> StudyData:
     return StudyData.from_zoo(zoo)
 
 
+@pytest.fixture(scope="session")
+def small() -> StudyData:
+    """Fewer models and ratios, for tests that run every table."""
+    return StudyData.from_zoo(synthetic_zoo(6, images=100, ratios=(0.5, 0.8), fine_tuning=1))
+
+
 @pytest.fixture
 def magnitude_study():
     """A study of magnitude twins at one ratio: two lists of accuracies, before and after."""

@@ -66,13 +66,14 @@ def synthetic_zoo(
     n: int = 12,
     *,
     images: int = 400,
+    ratios: tuple[float, ...] = RATIOS,
     scopes: tuple[str, ...] = ("global", "layer"),
     methods: tuple[str, ...] = ("magnitude", "variational"),
     fine_tuning: int = 3,
     seed: int = 0,
 ) -> Zoo:
-    """n models; magnitude twins at nine ratios per scope, VD twins, and magnitude twins matched to these."""
-    return _Maker(n, images, fine_tuning, seed).zoo(scopes, methods)
+    """n models; magnitude twins at all ratios per scope, VD twins, and magnitude twins matched to these."""
+    return _Maker(n, images, fine_tuning, seed).zoo(scopes, methods, ratios)
 
 
 class _Maker:
@@ -198,7 +199,7 @@ class _Maker:
             torch.from_numpy(np.packbits(masks, axis=1, bitorder="little")),
         )
 
-    def zoo(self, scopes: tuple[str, ...], methods: tuple[str, ...]) -> Zoo:
+    def zoo(self, scopes: tuple[str, ...], methods: tuple[str, ...], ratios: tuple[float, ...]) -> Zoo:
         models = pd.DataFrame(
             {"model_id": self.ids, "architecture": "cnn-s", "seed": range(1, len(self.ids) + 1)}
         )
@@ -210,7 +211,7 @@ class _Maker:
         if vd:
             populations["variational"] = [self.population(vd)]
         if "magnitude" in methods:
-            kept = [twin for scope in scopes for ratio in RATIOS for twin in self.magnitude(scope, ratio)]
+            kept = [twin for scope in scopes for ratio in ratios for twin in self.magnitude(scope, ratio)]
             if vd:
                 matched = {twin["source_id"]: twin["twin_id"] for twin, *_ in vd}
                 reached = {twin["source_id"]: float((~mask[self.prunable]).mean()) for twin, _, mask, _ in vd}

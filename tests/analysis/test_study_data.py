@@ -47,40 +47,40 @@ def test_tables_are_required():
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
 class TestEveryTable:
-    def test_is_deterministic_and_leaves_its_input_alone(self, table, data):
-        before = data.twins.copy(deep=True)
-        pd.testing.assert_frame_equal(table(data), table(data))
-        pd.testing.assert_frame_equal(data.twins, before)
+    def test_is_deterministic_and_leaves_its_input_alone(self, table, small):
+        before = small.twins.copy(deep=True)
+        pd.testing.assert_frame_equal(table(small), table(small))
+        pd.testing.assert_frame_equal(small.twins, before)
 
     def test_survives_no_twins(self, table):
         models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]})
         full = list(table(StudyData(models, pd.DataFrame())).columns)
         assert full
 
-    def test_survives_a_missing_method(self, table, data):
+    def test_survives_a_missing_method(self, table, small):
         for method in ("magnitude", "variational"):
-            table(dataclasses.replace(data, twins=data.twins[data.twins["method"] == method]))
+            table(dataclasses.replace(small, twins=small.twins[small.twins["method"] == method]))
 
-    def test_survives_one_model(self, table, data):
-        first = data.models["model_id"].iloc[0]
-        twins = data.twins[data.twins["source_id"] == first]
-        table(dataclasses.replace(data, models=data.models[:1], twins=twins))
+    def test_survives_one_model(self, table, small):
+        first = small.models["model_id"].iloc[0]
+        twins = small.twins[small.twins["source_id"] == first]
+        table(dataclasses.replace(small, models=small.models[:1], twins=twins))
 
-    def test_survives_nan_and_constant_accuracy(self, table, data):
-        broken = data.twins.copy()
+    def test_survives_nan_and_constant_accuracy(self, table, small):
+        broken = small.twins.copy()
         broken.loc[broken.index % 7 == 0, ["accuracy", "agreement", "kappa", "loss"]] = np.nan
-        table(dataclasses.replace(data, twins=broken))
+        table(dataclasses.replace(small, twins=broken))
         table(
             dataclasses.replace(
-                data, models=data.models.assign(accuracy=0.5), twins=data.twins.assign(accuracy=0.5)
+                small, models=small.models.assign(accuracy=0.5), twins=small.twins.assign(accuracy=0.5)
             )
         )
 
-    def test_has_the_same_columns_when_there_is_nothing_to_say(self, table, data):
+    def test_has_the_same_columns_when_there_is_nothing_to_say(self, table, small):
         if table is analysis.check_claims:
             return
-        empty = table(dataclasses.replace(data, twins=data.twins[:0], populations={}))
-        assert list(empty.columns) == list(table(data).columns)
+        empty = table(dataclasses.replace(small, twins=small.twins[:0], populations={}))
+        assert list(empty.columns) == list(table(small).columns)
 
 
 def test_every_public_function_has_a_docstring():
