@@ -23,6 +23,7 @@ from zoosparse_ext.population.train import Progress, train
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.formats import export_zoo, import_zoo
 
 __all__ = [
     "SGD",
@@ -44,6 +45,8 @@ __all__ = [
     "ZoosparseError",
     "architecture",
     "evaluate",
+    "export_zoo",
+    "import_zoo",
     "load_dataset",
     "magnitude_prune",
     "ops",

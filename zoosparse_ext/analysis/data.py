@@ -142,7 +142,11 @@ class StudyData:
             twins=_table(zoo, "twins"),
             history=_table(zoo, "history"),
             labels=_array(getattr(zoo, "labels", None)),
-            populations={name: tuple(map(_group, groups)) for name, groups in populations.items()},
+            populations={
+                name: tuple(map(_group, groups))
+                for name, groups in populations.items()
+                if "@" not in name  # earlier epochs of an imported zoo
+            },
         )
 
     @property

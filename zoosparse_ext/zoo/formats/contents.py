@@ -1,0 +1,223 @@
+"""`zoosparse.json`: what our exports keep beside a foreign layout, so that nothing is lost on the way back.
+
+It names architectures, tables and the file of every row. Tools that do not know it lose nothing by ignoring it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zoosparse_ext.errors import StoreError
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.population import Population
+from zoosparse_ext.zoo import tables
+from zoosparse_ext.zoo.formats.files import read_bytes, read_json, resolve_inside
+from zoosparse_ext.zoo.formats.plan import Group, Options, Plan, Record
+from zoosparse_ext.zoo.store import Zoo
+
+FILE = "zoosparse.json"
+FOLDER = "zoosparse"  # in layouts whose own folders must hold nothing else
+FORMAT, VERSION = "zoosparse-export", 1
+_TABLES = ("models", "history", "twins")
+
+
+def write_contents(folder: Path, zoo: Zoo, layout: str, populations: dict[str, list[Record]]) -> None:
+    """Write `zoosparse.json`, the tables and the labels.
+
+    Args:
+        folder: where they go; all file names are relative to it.
+        layout: of the files with weights.
+        populations: what `layout` says of each group; architecture and table of rows are added here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tables").mkdir(exist_ok=True)
+    entries: dict[str, list[Record]] = {}
+    for name, groups in zoo.populations.items():
+        entries[name] = []
+        for number, (group, entry) in enumerate(zip(groups, populations[name], strict=True)):
+            table = f"tables/{name}-{number}.parquet"
+            (folder / table).write_bytes(tables.to_bytes(group.models))
+            entries[name].append({"architecture": group.architecture.to_dict(), "table": table, **entry})
+    for name in _TABLES:
+        (folder / f"tables/{name}.parquet").write_bytes(tables.to_bytes(getattr(zoo, name)))
+    labels = None
+    if zoo.labels is not None:
+        labels = "labels.safetensors"
+        save_file({"labels": zoo.labels.to(torch.int64).contiguous()}, folder / labels)
+    contents = {
+        "format": FORMAT,
+        "version": VERSION,
+        "layout": layout,
+        "id": zoo.id,
+        "populations": entries,
+        "tables": {name: f"tables/{name}.parquet" for name in _TABLES},
+        "labels": labels,
+        "dataset": zoo.dataset,
+        "provenance": zoo.provenance,
+    }
+    (folder / FILE).write_text(json.dumps(strict(contents), indent=1, allow_nan=False))
+
+
+def find_contents(root: str | os.PathLike[str]) -> Path | None:
+    """The folder of `zoosparse.json` in an export, or None."""
+    return next((f for f in (Path(root), Path(root) / FOLDER) if (f / FILE).is_file()), None)
+
+
+def read_contents(folder: Path) -> Record:
+    """What `zoosparse.json` says.
+
+    Raises:
+        StoreError: it is damaged, something else, or newer.
+    """
+    contents = read_json(folder, folder / FILE)
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise StoreError(f"{folder / FILE} is no description of an export")
+    version = contents.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise StoreError(
+            f"{folder / FILE} has version {version!s:.40}, this package reads up to {VERSION}; upgrade it"
+        )
+    return contents
+
+
+def plan_contents(
+    folder: Path, options: Options, group: Callable[[Path, str, Record, pd.DataFrame], Group]
+) -> Plan:
+    """The plan to read an export; `group(folder, population, entry, table)` says how its layout is read.
+
+    Raises:
+        StoreError: a file is missing, damaged, or contradicts `zoosparse.json`.
+    """
+    contents = read_contents(folder)
+    try:
+        groups = [
+            group(folder, name, entry, read_parquet(folder, entry["table"]))
+            for name, entries in contents["populations"].items()
+            for entry in entries
+            if _wanted(name, options)
+        ]
+        named = {name: read_parquet(folder, contents["tables"][name]) for name in _TABLES}
+        labels = None
+        if contents["labels"] is not None:
+            labels = read_tensors(folder, contents["labels"], ["labels"])["labels"]
+        plan = Plan(
+            groups,
+            [],
+            named,
+            labels,
+            contents["dataset"],
+            {"format": contents["layout"]},
+            str(contents["id"]),
+        )
+        plan.provenance = contents["provenance"]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise StoreError(f"{folder / FILE} is damaged: {type(error).__name__}: {error!s:.200}") from error
+    return plan
+
+
+def read_architecture(entry: Record, available: int) -> Architecture:
+    """The architecture of a group, if a row of it fits into `available` bytes."""
+    architecture = Architecture.from_dict(entry["architecture"])
+    offset = 0
+    for segment in architecture.segments:
+        if segment.offset != offset or any(not isinstance(n, int) or n < 1 for n in segment.shape):
+            raise StoreError(
+                f"architecture {architecture.name!s:.80}: {segment.name!s:.80} has no place in the row"
+            )
+        offset += segment.size
+    if not 0 < offset <= available:
+        raise StoreError(
+            f"architecture {architecture.name!s:.80} has {offset:,} parameters, its file {available:,} bytes"
+        )
+    return architecture
+
+
+def read_parquet(folder: Path, file: str) -> pd.DataFrame:
+    """A table.
+
+    Raises:
+        StoreError: it is missing, outside the folder, or damaged.
+    """
+    content = read_bytes(folder, resolve_inside(folder, file), limit=2**31)
+    try:
+        return pd.read_parquet(io.BytesIO(content))
+    except Exception as error:  # pyarrow raises many types on a damaged file
+        raise StoreError(f"{folder / file} is damaged: {error!s:.200}") from error
+
+
+def read_tensors(
+    folder: Path, file: str, names: Sequence[str], rows: slice | None = None
+) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; some of their rows.
+
+    Raises:
+        StoreError: the file is missing, outside the folder, damaged, or lacks one.
+    """
+    path = resolve_inside(folder, file)
+    try:
+        with safe_open(path, "pt") as opened:
+            return {
+                name: opened.get_tensor(name)
+                if rows is None
+                else opened.get_slice(name)[rows.start : rows.stop]
+                for name in names
+            }
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise StoreError(f"{path} is damaged: {error!s:.200}") from error
+
+
+def base_epochs(zoo: Zoo) -> dict[str, list[str]]:
+    """Populations by what stands before the `@`: the last epoch first, then the earlier ones."""
+    bases: dict[str, list[str]] = {}
+    for name in zoo.populations:
+        bases.setdefault(name.partition("@")[0], []).append(name)
+    return bases
+
+
+def row_epochs(zoo: Zoo, population: str, group: Population) -> list[int]:
+    """The epoch of every row: as its population or its table says, else the last one of its history."""
+    _, _, earlier = population.partition("@")
+    if earlier:
+        return [int(earlier)] * len(group)
+    if "epoch" in group.models and bool(group.models["epoch"].notna().all()):
+        return [int(epoch) for epoch in group.models["epoch"]]
+    twins = "twin_id" in group.models
+    table, key = (zoo.twins, "twin_id") if twins else (zoo.history, "model_id")
+    last: dict[str, float] = {}
+    if len(table):
+        last = dict(table.groupby(key)["epoch"].max())
+    return [int(last.get(model, 0)) for model in group.ids]
+
+
+def strict(value: Any) -> Any:
+    """The same as plain values that strict JSON has: no NaN, no infinity, no types of NumPy."""
+    if isinstance(value, dict):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int | str | bool) else str(value)
+
+
+def _wanted(population: str, options: Options) -> bool:
+    _, _, epoch = population.partition("@")
+    if not epoch:
+        return True
+    return options.epochs == "all" or (not isinstance(options.epochs, str) and int(epoch) in options.epochs)

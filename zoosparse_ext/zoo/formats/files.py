@@ -1,0 +1,145 @@
+"""Reading files that someone else wrote: only regular files inside the folder that was named, within bounds.
+
+A path that comes out of a table, a name in an archive or a symbolic link may point anywhere. Everything that importers
+open goes through :func:`open_inside`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from zoosparse_ext.errors import StoreError
+
+MAX_TEXT = 256 * 2**20  # bytes of a JSON or CSV file; result.json of a published trial has about 0.1 MB
+MAX_CHECKPOINT = 8 * 2**30
+MAX_RATIO = 200  # of unpacked to packed bytes; tables of numbers reach about 20, a bomb 1,000
+_SMALL = 16 * 2**20  # below this, no ratio is dangerous
+
+
+def open_inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; symbolic links are followed as long as they stay inside `root`.
+
+    Raises:
+        StoreError: the file is missing, unreadable, no regular file (a pipe, a device), or lies outside `root`.
+    """
+    flags = (
+        os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    )  # non-blocking: opening a pipe must not wait for a writer
+    try:
+        try:
+            handle = os.open(path, flags | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            handle = os.open(resolve_inside(root, path), flags)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StoreError(f"{path} is no regular file")
+    return os.fdopen(handle, "rb", buffering=0)
+
+
+def resolve_inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
+    """The real path, for names that come from tables, archives or links.
+
+    Raises:
+        StoreError: it lies outside `root`.
+    """
+    try:
+        real = Path(os.path.realpath(Path(root) / path))
+        base = Path(os.path.realpath(root))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path!s:.200} is no usable path: {error}") from error
+    if not real.is_relative_to(base):
+        raise StoreError(
+            f"{path!s:.200} leads out of {root} (to {real}); copy the file into the folder first"
+        )
+    return real
+
+
+def read_bytes(
+    root: str | os.PathLike[str], path: str | os.PathLike[str], limit: int = MAX_TEXT
+) -> bytearray:
+    """A whole file.
+
+    Raises:
+        StoreError: as :func:`open_inside`, or the file is larger than `limit`.
+    """
+    with open_inside(root, path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise StoreError(f"{path} has {size:,} bytes, more than the {limit:,} that such a file may have")
+        content = bytearray(size)
+        view, filled = memoryview(content), 0
+        with _as_store_error(path):
+            while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
+                filled += count
+    if filled < size:
+        raise StoreError(f"{path} became shorter while it was read")
+    return content
+
+
+def read_gzip(
+    root: str | os.PathLike[str], path: str | os.PathLike[str], limit: int = 16 * MAX_TEXT
+) -> bytes:
+    """A gzip file, unpacked, unless it unpacks to far more than such files do.
+
+    Raises:
+        StoreError: as :func:`read_bytes`; the file is damaged, or a bomb.
+    """
+    packed = read_bytes(root, path, MAX_CHECKPOINT)
+    allowed = min(limit, max(_SMALL, MAX_RATIO * len(packed)))
+    try:
+        content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(allowed + 1)
+    except (OSError, EOFError, ValueError) as error:
+        raise StoreError(f"{path} is damaged: {error}") from error
+    except Exception as error:  # zlib.error has no base of its own
+        raise StoreError(f"{path} is damaged: {error}") from error
+    if len(content) > allowed:
+        raise StoreError(f"{path} unpacks from {len(packed):,} to more than {allowed:,} bytes; refused")
+    return content
+
+
+def read_json(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> Any:
+    """A JSON file.
+
+    Raises:
+        StoreError: as :func:`read_bytes`, or it is not JSON.
+    """
+    return parse_json(read_bytes(root, path), path)
+
+
+def parse_json(content: bytes | bytearray, name: object) -> Any:
+    """JSON that someone else wrote.
+
+    Raises:
+        StoreError: it is not JSON, or nested without end.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{name} is not JSON: {error}") from error
+
+
+def check_archive(name: object, packed: int, unpacked: int) -> None:
+    """Raise StoreError if an archive claims to unpack to absurdly much."""
+    if unpacked > max(_SMALL, MAX_RATIO * packed):
+        raise StoreError(f"{name} claims to unpack from {packed:,} to {unpacked:,} bytes; refused")
+
+
+@contextlib.contextmanager
+def _as_store_error(path: object) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,0 +1,131 @@
+"""`import_zoo`: a zoo out of what someone else's tools wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from zoosparse_ext.errors import InputError, StoreError
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.zoo.formats import exported, ray_tree, ray_trials
+from zoosparse_ext.zoo.formats.plan import Options, Plan
+from zoosparse_ext.zoo.formats.run import OnProgress, run
+from zoosparse_ext.zoo.store import Zoo
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: how to know it, and how to plan its import."""
+
+    recognise: Callable[[Path], bool]
+    plan: Callable[[Sequence[PathLike], Options], Plan]
+
+
+FORMATS: dict[str, Format] = {  # in this order they are tried
+    "zoosparse": Format(exported.is_export, exported.plan_export),
+    "modelzoos": Format(ray_trials.is_tree, ray_tree.plan_trees),
+}
+
+
+def import_zoo(
+    src: PathLike | Sequence[PathLike],
+    format: str = "auto",
+    *,
+    out: PathLike | None = None,
+    epochs: str | Sequence[int] = "last",
+    strict: bool = False,
+    allow_nan: bool = False,
+    trust_pickle: bool = False,
+    activation: str | None = None,
+    architecture: Architecture | nn.Module | None = None,
+    threshold: float = 3.0,
+    workers: int | None = None,
+    progress: OnProgress | None = None,
+) -> Zoo:
+    """A zoo out of a Ray tree of modelzoos.cc and other forms in which zoos are published.
+
+    Models that cannot be read are left out and listed, with the reason, in ``zoo.provenance["import"]["skipped"]``.
+    Nothing in the source is ever run: pickles are read by a parser that knows tensors and plain values only.
+
+    Example::
+
+        zoo = zs.import_zoo(["zoos/mnist", "zoos/mnist-twins"], out="my-zoo", epochs="all")
+        zoo.population("original").weights    # the last epoch of every model, [N, P]
+        zoo.population("original@10").weights # an earlier one
+
+    Args:
+        src: a folder or file, or several that belong together, such as a zoo and its twins.
+        format: ``"auto"``, or one of `FORMATS`.
+        out: write the zoo there while reading, in bounded memory; an interrupted import goes on when it is started
+            again. None: keep it in memory.
+        epochs: ``"last"``, ``"all"``, or a sequence of epochs (0 = untrained). Earlier epochs become populations
+            `original@<epoch>`.
+        strict: raise on the first model that cannot be read, instead of leaving it out.
+        allow_nan: keep models whose weights hold NaN or infinity.
+        trust_pickle: run pickles that need more than tensors and plain values. Only for files from people you trust.
+        activation: of the networks, where the source does not say it.
+        architecture: of all models, where it cannot be told from the tensors.
+        threshold: of log α, from which a weight of a variational twin counts as dropped; it is not stored in trees.
+        workers: processes that read; default: one per core for large zoos that go to `out` (a script then needs the
+            usual ``if __name__ == "__main__":``).
+        progress: called with the number of models that were read, and of all.
+
+    Returns:
+        The zoo; opened from `out`, if given.
+
+    Raises:
+        StoreError: the source is missing, of no known format, or nothing in it can be read; `out` holds something else.
+        InputError: an unknown format, or epochs that are none.
+    """
+    roots = [Path(path) for path in ([src] if isinstance(src, str | os.PathLike) else src)]
+    for root in roots:
+        if not root.exists():
+            raise StoreError(f"{root} does not exist")
+    if out is not None:
+        Zoo.require_new(Path(out))
+    if isinstance(architecture, nn.Module):
+        architecture = Architecture.from_module(architecture)
+    options = Options(_epochs(epochs), strict, allow_nan, trust_pickle, activation, architecture, threshold)
+    chosen = FORMATS[recognise(roots) if format == "auto" else _known(format)]
+    plan = chosen.plan(roots, options)
+    return run(plan, options, None if out is None else Path(out), workers=workers, progress=progress)
+
+
+def recognise(roots: Sequence[Path]) -> str:
+    """The format of a source.
+
+    Raises:
+        StoreError: it is none that is known.
+    """
+    if not roots:
+        raise InputError("nothing to import was given")
+    for name, candidate in FORMATS.items():
+        if all(candidate.recognise(root) for root in roots):
+            return name
+    shown = ", ".join(map(str, roots))
+    raise StoreError(
+        f"{shown} has no known format; known: {', '.join(FORMATS)}. Say format=… if it is one of them"
+    )
+
+
+def _known(format: str) -> str:
+    if format not in FORMATS:
+        raise InputError(f"unknown format {format!r}; known: auto, {', '.join(FORMATS)}")
+    return format
+
+
+def _epochs(epochs: str | Sequence[int]) -> str | tuple[int, ...]:
+    if isinstance(epochs, str):
+        if epochs not in ("last", "all"):
+            raise InputError(f"epochs must be 'last', 'all' or numbers, got {epochs!r}")
+        return epochs
+    chosen = tuple(sorted({int(epoch) for epoch in epochs}))
+    if not chosen or chosen[0] < 0:
+        raise InputError(f"epochs must be 0 or more, got {list(epochs)}")
+    return chosen
