@@ -108,7 +108,9 @@ def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
         )
 
 
-@pytest.mark.parametrize(("mean", "std"), [([0.0, 0.0], [1.0]), ([0.0], [0.0]), ([0.0], [math.nan])])
+@pytest.mark.parametrize(
+    ("mean", "std"), [([0.0, 0.0], [1.0]), ([0.0], [0.0]), ([0.0], [math.nan]), ([math.nan], [1.0])]
+)
 def test_a_normalisation_that_cannot_be_is_refused(mean: list[float], std: list[float]) -> None:
     with pytest.raises(DataError, match="std above 0"):
         Dataset.from_tensors(images(), labels(), mean=mean, std=std)

@@ -52,9 +52,13 @@ class Split:
             bad = int((~torch.isfinite(self.images)).flatten(1).any(1).int().argmax())
             raise DataError(f"{self.name}: image {bad} holds NaN or infinity")
         channels = self.images.shape[1]
-        if self.mean.shape != (channels,) or self.std.shape != (channels,) or not bool((self.std > 0).all()):
+        shaped = self.mean.shape == (channels,) and self.std.shape == (channels,)
+        finite = bool(torch.isfinite(torch.cat([self.mean.flatten(), self.std.flatten()])).all())
+        if not (shaped and finite and bool((self.std > 0).all())):
             came = f"mean {self.mean.tolist()}, std {self.std.tolist()}"
-            raise DataError(f"{self.name}: mean and std need {channels} values, std above 0; got {came}")
+            raise DataError(
+                f"{self.name}: mean and std need {channels} finite values, std above 0; got {came}"
+            )
 
     def __len__(self) -> int:
         return self.images.shape[0]

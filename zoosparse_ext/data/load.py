@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from zoosparse_ext.data.dataset import Dataset, stratified
+from zoosparse_ext.data.digits import read_digits
 from zoosparse_ext.data.files import read_idx_folder, read_npz
 from zoosparse_ext.errors import DataError, InputError
 
@@ -58,18 +57,7 @@ def load_dataset(
 
 
 def _digits(_: str) -> Dataset:
-    """UCI "Optical Recognition of Handwritten Digits", test part, as scikit-learn ships it (CC BY 4.0).
-
-    Source: Alpaydin, Kaynak, 1998, https://doi.org/10.24432/C50P49.
-    """
-    with (
-        resources.as_file(resources.files("zoosparse_ext.data") / "digits.npz") as path,
-        np.load(path) as arrays,
-    ):
-        small = torch.from_numpy(arrays["images"]).to(torch.float32)  # [M, 8, 8], 0 … 16
-        labels = torch.from_numpy(arrays["labels"]).to(torch.int64)
-    large = F.interpolate(small.unsqueeze(1), size=(28, 28), mode="bilinear", align_corners=False)
-    images = (large * (255.0 / 16.0)).round().to(torch.uint8)
+    images, labels = read_digits()
     part = stratified(labels, parts=6)
     val, test = part == 4, part == 5
     train = ~(val | test)
