@@ -35,14 +35,19 @@ def evaluate(zoo_path: o.ZooPath, data: o.DataSpec = None, as_json: o.Json = Fal
     print_table(summary.reset_index(), f"{zoo_path}: {len(rows)} networks on the test images")
 
 
-def analyze(zoo_path: o.ZooPath, as_json: o.Json = False) -> None:
-    """Check the claims of the paper on this zoo and write the tables of the analysis.
+def analyze(
+    zoo_path: o.ZooPath,
+    out: Annotated[Path | None, typer.Option(help="Folder for all tables, as CSV and Parquet.")] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Check the claims of the paper on this zoo, and write the tables of the analysis.
 
     [bold]Example[/]
 
-      zoosparse analyze my-zoo
+      zoosparse analyze my-zoo --out my-tables
     """
-    claims = reporting.claims(Zoo.open(zoo_path))
+    zoo = Zoo.open(zoo_path)
+    claims = reporting.claims(zoo) if out is None else reporting.tables(zoo, out)
     if as_json:
         print_json(claims)
     else:

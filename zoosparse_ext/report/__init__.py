@@ -12,7 +12,8 @@ True
 
 from __future__ import annotations
 
+from zoosparse_ext.report.files import write_tables
 from zoosparse_ext.report.format import readable_claims
 from zoosparse_ext.report.page import write_report
 
-__all__ = ["readable_claims", "write_report"]
+__all__ = ["readable_claims", "write_report", "write_tables"]

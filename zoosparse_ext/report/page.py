@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
 from zoosparse_ext.report.figures.style import Picture
+from zoosparse_ext.report.files import replace, write_figures, write_tables
 from zoosparse_ext.report.format import integer, plural, readable_claims
 from zoosparse_ext.report.headline import claims_in_short, comparison, count_verdicts, headline
 from zoosparse_ext.report.sections import sections
@@ -63,9 +63,9 @@ def write_report(
     pictures = [picture for part in parts for picture in part.figures] + ([key_figure] if key_figure else [])
     html = _render(data, tables, title, provenance or {}, key_figure, parts)
     try:
-        _write_figures(folder / "figures", pictures)
-        _write_tables(folder / "tables", tables)
-        _replace(folder / PAGE, html.encode())
+        write_figures(folder / "figures", pictures)
+        write_tables(folder / "tables", tables)
+        replace(folder / PAGE, html.encode())
     except OSError as error:
         raise StoreError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return folder / PAGE
@@ -137,29 +137,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
                 (name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
             )
     return lines
-
-
-def _write_figures(folder: Path, pictures: list[Picture]) -> None:
-    for picture in pictures:
-        _replace(folder / f"{picture.name}.svg", picture.file)
-        _replace(folder / f"{picture.name}.png", picture.png)
-
-
-def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    for name, table in tables.items():
-        _replace(folder / f"{name}.csv", table.to_csv(index=False).encode())
-        _replace(folder / f"{name}.parquet", table.to_parquet(index=False))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the file, then take its place: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
