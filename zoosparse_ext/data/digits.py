@@ -43,9 +43,8 @@ def enlarge(small: Tensor) -> Tensor:
     """
     # Row i of the large image lies at (i + ½)·8/28 − ½ = (4i − 5)/14 of the small one; outside, the edge is repeated.
     position = (4 * torch.arange(_SIDE) - 5).clamp(0, 7 * 14)
-    weights = torch.zeros(
-        _SIDE, 9, dtype=torch.int64
-    )  # in fourteenths; the ninth column, past the edge, stays 0
+    # Weights are in fourteenths; a ninth column, past the edge, takes the zero of the last rows.
+    weights = torch.zeros(_SIDE, 9, dtype=torch.int64)
     rows = torch.arange(_SIDE)
     weights[rows, position // 14] = 14 - position % 14
     weights[rows, position // 14 + 1] = position % 14
