@@ -27,8 +27,9 @@ class Residual(nn.Module):
 
     def __init__(self, norm: Callable[[], nn.Module] = nn.Identity, dropout: float = 0.0) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, 3, 3, padding=1)
         self.norm = norm()
+        plain = isinstance(self.norm, nn.Identity)
+        self.stem = nn.Conv2d(1, 3, 3, padding=1, bias=plain)  # before a norm, a bias has no effect
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
         self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
         self.head = nn.Linear(3, CLASSES)

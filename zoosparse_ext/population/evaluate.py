@@ -56,12 +56,12 @@ def evaluate(population: Population, data: Dataset | Split, sparse: str = "auto"
     split = data.test if isinstance(data, Dataset) else data
     check_split(population, split)
     n, m = len(population), len(split)
-    classes = int(population(split.normalized(slice(0, 1)).to(population.weights.device)).shape[2])
+    classes = _classes(population, split)
     predictions = torch.empty(n, m, dtype=torch.uint8 if classes <= 256 else torch.uint16)
     loss = torch.zeros(n, dtype=torch.float64)
     correct = torch.zeros(n, dtype=torch.float64)
     for columns in chunks(m, _IMAGES):
-        images = split.normalized(columns).to(population.weights.device)
+        images = split.normalized(columns)
         labels = split.labels[columns].to(population.weights.device)
         for rows in chunks(n, _MODELS):
             logits = population.scores(population.weights[rows], images)
@@ -77,9 +77,22 @@ def evaluate(population: Population, data: Dataset | Split, sparse: str = "auto"
 def check_split(population: Population, split: Split) -> None:
     """Raise InputError unless images and labels fit the architecture."""
     population.check_images(split.images)
-    classes = population.architecture.classes
-    if classes is not None and int(split.labels.max()) >= classes:
+    classes = _classes(population, split)
+    if int(split.labels.max()) >= classes:
         raise InputError(
             f"the data have label {int(split.labels.max())}, architecture {population.architecture.name!r} "
             f"has {classes} classes (0 … {classes - 1})"
         )
+
+
+def _classes(population: Population, split: Split) -> int:
+    """Number of classes: stated by the program, else seen from the scores of one image."""
+    if population.architecture.classes is not None:
+        return population.architecture.classes
+    image = split.normalized(slice(0, 1))
+    try:
+        return population.scores(population.weights[:1], image).shape[2]
+    except RuntimeError as error:
+        size = "×".join(map(str, image.shape[1:]))
+        name = population.architecture.name
+        raise InputError(f"architecture {name!r} cannot take images of size {size}: {error}") from error

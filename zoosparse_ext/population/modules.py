@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.forward import StepNoise
 
@@ -24,6 +25,9 @@ def forward_modules(
 
     The loop serves modules with buffers (batch norm) and with random layers, whose generator is seeded by model and
     step, so that results depend neither on the chunk nor on the place of a model.
+
+    Raises:
+        InputError: training batch norm with ``momentum=None``: its count of batches is no column.
     """
     module = architecture.module().to(weights.device)
     module.train(noise is not None)
@@ -51,12 +55,19 @@ def forward_modules(
 
 
 def _needs_loop(module: nn.Module) -> bool:
+    for name, child in module.named_modules():
+        if getattr(child, "momentum", 0.1) is None and getattr(child, "track_running_stats", False):
+            raise InputError(
+                f"{name!r} averages over all batches (momentum=None), which a population cannot count; "
+                "give it a momentum to train it"
+            )
     random_layers = any("dropout" in type(child).__name__.lower() for child in module.modules())
     return random_layers or next(module.buffers(), None) is not None
 
 
 @contextlib.contextmanager
 def _seeded(noise: StepNoise, row: int) -> Iterator[None]:
+    key = (int(noise.seeds[row]) * 1_000_003 + noise.seed) * 1_000_003 + noise.step
     with torch.random.fork_rng():
-        torch.manual_seed((int(noise.seeds[row]) * 1_000_003 + noise.seed) * 1_000_003 + noise.step)
+        torch.manual_seed(key % 2**63)
         yield

@@ -148,7 +148,7 @@ class Population:
         self.check_images(images)
         run = forward_modules if self.architecture.program is None else forward
         with torch.no_grad():
-            return run(self.architecture, weights, images)
+            return run(self.architecture, weights, images.to(weights))
 
     def check_images(self, images: Tensor) -> None:
         """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""

@@ -93,7 +93,12 @@ Engine = Callable[[Architecture, Split, Steps], StepsResult]
 
 
 def reference_steps(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
-    """The oracle: any architecture, device and floating-point type."""
+    """The oracle: any architecture, device and floating-point type.
+
+    The bits of a model do not depend on its neighbours where every model has its own order and there are two or more
+    of them. A model alone, and models that share their images, go through matrix products of other shapes: the same
+    up to rounding.
+    """
     if steps.variational is not None and architecture.program is None:
         raise InputError(
             f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}"

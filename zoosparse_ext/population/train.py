@@ -122,7 +122,8 @@ def train(
             exactly 0 after every step. Default: the masks that the population has, if any.
         order: ``"per-model"`` (each model its own shuffle) or ``"shared"``.
         seed: second half of the key of all random numbers; the first is each model's own seed.
-        splits: names of the splits to evaluate; () for none.
+        splits: names of the splits to evaluate (one that the data lack is passed over); () for none. With
+            ``"test"`` among them the population keeps its predictions.
         engine: ``"auto"``, ``"native"`` or ``"reference"``.
         checkpoint: a file that keeps the state after every epoch. If it exists, training goes on from it, to the same
             bits; an interrupted call can be repeated as it was. It stays until the caller removes it.
@@ -132,17 +133,17 @@ def train(
 
     Raises:
         InputError: a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
-            not fit, an unknown order, schedule or engine, a checkpoint of another training.
+            not fit, an unknown order, split, schedule or engine, a checkpoint of another training.
     """
     optimizer = optimizer if optimizer is not None else Adam()
     hooks = hooks if hooks is not None else Hooks()
-    _check(population, data, epochs, batch_size, order)
-    if masks is not None:
-        population.packed_masks = _packed(masks, population)
+    _check(population, data, epochs, batch_size, order, splits)
     run = _choose_engine(engine, population)
     table, dropout = optimizer.table(len(population)), population.dropout
     steps_per_epoch = math.ceil(len(data.train) / batch_size)
     factors = schedule(lr_schedule).factors(steps_per_epoch * epochs)
+    if masks is not None:
+        population.packed_masks = _packed(masks, population)
     state = TrainState.fresh(population.weights, variational=variational is not None)
     history: list[pd.DataFrame] = []
     started = time.monotonic()
@@ -161,7 +162,7 @@ def train(
             str(lr_schedule),
         )
         key = fingerprint(
-            settings, table, factors, population.weights, population.seeds, population.packed_masks
+            settings, table, factors, dropout, population.weights, population.seeds, population.packed_masks
         )
         saved = Checkpoint(Path(checkpoint), key)
 
@@ -170,8 +171,8 @@ def train(
         evaluations = {
             name: evaluate(judged, getattr(data, name)) for name in splits if getattr(data, name) is not None
         }
-        if "test" in evaluations:
-            population.predictions = judged.predictions = evaluations["test"].predictions
+        predictions = evaluations["test"].predictions if "test" in evaluations else None
+        population.predictions = judged.predictions = predictions
         history.append(hooks.rows(EpochResult(epoch, judged, loss, accuracy, evaluations)))
         if saved is not None:
             saved.save(epoch, population, state, pd.concat(history, ignore_index=True))
@@ -242,22 +243,26 @@ def _choose_engine(name: str, population: Population) -> _Run:
     return _Run(reference_steps, 16)
 
 
-def _check(population: Population, data: Dataset, epochs: int, batch_size: int, order: str) -> None:
+def _check(
+    population: Population, data: Dataset, epochs: int, batch_size: int, order: str, splits: tuple[str, ...]
+) -> None:
     if epochs < 0:
         raise InputError(f"epochs must be 0 or more, got {epochs}")
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, got {batch_size}")
     if order not in ("per-model", "shared"):
         raise InputError(f"order must be 'per-model' or 'shared', got {order!r}")
+    for name in set(splits) - {"train", "val", "test"}:
+        raise InputError(f"unknown split {name!r}; known: train, val, test")
     check_split(population, data.train)
 
 
 def _packed(masks: Tensor, population: Population) -> Tensor:
     packed = ops.pack_mask(masks) if masks.dtype == torch.bool else masks
     expected = (len(population), (population.weights.shape[1] + 7) // 8)
-    if tuple(packed.shape) != expected:
+    if tuple(packed.shape) != expected or packed.dtype != torch.uint8:
         raise InputError(
-            f"masks have shape {list(masks.shape)}, expected bool {list(population.weights.shape)} or "
+            f"masks are {masks.dtype} {list(masks.shape)}, expected bool {list(population.weights.shape)} or "
             f"packed uint8 {list(expected)}"
         )
     return packed
