@@ -7,6 +7,11 @@ namespace zoosparse {
 
 enum class OpKind : int32_t { conv2d, linear, max_pool2d, avg_pool2d, activation, dropout, flatten, global_avg_pool2d };
 enum class ActivationKind : int32_t { identity, relu, leaky_relu, tanh, sigmoid, silu, gelu };
+// Whether an activation's derivative follows from its value; else it is saved on the way forward.
+constexpr bool derivative_from_output(ActivationKind kind) {
+  return kind != ActivationKind::silu && kind != ActivationKind::gelu;
+}
+
 enum class OptimizerKind : int32_t { sgd, adam, adamw, rmsprop };
 
 // Columns of the table of hyperparameters, one row per model.

@@ -28,7 +28,7 @@ struct TrainStage {
   int64_t input, output;
   int64_t padded_input;  // the input with its border of zeros; `input` where there is none
   int64_t squared;       // padded_input^2, in variational dropout
-  int64_t saved;         // which input a pool took, a dropout's factors
+  int64_t saved;         // which input a pool took, a dropout's factors, a derivative
   int64_t deviation;     // noise / (2 standard deviation) of what reached the output, in variational dropout
 };
 

@@ -15,11 +15,6 @@ bool fits_after_convolution(const TrainOp& op) {
          op.padding_height == 0 && op.padding_width == 0;
 }
 
-// Activations whose derivative follows from their value may overwrite their input.
-bool derivative_from_output(ActivationKind kind) {
-  return kind != ActivationKind::silu && kind != ActivationKind::gelu;
-}
-
 }  // namespace
 
 TrainPlanner::TrainPlanner(const std::vector<TrainOp>& program, const TrainParams& params, int lanes) : lanes_(lanes) {
@@ -116,7 +111,7 @@ void TrainPlanner::add_convolution(const TrainOp& op, int index, const TrainOp* 
   current_ = stage.output;
   current_elements_ = stage.out_elements;
   has_weights_ = true;
-  after_activation_ = false;
+  value_is_needed_ = false;
   stages_.push_back(stage);
 }
 
@@ -124,16 +119,16 @@ void TrainPlanner::add_other(const TrainOp& op, int index) {
   if (op.kind == OpKind::flatten || (op.kind == OpKind::activation && op.activation == ActivationKind::identity))
     return;
   TrainStage stage = this->stage(op, index);
-  const bool element_wise = op.kind == OpKind::activation || op.kind == OpKind::dropout;
-  // An activation's value must outlive the stages behind it: its own gradient needs it.
-  const bool in_place =
-      element_wise && !after_activation_ && (op.kind == OpKind::dropout || derivative_from_output(op.activation));
-  if (op.kind == OpKind::dropout || op.kind == OpKind::max_pool2d) stage.saved = place(stage.out_elements);
+  const bool activation = op.kind == OpKind::activation, element_wise = activation || op.kind == OpKind::dropout;
+  const bool saves =
+      activation ? !derivative_from_output(op.activation) : op.kind == OpKind::dropout || op.kind == OpKind::max_pool2d;
+  if (saves) stage.saved = place(stage.out_elements);
+  const bool in_place = element_wise && !value_is_needed_;
   stage.output = in_place ? stage.input : place(stage.out_elements);
   largest_ = std::max<int64_t>(largest_, stage.out_elements);
   current_ = stage.output;
   current_elements_ = stage.out_elements;
-  after_activation_ = op.kind == OpKind::activation;
+  value_is_needed_ = activation && !saves;
   stages_.push_back(stage);
 }
 

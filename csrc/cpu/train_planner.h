@@ -31,8 +31,8 @@ class TrainPlanner {
   std::vector<std::unique_ptr<std::vector<int32_t>>> tables_;
   int64_t current_ = 0;  // place of the activations that the next stage reads
   int32_t current_elements_ = 0;
-  bool has_weights_ = false;  // a stage before has weights, so gradients must reach back to it
-  bool after_activation_ = false;
+  bool has_weights_ = false;      // a stage before has weights, so gradients must reach back to it
+  bool value_is_needed_ = false;  // by the gradient of the stage that made it: not to be overwritten
   int64_t largest_ = 0, largest_padded_ = 0, largest_block_ = 0;
 };
 

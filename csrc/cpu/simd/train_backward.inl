@@ -22,21 +22,18 @@ BlockGradient<W> block_gradient(const Group<W>& group, const TrainStage& stage, 
   const int positions = block.conv.positions, out_width = stage.columns / stage.pool_width;
   const int out_plane = stage.rows / stage.pool_height * out_width,
             outs = positions / stage.pool_height / stage.pool_width;
+  const PoolBlock pool{block.rows, stage.columns, stage.pool_height, stage.pool_width};
   F* mean = group.at(plan.block_mean);
   F* variance = group.at(plan.block_variance);
   for (int o = 0; o < stage.op.out_channels; ++o) {
     const int64_t from = static_cast<int64_t>(o) * out_plane + block.first / stage.pool_height * out_width;
     const Ints<W>* winner = group.winners(stage) + from;
     const F* deviation = group.at(stage.deviation) + from;
-    if (stage.pooled)
-      unpool_block<W>(gradient + from, winner, block.rows, stage.columns, stage.pool_height, stage.pool_width,
-                      mean + o * positions);
+    if (stage.pooled) unpool_block<W>(gradient + from, winner, pool, mean + o * positions);
     if (!plan.variational) continue;
     F* product = stage.pooled ? group.at(plan.noise_gradient) : variance + o * positions;
     for (int i = 0; i < outs; ++i) product[i] = gradient[from + i] * deviation[i];
-    if (stage.pooled)
-      unpool_block<W>(product, winner, block.rows, stage.columns, stage.pool_height, stage.pool_width,
-                      variance + o * positions);
+    if (stage.pooled) unpool_block<W>(product, winner, pool, variance + o * positions);
   }
   if (!stage.pooled) return {gradient + block.first * stage.columns, variance, out_plane};
   return {mean, variance, positions};
@@ -100,9 +97,11 @@ void convolution_backward(const Group<W>& group, const TrainStage& stage, const 
                                         squared, of_variance + o * stage.taps);
     });
     if (!stage.needs_input_gradient) return;
-    input_gradient<W>(block.conv, group.at(plan.weights + op.weight), g.mean, g.stride, of_input);
+    const RowShape shape{op.in_channels, op.kernel_height, op.kernel_width, op.stride_width, stage.columns};
+    input_gradient<W>(block.conv, shape, group.at(plan.weights + op.weight), g.mean, g.stride, of_input);
     if (plan.variational)
-      input_gradient<W>(block.conv, group.at(plan.variance + op.weight), g.variance, block.conv.positions, of_square);
+      input_gradient<W>(block.conv, shape, group.at(plan.variance + op.weight), g.variance, block.conv.positions,
+                        of_square);
   });
   if (stage.needs_input_gradient) finish_input_gradient<W>(group, stage, of_input, input_gradient_out);
 }
@@ -119,7 +118,8 @@ void backward(const Group<W>& group) {
     const bool convolution = kind == OpKind::conv2d || kind == OpKind::linear;
     if (!stage.needs_input_gradient && !convolution) return;  // nothing before has weights
     if (kind == OpKind::activation) {
-      activation_gradient<W>(stage.op, group.at(stage.input), group.at(stage.output), gradient, stage.out_elements);
+      activation_gradient<W>(stage.op, group.at(stage.output), group.saved_derivative(stage), gradient,
+                             stage.out_elements);
       continue;
     }
     if (kind == OpKind::dropout) {

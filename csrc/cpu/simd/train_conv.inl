@@ -63,6 +63,11 @@ struct ConvBlock {
   const int32_t* position_offset;  // [positions], those of the block
 };
 
+// What the rows of a block are made of.
+struct RowShape {
+  int in_channels, kernel_height, kernel_width, stride_width, columns;
+};
+
 // sum[i][j] += a(i) * b(j). The shorter side stays in registers, the other passes through one.
 template <int W, int A, int B, class LoadA, class LoadB>
 ZOOSPARSE_INLINE void outer_product(Floats<W> (&sum)[A][B], const LoadA& a, const LoadB& b) {
@@ -83,16 +88,19 @@ ZOOSPARSE_INLINE void outer_product(Floats<W> (&sum)[A][B], const LoadA& a, cons
   }
 }
 
-// out[o][p] (+)= sum over taps [first, last) of w[o][k] x[p, k].
+// out[o][p] = start + sum over taps [first, last) of w[o][k] x[p, k]; start is the bias for the first taps, out for
+// more.
 template <int W, int OT, int PT>
-ZOOSPARSE_INLINE void forward_tile(const ConvBlock& block, const Floats<W>* w, const Floats<W>* x, Floats<W>* out,
-                                   int stride, int position, int first_tap, int last_tap) {
+ZOOSPARSE_INLINE void forward_tile(const ConvBlock& block, const Floats<W>* w, const Floats<W>* bias,
+                                   const Floats<W>* x, Floats<W>* out, int stride, int position, Part taps) {
   Floats<W> sum[OT][PT];
   const Floats<W>* input[PT];
   for (int j = 0; j < PT; ++j) input[j] = &at_byte<W>(x, block.position_offset[position + j]);
   for (int i = 0; i < OT; ++i)
-    for (int j = 0; j < PT; ++j) sum[i][j] = out[i * stride + position + j];
-  for (int k = first_tap; k < last_tap; ++k) {
+    for (int j = 0; j < PT; ++j) sum[i][j] = taps.first > 0 ? out[i * stride + position + j] : bias[i];
+  const int last = taps.first + taps.size;
+#pragma GCC unroll 4
+  for (int k = taps.first; k < last; ++k) {
     const int32_t offset = block.tap_offset[k];
     outer_product<W>(
         sum, [&](int i) ZOOSPARSE_LAMBDA { return w[i * block.taps + k]; },
@@ -102,20 +110,21 @@ ZOOSPARSE_INLINE void forward_tile(const ConvBlock& block, const Floats<W>* w, c
     for (int j = 0; j < PT; ++j) out[i * stride + position + j] = sum[i][j];
 }
 
-// Output channels [first, first + OT) of a block: out [OT][stride] starts from the bias.
+// OT output channels of a block: out [OT][stride].
 template <int W, int OT>
 void forward_channels(const ConvBlock& block, const Floats<W>* w, const Floats<W>* bias, const Floats<W>* x,
                       Floats<W>* out, int stride) {
   constexpr int kTapsInCache = 16384 / (kTileChannels * W * 4);  // a tile's weights: half of a small L1
-  for (int i = 0; i < OT; ++i)
-    for (int p = 0; p < block.positions; ++p) out[i * stride + p] = bias == nullptr ? Floats<W>{} : bias[i];
-  const int tap_parts = parts(block.taps, kTapsInCache), tiles = parts(block.positions, tile_width<W>(OT));
+  constexpr int width = tile_width<W>(OT);
+  Floats<W> start[OT];
+  for (int i = 0; i < OT; ++i) start[i] = bias == nullptr ? Floats<W>{} : bias[i];
+  const int tap_parts = parts(block.taps, kTapsInCache), tiles = parts(block.positions, width);
   for (int t = 0; t < tap_parts; ++t) {
     const Part taps = part(block.taps, tap_parts, t);
     for (int i = 0; i < tiles; ++i) {
       const Part tile = part(block.positions, tiles, i);
-      with_constant<tile_width<W>(OT)>(tile.size, [&](auto size) ZOOSPARSE_LAMBDA {
-        forward_tile<W, OT, size.value>(block, w, x, out, stride, tile.first, taps.first, taps.first + taps.size);
+      with_constant<width>(tile.size, [&](auto size) ZOOSPARSE_LAMBDA {
+        forward_tile<W, OT, size.value>(block, w, start, x, out, stride, tile.first, taps);
       });
     }
   }
@@ -167,7 +176,7 @@ ZOOSPARSE_INLINE void input_gradient_tile(const ConvBlock& block, const Floats<W
 }
 
 template <int W>
-void input_gradient(const ConvBlock& block, const Floats<W>* w, const Floats<W>* g, int stride, Floats<W>* dx) {
+void scatter_input_gradient(const ConvBlock& block, const Floats<W>* w, const Floats<W>* g, int stride, Floats<W>* dx) {
   const int tap_tiles = parts(block.taps, kTileChannels);
   for (int t = 0; t < tap_tiles; ++t) {
     const Part taps = part(block.taps, tap_tiles, t);
@@ -182,6 +191,94 @@ void input_gradient(const ConvBlock& block, const Floats<W>* w, const Floats<W>*
       }
     });
   }
+}
+
+// Rows of inputs that rows of outputs reach, for a horizontal stride of one: XT outputs and KW taps meet in XT + KW - 1
+// inputs, which stay in registers over all output channels. CT input channels go together where rows are short.
+template <int W>
+constexpr int kRowRegisters = kTileRegisters<W> + (kTileRegisters<W> == 12 ? 2 : 4);
+template <int W>
+constexpr int row_channels(int inputs) {
+  return inputs > kRowRegisters<W> / 2 ? 1 : 2;
+}
+
+template <int W, int KW, int XT, int CT>
+ZOOSPARSE_INLINE void input_gradient_row(const ConvBlock& block, const Floats<W>* w, int channel_taps,
+                                         const Floats<W>* g, int stride, Floats<W>* dx, int64_t channel_stride) {
+  Floats<W> sum[CT][XT + KW - 1];
+  for (int c = 0; c < CT; ++c)
+    for (int i = 0; i < XT + KW - 1; ++i) sum[c][i] = dx[c * channel_stride + i];
+  for (int o = 0; o < block.out_channels; ++o) {
+    const Floats<W>* weight = w + static_cast<int64_t>(o) * block.taps;
+    const Floats<W>* gradient = g + static_cast<int64_t>(o) * stride;
+#pragma GCC unroll 8
+    for (int k = 0; k < KW; ++k)
+#pragma GCC unroll 8
+      for (int c = 0; c < CT; ++c) {
+        const Floats<W> value = weight[c * channel_taps + k];
+#pragma GCC unroll 16
+        for (int x = 0; x < XT; ++x) sum[c][x + k] += value * gradient[x];
+      }
+  }
+  for (int c = 0; c < CT; ++c)
+    for (int i = 0; i < XT + KW - 1; ++i) dx[c * channel_stride + i] = sum[c][i];
+}
+
+// All rows of a block against one row of taps of channels [first, first + CT).
+template <int W, int KW, int CT, int XT>
+ZOOSPARSE_INLINE void input_gradient_rows(const ConvBlock& block, const RowShape& shape, const Floats<W>* w,
+                                          const Floats<W>* g, int stride, Floats<W>* dx, int x, int first) {
+  const int channel_taps = shape.kernel_height * KW;
+  const int64_t channel_stride =
+      shape.in_channels > 1 ? (block.tap_offset[channel_taps] - block.tap_offset[0]) / int64_t{sizeof(Floats<W>)} : 0;
+  for (int ky = 0; ky < shape.kernel_height; ++ky)
+    for (int y = 0; y < block.positions / shape.columns; ++y) {
+      const int tap = first * channel_taps + ky * KW, position = y * shape.columns + x;
+      input_gradient_row<W, KW, XT, CT>(block, w + tap, channel_taps, g + position, stride,
+                                        &at_byte<W>(dx, block.position_offset[position] + block.tap_offset[tap]),
+                                        channel_stride);
+    }
+}
+
+template <int W, int KW>
+void row_input_gradient(const ConvBlock& block, const RowShape& shape, const Floats<W>* w, const Floats<W>* g,
+                        int stride, Floats<W>* dx) {
+  constexpr int most = kRowRegisters<W> - KW + 1, limit = most < 12 ? most : 12;
+  const int tiles = parts(shape.columns, limit);
+  for (int t = 0; t < tiles; ++t) {
+    const Part tile = part(shape.columns, tiles, t);
+    with_constant<limit>(tile.size, [&](auto size) ZOOSPARSE_LAMBDA {
+      constexpr int XT = size.value, CT = row_channels<W>(XT + KW - 1);
+      int c = 0;
+      for (; c + CT <= shape.in_channels; c += CT)
+        input_gradient_rows<W, KW, CT, XT>(block, shape, w, g, stride, dx, tile.first, c);
+      if constexpr (CT > 1)
+        for (; c < shape.in_channels; ++c)
+          input_gradient_rows<W, KW, 1, XT>(block, shape, w, g, stride, dx, tile.first, c);
+    });
+  }
+}
+
+template <int W>
+void input_gradient(const ConvBlock& block, const RowShape& shape, const Floats<W>* w, const Floats<W>* g, int stride,
+                    Floats<W>* dx) {
+  if (shape.stride_width == 1 && block.positions > 1) {
+    switch (shape.kernel_width) {
+      case 1:
+        return row_input_gradient<W, 1>(block, shape, w, g, stride, dx);
+      case 2:
+        return row_input_gradient<W, 2>(block, shape, w, g, stride, dx);
+      case 3:
+        return row_input_gradient<W, 3>(block, shape, w, g, stride, dx);
+      case 4:
+        return row_input_gradient<W, 4>(block, shape, w, g, stride, dx);
+      case 5:
+        return row_input_gradient<W, 5>(block, shape, w, g, stride, dx);
+      default:
+        break;
+    }
+  }
+  scatter_input_gradient<W>(block, w, g, stride, dx);
 }
 
 // Runs body(constant OT, first channel) over tiles of output channels.

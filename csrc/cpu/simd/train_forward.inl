@@ -97,9 +97,13 @@ void convolution_forward(const Group<W>& group, const TrainStage& stage, SampleA
       if (!stage.pooled) return;
       for (int c = 0; c < OT; ++c) {
         const int64_t to = (o + c) * out_plane + block.first / stage.pool_height * out_width;
-        pool_block<W>(mean + c * stride, plan.variational ? variance + c * stride : nullptr, block.rows, stage.columns,
-                      stage.pool_height, stage.pool_width, group.at(stage.output) + to, group.winners(stage) + to,
-                      group.at(stage.deviation) + to);
+        const PoolBlock pool{block.rows, stage.columns, stage.pool_height, stage.pool_width};
+        F* output = group.at(stage.output) + to;
+        if (plan.variational)
+          pool_block<W, true>(mean + c * stride, variance + c * stride, pool, output, group.winners(stage) + to,
+                              group.at(stage.deviation) + to);
+        else
+          pool_block<W, false>(mean + c * stride, nullptr, pool, output, group.winners(stage) + to, nullptr);
       }
     });
   });
@@ -135,7 +139,7 @@ void stage_forward(const Group<W>& group, const TrainStage& stage, SampleAt samp
     case OpKind::linear:
       return convolution_forward<W>(group, stage, sample);
     case OpKind::activation:
-      return activate<W>(stage.op, input, output, stage.out_elements);
+      return activate<W>(stage.op, input, output, group.saved_derivative(stage), stage.out_elements);
     case OpKind::dropout:
       return dropout_forward<W>(group, stage, sample);
     case OpKind::max_pool2d:

@@ -35,6 +35,9 @@ struct Group {
 
   F* at(int64_t place) const { return memory + place; }
   I* winners(const TrainStage& stage) const { return reinterpret_cast<I*>(memory + stage.saved); }
+  F* saved_derivative(const TrainStage& stage) const {
+    return derivative_from_output(stage.op.activation) ? nullptr : at(stage.saved);
+  }
   uint16_t* kept() const { return reinterpret_cast<uint16_t*>(memory + plan.kept); }
 
   void load_matrix(const float* rows, int64_t place) const {

@@ -9,109 +9,132 @@ namespace {
 
 constexpr float kSqrtHalf = 0.70710678f, kInverseSqrtTau = 0.39894228f;  // 1/sqrt 2, 1/sqrt(2 pi)
 
-// Calls body(x -> y) with the activation's formula.
+// y = f(x) and dy/dx. A derivative that needs x is computed here and saved, so that y may overwrite x; the others
+// follow from y.
+template <int W>
+struct Activated {
+  Floats<W> value, derivative;
+};
+
+// Calls body(x -> Activated) with the activation's formula.
 template <int W, class Body>
 inline void with_activation(ActivationKind kind, float slope, const Body& body) {
   typedef Floats<W> F;
+  typedef Activated<W> A;
   switch (kind) {
     case ActivationKind::identity:
-      return body([](F x) ZOOSPARSE_LAMBDA { return x; });
+      return body([](F x) ZOOSPARSE_LAMBDA { return A{x, {}}; });
     case ActivationKind::relu:
-      return body([](F x) ZOOSPARSE_LAMBDA { return max_of<F>(F{}, x); });
+      return body([](F x) ZOOSPARSE_LAMBDA { return A{max_of<F>(F{}, x), {}}; });
     case ActivationKind::leaky_relu:
-      return body([slope](F x) ZOOSPARSE_LAMBDA { return x > 0.0f ? x : x * slope; });
+      return body([slope](F x) ZOOSPARSE_LAMBDA { return A{x > 0.0f ? x : x * slope, {}}; });
     case ActivationKind::tanh:
-      return body([](F x) ZOOSPARSE_LAMBDA { return hyperbolic_tangent<W>(x); });
+      return body([](F x) ZOOSPARSE_LAMBDA { return A{hyperbolic_tangent<W>(x), {}}; });
     case ActivationKind::sigmoid:
-      return body([](F x) ZOOSPARSE_LAMBDA { return logistic<W>(x); });
+      return body([](F x) ZOOSPARSE_LAMBDA { return A{logistic<W>(x), {}}; });
     case ActivationKind::silu:
-      return body([](F x) ZOOSPARSE_LAMBDA { return x * logistic<W>(x); });
+      return body([](F x) ZOOSPARSE_LAMBDA {
+        const F s = logistic<W>(x), y = x * s;
+        return A{y, s + y * (1.0f - s)};
+      });
     case ActivationKind::gelu:
-      return body([](F x) ZOOSPARSE_LAMBDA { return x * 0.5f * (1.0f + error_function<W>(x * kSqrtHalf)); });
+      return body([](F x) ZOOSPARSE_LAMBDA {
+        const F cdf = 0.5f * (1.0f + error_function<W>(x * kSqrtHalf));
+        return A{x * cdf, cdf + x * exponential<W>(x * x * -0.5f) * kInverseSqrtTau};
+      });
   }
 }
 
-// Calls body((x, y) -> dy/dx); x is the input for silu and gelu, and need not be there for the others.
+// Calls body(y -> dy/dx), for activations whose derivative follows from their value.
 template <int W, class Body>
 inline void with_derivative(ActivationKind kind, float slope, const Body& body) {
   typedef Floats<W> F;
-  const F one = broadcast<W>(1.0f), zero{};
+  const F one = broadcast<W>(1.0f);
   switch (kind) {
-    case ActivationKind::identity:
-      return body([=](F, F) ZOOSPARSE_LAMBDA { return one; });
     case ActivationKind::relu:
-      return body([=](F, F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : zero; });
+      return body([=](F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : F{}; });
     case ActivationKind::leaky_relu:
-      return body([=](F, F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : one * slope; });
+      return body([=](F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : one * slope; });
     case ActivationKind::tanh:
-      return body([=](F, F y) ZOOSPARSE_LAMBDA { return one - y * y; });
+      return body([=](F y) ZOOSPARSE_LAMBDA { return one - y * y; });
     case ActivationKind::sigmoid:
-      return body([=](F, F y) ZOOSPARSE_LAMBDA { return y * (one - y); });
-    case ActivationKind::silu:
-      return body([=](F x, F) ZOOSPARSE_LAMBDA {
-        const F s = logistic<W>(x);
-        return s * (one + x * (one - s));
-      });
-    case ActivationKind::gelu:
-      return body([=](F x, F) ZOOSPARSE_LAMBDA {
-        const F cdf = 0.5f * (one + error_function<W>(x * kSqrtHalf));
-        return cdf + x * exponential<W>(x * x * -0.5f) * kInverseSqrtTau;
-      });
+      return body([=](F y) ZOOSPARSE_LAMBDA { return y * (one - y); });
+    default:
+      return;
   }
 }
 
+// `saved` is null where the derivative follows from the output.
 template <int W>
-void activate(const TrainOp& op, const Floats<W>* input, Floats<W>* output, int count) {
+void activate(const TrainOp& op, const Floats<W>* input, Floats<W>* output, Floats<W>* saved, int count) {
   with_activation<W>(op.activation, op.value, [=](const auto& function) {
-    for (int i = 0; i < count; ++i) output[i] = function(input[i]);
+    for (int i = 0; i < count; ++i) {
+      const Activated<W> result = function(input[i]);
+      output[i] = result.value;
+      if (saved != nullptr) saved[i] = result.derivative;
+    }
   });
 }
 
 template <int W>
-void activation_gradient(const TrainOp& op, const Floats<W>* input, const Floats<W>* output, Floats<W>* gradient,
+void activation_gradient(const TrainOp& op, const Floats<W>* output, const Floats<W>* saved, Floats<W>* gradient,
                          int count) {
+  for (int i = 0; saved != nullptr && i < count; ++i) gradient[i] *= saved[i];
+  if (saved != nullptr) return;
   with_derivative<W>(op.activation, op.value, [=](const auto& derivative) {
-    for (int i = 0; i < count; ++i) gradient[i] *= derivative(input[i], output[i]);
+    for (int i = 0; i < count; ++i) gradient[i] *= derivative(output[i]);
   });
 }
 
-// Largest of each window of a block [rows][columns] of one channel, the first of equals, and which it was. With a
-// deviation: that of the winner is what reaches the output. Windows do not overlap.
-template <int W>
-void pool_block(const Floats<W>* block, const Floats<W>* deviation, int rows, int columns, int height, int width,
-                Floats<W>* output, Ints<W>* winner, Floats<W>* out_deviation) {
-  for (int y = 0; y < rows; y += height) {
-    for (int x = 0; x < columns; x += width) {
-      const int corner = y * columns + x;
-      Floats<W> best = block[corner];
-      Floats<W> spread = deviation == nullptr ? Floats<W>{} : deviation[corner];
-      Ints<W> which{};
-      for (int i = 1; i < height * width; ++i) {
-        const int at = corner + i / width * columns + i % width;
+// A block [rows][columns] of one channel that a pool cuts into windows; they do not overlap.
+struct PoolBlock {
+  int rows, columns, height, width;
+};
+
+// Calls body(corner of the window, pool) for every window; the usual size is known to the compiler.
+template <class Body>
+ZOOSPARSE_INLINE void for_pool_windows(PoolBlock pool, const Body& body) {
+  const auto windows = [&](PoolBlock p) ZOOSPARSE_LAMBDA {
+    for (int y = 0; y < p.rows; y += p.height)
+      for (int x = 0; x < p.columns; x += p.width) body(y * p.columns + x, p);
+  };
+  if (pool.height == 2 && pool.width == 2) return windows({pool.rows, pool.columns, 2, 2});
+  windows(pool);
+}
+
+// Largest of each window, the first of equals, and which it was. With a deviation (variational dropout): that of the
+// winner is what reaches the output.
+template <int W, bool with_deviation>
+void pool_block(const Floats<W>* block, const Floats<W>* deviation, PoolBlock shape, Floats<W>* output, Ints<W>* winner,
+                Floats<W>* out_deviation) {
+  for_pool_windows(shape, [&](int corner, PoolBlock pool) ZOOSPARSE_LAMBDA {
+    Floats<W> best = block[corner], spread{};
+    if constexpr (with_deviation) spread = deviation[corner];
+    Ints<W> which{};
+    for (int i = 0; i < pool.height; ++i)
+      for (int j = 0; j < pool.width; ++j) {
+        const int at = corner + i * pool.columns + j;
         const Ints<W> larger = block[at] > best;
         best = larger ? block[at] : best;
-        which = larger ? Ints<W>{} + i : which;
-        if (deviation != nullptr) spread = larger ? deviation[at] : spread;
+        which = larger ? Ints<W>{} + (i * pool.width + j) : which;
+        if constexpr (with_deviation) spread = larger ? deviation[at] : spread;
       }
-      *output++ = best;
-      *winner++ = which;
-      if (deviation != nullptr) *out_deviation++ = spread;
-    }
-  }
+    *output++ = best;
+    *winner++ = which;
+    if constexpr (with_deviation) *out_deviation++ = spread;
+  });
 }
 
-// The inverse: a block [rows][columns] of gradients, zero but where the pool took its value.
+// The inverse: a block of gradients, zero but where the pool took its value.
 template <int W>
-void unpool_block(const Floats<W>* gradient, const Ints<W>* winner, int rows, int columns, int height, int width,
-                  Floats<W>* block) {
-  for (int y = 0; y < rows; y += height) {
-    for (int x = 0; x < columns; x += width) {
-      for (int i = 0; i < height * width; ++i)
-        block[(y + i / width) * columns + x + i % width] = *winner == Ints<W>{} + i ? *gradient : Floats<W>{};
-      ++gradient;
-      ++winner;
-    }
-  }
+void unpool_block(const Floats<W>* gradient, const Ints<W>* winner, PoolBlock shape, Floats<W>* block) {
+  for_pool_windows(shape, [&](int corner, PoolBlock pool) ZOOSPARSE_LAMBDA {
+    const Floats<W> value = *gradient++;
+    const Ints<W> which = *winner++;
+    for (int i = 0; i < pool.height; ++i)
+      for (int j = 0; j < pool.width; ++j)
+        block[corner + i * pool.columns + j] = which == Ints<W>{} + (i * pool.width + j) ? value : Floats<W>{};
+  });
 }
 
 // Calls body(output element, input element, place in the window) for all inputs of all windows.

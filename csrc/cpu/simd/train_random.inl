@@ -7,31 +7,34 @@
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
 
-// Widening product of 32-bit lanes. Even and odd lanes are multiplied apart, which is what the instruction does.
+// Half of the lanes, the even or the odd ones: 32-bit words in the low halves of 64-bit lanes, as the widening
+// multiplication wants them. The high halves hold anything.
 template <int W>
-inline WideProduct<Words<W>> wide_product(Words<W> a, uint32_t factor) {
-  typedef Vector<uint64_t, W / 2> Wide;
-  const Wide even = bits_as<Wide>(a), odd = even >> 32;
-  const Wide b = Wide{} + factor;
-  Wide low, high;
+using HalfWords = Vector<uint64_t, W / 2>;
+
+template <int W>
+ZOOSPARSE_INLINE WideProduct<HalfWords<W>> wide_product(HalfWords<W> a, uint32_t factor) {
+  const HalfWords<W> b = HalfWords<W>{} + factor;
+  HalfWords<W> product;
 #if defined(__AVX512F__)
   if constexpr (W == 16) {
-    low = bits_as<Wide>(_mm512_maskz_mul_epu32(0xff, bits_as<__m512i>(even), bits_as<__m512i>(b)));
-    high = bits_as<Wide>(_mm512_maskz_mul_epu32(0xff, bits_as<__m512i>(odd), bits_as<__m512i>(b)));
+    product = bits_as<HalfWords<W>>(_mm512_maskz_mul_epu32(0xff, bits_as<__m512i>(a), bits_as<__m512i>(b)));
   } else
 #endif
 #if defined(__AVX2__)
       if constexpr (W == 8) {
-    low = bits_as<Wide>(_mm256_mul_epu32(bits_as<__m256i>(even), bits_as<__m256i>(b)));
-    high = bits_as<Wide>(_mm256_mul_epu32(bits_as<__m256i>(odd), bits_as<__m256i>(b)));
+    product = bits_as<HalfWords<W>>(_mm256_mul_epu32(bits_as<__m256i>(a), bits_as<__m256i>(b)));
+  } else
+#endif
+#if defined(__SSE2__)
+      if constexpr (W == 4) {
+    product = bits_as<HalfWords<W>>(_mm_mul_epu32(bits_as<__m128i>(a), bits_as<__m128i>(b)));
   } else
 #endif
   {
-    low = (even & 0xffffffffu) * b;
-    high = odd * b;
+    product = (a & 0xffffffffu) * b;
   }
-  const Wide top = (low >> 32) | (high & 0xffffffff00000000u), bottom = (low & 0xffffffffu) | (high << 32);
-  return {bits_as<Words<W>>(top), bits_as<Words<W>>(bottom)};
+  return {product >> 32, product};
 }
 
 // A stream of one step and sample: element e is word e % 4 of counter (e / 4, step, stream, sample).
@@ -40,12 +43,18 @@ struct RandomStream {
   Words<W> key0, key1;
   uint32_t step, stream, sample;
 
-  void words(uint32_t block, Words<W> (&x)[4]) const {
-    x[0] = Words<W>{} + block;
-    x[1] = Words<W>{} + step;
-    x[2] = Words<W>{} + stream;
-    x[3] = Words<W>{} + sample;
-    philox4x32(x, key0, key1, [](Words<W> a, uint32_t b) ZOOSPARSE_LAMBDA { return wide_product<W>(a, b); });
+  ZOOSPARSE_INLINE void words(uint32_t block, Words<W> (&x)[4]) const {
+    HalfWords<W> halves[2][4];
+    for (int odd = 0; odd < 2; ++odd) {
+      HalfWords<W>(&counter)[4] = halves[odd];
+      counter[0] = HalfWords<W>{} + block;
+      counter[1] = HalfWords<W>{} + step;
+      counter[2] = HalfWords<W>{} + stream;
+      counter[3] = HalfWords<W>{} + sample;
+      const HalfWords<W> k0 = bits_as<HalfWords<W>>(key0) >> (32 * odd), k1 = bits_as<HalfWords<W>>(key1) >> (32 * odd);
+      philox4x32(counter, k0, k1, [](HalfWords<W> a, uint32_t b) ZOOSPARSE_LAMBDA { return wide_product<W>(a, b); });
+    }
+    for (int i = 0; i < 4; ++i) x[i] = bits_as<Words<W>>((halves[0][i] & 0xffffffffu) | halves[1][i] << 32);
   }
 
   // Calls body(element, value) for elements [first, first + count), with four values of `make` per block of words.
