@@ -19,7 +19,7 @@ constexpr int kTileChannels = 4;
 template <int W>
 constexpr int tile_width(int channels) {
   const int width = kTileRegisters<W> / channels;
-  return width > 8 ? 8 : width;
+  return width > 6 ? 6 : width;
 }
 
 // Part i of `count` items cut into the fewest parts of at most `size`, as evenly as possible: no thin last tile.
@@ -243,7 +243,7 @@ ZOOSPARSE_INLINE void input_gradient_rows(const ConvBlock& block, const RowShape
 template <int W, int KW>
 void row_input_gradient(const ConvBlock& block, const RowShape& shape, const Floats<W>* w, const Floats<W>* g,
                         int stride, Floats<W>* dx) {
-  constexpr int most = kRowRegisters<W> - KW + 1, limit = most < 12 ? most : 12;
+  constexpr int limit = KW == 3 ? 12 : 8;  // what small images need; more would only be more code
   const int tiles = parts(shape.columns, limit);
   for (int t = 0; t < tiles; ++t) {
     const Part tile = part(shape.columns, tiles, t);
@@ -270,8 +270,6 @@ void input_gradient(const ConvBlock& block, const RowShape& shape, const Floats<
         return row_input_gradient<W, 2>(block, shape, w, g, stride, dx);
       case 3:
         return row_input_gradient<W, 3>(block, shape, w, g, stride, dx);
-      case 4:
-        return row_input_gradient<W, 4>(block, shape, w, g, stride, dx);
       case 5:
         return row_input_gradient<W, 5>(block, shape, w, g, stride, dx);
       default:
