@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from file_samples import TEST, TRAIN, digits_like, idx_bytes
+
+from tests.data.file_samples import TEST, TRAIN, digits_like, idx_bytes
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from file_samples import SIZE, digits_like
 
+from tests.data.file_samples import SIZE, digits_like
 from zoosparse_ext.data import load_dataset
 from zoosparse_ext.errors import DataError, InputError
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from file_samples import TEST, TRAIN, digits_like, idx_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.data.file_samples import TEST, TRAIN, digits_like, idx_bytes
 from zoosparse_ext.data import load_dataset
 from zoosparse_ext.data.files import read_idx
 from zoosparse_ext.errors import DataError

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from file_samples import SIZE, TEST, TRAIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.data.file_samples import SIZE, TEST, TRAIN
 from zoosparse_ext.data import Dataset, load_dataset
 from zoosparse_ext.errors import DataError
 

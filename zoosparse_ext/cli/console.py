@@ -17,6 +17,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from zoosparse_ext.population.train import Progress
+from zoosparse_ext.zoo.plain import plain
 
 out = Console(highlight=False)  # results
 err = Console(stderr=True, highlight=False)  # progress and messages, so that stdout stays clean for scripts
@@ -89,7 +90,7 @@ def print_table(frame: pd.DataFrame, title: str) -> None:
 
 def print_json(value: Any) -> None:
     """Strict JSON on stdout: NaN becomes null."""
-    print(json.dumps(_plain(value), indent=2, allow_nan=False))
+    print(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
 def fail(message: str) -> NoReturn:
@@ -106,17 +107,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "–" if value != value else f"{value:.4g}"
     return "–" if value is None else _escape(str(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, pd.DataFrame):
-        return [_plain(row) for row in value.to_dict("records")]
-    if isinstance(value, float):
-        return None if value != value or value in (float("inf"), float("-inf")) else value
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    return value.item() if hasattr(value, "item") else str(value)

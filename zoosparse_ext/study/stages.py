@@ -164,12 +164,14 @@ def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
 def _with_twins(zoo: Zoo, name: str, groups: list[Population]) -> Zoo:
     """The zoo with a population of twins added, or replaced if it was there."""
     rows = pd.concat([group.history for group in groups], ignore_index=True)
-    others = zoo.twins
-    if len(others):
-        old = set(rows.twin_id) | {twin for group in zoo.populations.get(name, []) for twin in group.ids}
-        others = others[~others.twin_id.isin(old)]
-    twins = pd.concat([others, rows], ignore_index=True) if len(others) else rows
-    return replace(zoo, populations={**zoo.populations, name: groups}, twins=twins)
+    kept = zoo.twins[_kind(zoo.twins) != _kind(rows)[0]]
+    twins = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
+    return replace(zoo.with_population(name, groups), twins=twins)
+
+
+def _kind(twins: pd.DataFrame) -> pd.Series:
+    """What tells the rows of one population of twins from those of another: method, scope, matched or not."""
+    return twins.method + " " + twins.scope.fillna("") + " " + twins.matched.notna().map(str)
 
 
 def _part(checkpoint: Path | None, stage: str, group: int) -> Path | None:

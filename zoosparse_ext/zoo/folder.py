@@ -1,8 +1,8 @@
 """A folder whose content changes as a whole.
 
 Files have names made of their content and are never changed; a manifest says which of them count. It is replaced last,
-in one step, so that a crash at any moment leaves either the old or the new state. Files that no longer count are
-removed afterwards.
+in one step, so that a crash at any moment leaves either the old or the new state. Files that do not count are removed
+by whoever writes next.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from zoosparse_ext.errors import StoreError
+from zoosparse_ext.zoo.plain import plain
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _TEMPORARY = ".tmp"
+_FOLDERS = ("shards", "tables")
+_OURS = re.compile(r"(rows|labels|models|history|twins)-[0-9a-f]{16}\.\w+(\.tmp)?|manifest\.json\.tmp|\.lock")
 
 
 @dataclass(frozen=True)
@@ -36,22 +40,46 @@ class FileEntry:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> FileEntry:
+        return cls(str(entry["file"]), int(entry["bytes"]), str(entry["sha256"]))
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock while files are written; if that fails, remove what was written.
+
+    Raises:
+        StoreError: another process holds the lock, or the folder cannot be made.
+    """
+    new = not folder.exists()
+    with locked(folder):
+        try:
+            yield
+        except BaseException:
+            sweep(folder)
+            if new:
+                (folder / _LOCK).unlink(missing_ok=True)
+                remove_empty(folder)
+            raise
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that two writers never mix.
+    """Hold the folder's lock, so that two writers never mix; the folder is made if there is none.
 
     Raises:
-        StoreError: another process holds it, or the folder cannot be made.
+        StoreError: another process holds the lock, or the folder cannot be made.
     """
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / _LOCK, "w")  # noqa: SIM115 - closed below, together with the lock
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreError(f"another process is writing to {folder}; wait for it to end") from None
+        with _disk_errors(folder):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(f"another process is writing to {folder}; wait for it to end") from None
         yield
 
 
@@ -60,23 +88,35 @@ def write_file(folder: Path, stem: str, suffix: str, content: bytes) -> FileEntr
     digest = hashlib.sha256(content).hexdigest()
     name = f"{stem}-{digest[:16]}{suffix}"
     path = folder / name
-    if not (path.exists() and path.stat().st_size == len(content)):
+    with _disk_errors(path):
+        there = path.is_file() and path.stat().st_size == len(content) and _digest(path) == digest
+    if not there:
         _replace(path, content)
     return FileEntry(name, len(content), digest)
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Make a new manifest count, then remove the files it no longer names."""
-    content = json.dumps(manifest, indent=1, allow_nan=False).encode()
+def carry_file(source: Path, target: Path, entry: FileEntry) -> None:
+    """Make a file of one folder count in another as well; in the same folder it only has to be there.
+
+    Raises:
+        StoreError: as :func:`check_file`.
+    """
+    same = source.resolve() == target.resolve()
+    path = check_file(source, entry, content=not same)
+    if not same:
+        _replace(target / entry.file, path.read_bytes())
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> str:
+    """Make a new manifest count, then remove the files it does not name; returns its hash."""
+    content = json.dumps(plain(manifest), indent=1, allow_nan=False).encode()
     _replace(folder / MANIFEST, content)
-    kept = {entry["file"] for entry in _entries(manifest)} | {MANIFEST, _LOCK}
-    for path in folder.rglob("*"):
-        if path.is_file() and path.relative_to(folder).as_posix() not in kept and _ours(path):
-            path.unlink(missing_ok=True)
+    sweep(folder)
+    return hashlib.sha256(content).hexdigest()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder.
+def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """The manifest of a folder, and its hash.
 
     Raises:
         StoreError: there is none, or it is not JSON.
@@ -86,61 +126,108 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         what = "no such folder" if not folder.exists() else f"it holds no {MANIFEST}"
         raise StoreError(f"{folder} is not a zoo: {what}")
     try:
-        manifest = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        manifest = json.loads(content)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
     if not isinstance(manifest, dict):
         raise StoreError(f"{path} is damaged: expected a JSON object")
-    return manifest
+    return manifest, hashlib.sha256(content).hexdigest()
+
+
+def file_entries(value: Any) -> Iterator[FileEntry]:
+    """All file entries in a manifest or a part of one, wherever they are."""
+    if isinstance(value, dict):
+        if {"file", "bytes", "sha256"} <= value.keys():
+            yield FileEntry.from_dict(value)
+        for item in value.values():
+            yield from file_entries(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from file_entries(item)
+
+
+@contextlib.contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong in making sense of a manifest into a StoreError that names it."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise StoreError(f"{folder / MANIFEST} is damaged: {type(error).__name__}: {error}") from error
 
 
 def check_file(folder: Path, entry: FileEntry, *, content: bool = True) -> Path:
     """The path of a file, after a check of its size and, unless `content` is false, its checksum.
 
     Raises:
-        StoreError: the file is missing, lies outside the folder, is truncated, or was altered; names it.
+        StoreError: the file is missing, outside the folder, unreadable, truncated or altered; names it.
     """
     path = folder / entry.file
     if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts or path.is_symlink():
         raise StoreError(f"{folder / MANIFEST} refers to {entry.file!r}, which lies outside the zoo")
     if not path.is_file():
-        raise StoreError(f"{path} is missing; the zoo is incomplete, restore it from a copy")
+        raise StoreError(
+            f"{path} is missing: the zoo is incomplete (restore it from a copy), or was changed after it was opened"
+        )
     if path.stat().st_size != entry.bytes:
         raise StoreError(
             f"{path} has {path.stat().st_size} bytes, expected {entry.bytes}: it is truncated or was altered"
         )
     if content:
-        with open(path, "rb") as file:
-            digest = (
-                hashlib.file_digest(file, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else _digest(path)
-            )
+        try:
+            digest = _digest(path)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
         if digest != entry.sha256:
             raise StoreError(f"{path} was altered: SHA-256 {digest[:16]}…, expected {entry.sha256[:16]}…")
     return path
 
 
-def is_foreign(folder: Path) -> bool:
-    """Whether a folder holds something, but no zoo."""
-    if not folder.exists() or (folder / MANIFEST).exists():
+def is_free(folder: Path) -> bool:
+    """Whether a folder is missing or holds nothing but what a failed write of ours left."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
         return False
-    return any(path.name != _LOCK and not _ours(path) and not path.is_dir() for path in folder.rglob("*"))
+    inside = [path for name in _FOLDERS for path in folder.glob(f"{name}/*")]
+    beside = [path for path in folder.iterdir() if not (path.name in _FOLDERS and path.is_dir())]
+    return all(path.is_file() and _OURS.fullmatch(path.name) for path in (*inside, *beside))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was written here and does not count."""
+    kept = set()
+    if (folder / MANIFEST).exists():
+        try:
+            kept = {entry.file for entry in file_entries(read_manifest(folder)[0])}
+        except StoreError:
+            return  # who knows what counts
+    candidates = [folder / (MANIFEST + _TEMPORARY)]
+    candidates += [path for name in _FOLDERS for path in folder.glob(f"{name}/*")]
+    for path in candidates:
+        if _OURS.fullmatch(path.name) and path.relative_to(folder).as_posix() not in kept:
+            with contextlib.suppress(OSError):  # it does no harm, and the next write tries again
+                path.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder and its empty folders, unless something is in them."""
+    for path in (*(folder / name for name in _FOLDERS), folder):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + _TEMPORARY)
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
         handle = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -159,29 +246,9 @@ def _disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _entries(value: Any) -> Iterator[dict[str, Any]]:
-    """All file entries in a manifest, wherever they are."""
-    if isinstance(value, dict):
-        if {"file", "bytes", "sha256"} <= value.keys():
-            yield value
-        for item in value.values():
-            yield from _entries(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _entries(item)
-
-
-def _ours(path: Path) -> bool:
-    """A file this module wrote: a temporary, or `<stem>-<16 hex digits>.<suffix>` in `shards/` or `tables/`."""
-    if path.name.endswith(_TEMPORARY):
-        return True
-    digits = path.stem.rpartition("-")[2]
-    return (
-        path.parent.name in ("shards", "tables")
-        and len(digits) == 16
-        and set(digits) <= set("0123456789abcdef")
-    )
-
-
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -15,7 +14,7 @@ from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population, chunks
 from zoosparse_ext.zoo import tables
-from zoosparse_ext.zoo.folder import FileEntry, check_file, write_file
+from zoosparse_ext.zoo.folder import FileEntry, check_file, understood, write_file
 
 SHARD_BYTES = 64 * 2**20
 _TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
@@ -25,14 +24,13 @@ def write_group(folder: Path, population: Population) -> dict[str, Any]:
     """Write one matrix and its table; returns the entry for the manifest. Shards that are there already stay."""
     tensors = {name: getattr(population, name) for name in _TENSORS if getattr(population, name) is not None}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    table = tables.write_table(folder, "rows", population.models)
     row_bytes = sum(tensor[:1].numel() * tensor.element_size() for tensor in tensors.values())
     rows = max(1, SHARD_BYTES // max(1, row_bytes))
     shards = []
-    for part in chunks(len(population), rows):
-        content = save({name: tensor[part].contiguous() for name, tensor in tensors.items()})
-        entry = write_file(folder, "shards/rows", ".safetensors", content)
-        shards.append({**entry.to_dict(), "rows": part.stop - part.start})
-    table = write_file(folder, "tables/rows", ".parquet", tables.to_bytes(population.models))
+    for part in list(chunks(len(population), rows)) or [slice(0, 0)]:
+        entry = write_tensors(folder, "rows", {name: tensor[part] for name, tensor in tensors.items()})
+        shards.append({**entry, "rows": part.stop - part.start})
     return {
         "architecture": population.architecture.to_dict(),
         "rows": len(population),
@@ -41,7 +39,7 @@ def write_group(folder: Path, population: Population) -> dict[str, Any]:
             for name, tensor in tensors.items()
         },
         "shards": shards,
-        "table": table.to_dict(),
+        "table": table,
     }
 
 
@@ -51,27 +49,45 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
     Raises:
         StoreError: a file is missing, truncated or altered, or does not hold what the manifest says.
     """
-    architecture = Architecture.from_dict(entry["architecture"])
-    parts: dict[str, list[Tensor]] = {name: [] for name in entry["tensors"]}
-    for shard in entry["shards"]:
-        path = check_file(folder, _file(shard), content=verify)
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise StoreError(f"{path} is damaged: {error}") from error
-        for name, (dtype, *shape) in entry["tensors"].items():
-            expected = (shard["rows"], *shape)
-            tensor = tensors.get(name)
-            if tensor is None or tuple(tensor.shape) != expected or tensor.dtype != getattr(torch, dtype):
-                came = "nothing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
-                raise StoreError(f"{path} holds {came} as {name!r}, expected {dtype} {list(expected)}")
-            parts[name].append(tensor)
-    joined = {
-        name: tensors[0] if len(tensors) == 1 else torch.cat(tensors) for name, tensors in parts.items()
-    }
-    table = pd.read_parquet(check_file(folder, _file(entry["table"]), content=verify))
-    return Population(joined.pop("weights"), architecture, table, **joined)  # type: ignore[arg-type]
+    with understood(folder):
+        architecture = Architecture.from_dict(entry["architecture"])
+        shards = [_read_shard(folder, shard, entry["tensors"], verify) for shard in entry["shards"]]
+        tensors = {
+            name: shards[0][name] if len(shards) == 1 else torch.cat([shard[name] for shard in shards])
+            for name in entry["tensors"]
+        }
+        table = tables.read_table(folder, entry["table"], verify=verify)
+        return Population(tensors.pop("weights"), architecture, table, **tensors)  # type: ignore[arg-type]
 
 
-def _file(entry: dict[str, Any]) -> FileEntry:
-    return FileEntry(entry["file"], entry["bytes"], entry["sha256"])
+def write_tensors(folder: Path, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Write tensors as one shard; returns its entry for the manifest."""
+    content = save({key: tensor.contiguous() for key, tensor in tensors.items()})
+    return write_file(folder, f"shards/{name}", ".safetensors", content).to_dict()
+
+
+def read_tensors(folder: Path, entry: dict[str, Any], *, verify: bool) -> tuple[Path, dict[str, Tensor]]:
+    """The tensors of a shard, memory-mapped, and the file they lie in.
+
+    Raises:
+        StoreError: the file is missing, truncated, altered or no safetensors.
+    """
+    path = check_file(folder, FileEntry.from_dict(entry), content=verify)
+    try:
+        return path, load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path} is damaged: {error}") from error
+
+
+def _read_shard(
+    folder: Path, entry: dict[str, Any], kinds: dict[str, list[Any]], verify: bool
+) -> dict[str, Tensor]:
+    """The tensors of a shard, after a check of their types and shapes."""
+    path, tensors = read_tensors(folder, entry, verify=verify)
+    for name, (dtype, *shape) in kinds.items():
+        expected = (entry["rows"], *shape)
+        tensor = tensors.get(name)
+        if tensor is None or tuple(tensor.shape) != expected or str(tensor.dtype) != f"torch.{dtype}":
+            came = "nothing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+            raise StoreError(f"{path} holds {came} as {name!r}, expected {dtype} {list(expected)}")
+    return tensors

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
+from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo import tables
-from zoosparse_ext.zoo.folder import (
-    FileEntry,
-    check_file,
-    is_foreign,
-    locked,
-    read_manifest,
-    write_file,
-    write_manifest,
-)
+from zoosparse_ext.zoo.folder import MANIFEST, changing, is_free, read_manifest, understood, write_manifest
 from zoosparse_ext.zoo.index_dict import index_dict
-from zoosparse_ext.zoo.shards import read_group, write_group
+from zoosparse_ext.zoo.shards import read_tensors, write_group, write_tensors
+from zoosparse_ext.zoo.stored import StoredPopulations
 
 FORMAT, VERSION = "zoosparse-zoo", 1
 
@@ -59,8 +52,10 @@ class Zoo:
     dataset: dict[str, Any] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _states: dict[Path, str] = field(default_factory=dict, repr=False)  # of folders, as opened or saved
 
     def __post_init__(self) -> None:
+        self._states = dict(self._states)
         self.models = tables.checked("models", self.models)
         self.history = tables.checked("history", self.history)
         self.twins = tables.checked("twins", self.twins)
@@ -80,39 +75,41 @@ class Zoo:
             )
         return groups[0]
 
+    def with_population(self, name: str, groups: list[Population]) -> Zoo:
+        """The zoo with a population added, or put in place of another; what was not read stays unread."""
+        if isinstance(self.populations, StoredPopulations):
+            return replace(self, populations=self.populations.with_groups(name, groups))
+        return replace(self, populations={**self.populations, name: groups})
+
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the zoo; a kill at any moment leaves what was there, or the new state.
 
+        What is on disk already is not written again. Populations that were not read are taken over as they are.
+
         Raises:
-            StoreError: the folder holds another zoo (unless `overwrite`) or something else; another process writes to
-                it; the disk is full, and then what was there is unchanged.
+            StoreError: the folder holds another zoo, or this one was saved there by somebody else since it was opened
+                (unless `overwrite`); the folder holds something else; another process writes to it; a table cannot be
+                stored; the disk is full. What was there is then unchanged.
         """
         folder = Path(path)
         self._check_place(folder, overwrite)
-        with locked(folder):
-            stored = self.populations if isinstance(self.populations, StoredPopulations) else None
-            entries = {}
-            for name in self.populations:
-                if stored is not None and stored.folder == folder and name in stored.unread:
-                    entries[name] = stored.entries[name]
-                else:
-                    entries[name] = [write_group(folder, group) for group in self.populations[name]]
+        with changing(folder):
+            self._check_place(folder, overwrite)  # again: now nobody else can write
+            populations = {name: self._write_population(folder, name) for name in self.populations}
             named = {"models": self.models, "history": self.history, "twins": self.twins}
+            labels = None if self.labels is None else {"labels": self.labels.to("cpu", torch.int64)}
             manifest = {
                 "format": FORMAT,
                 "version": VERSION,
                 "id": self.id,
-                "populations": entries,
-                "tables": {
-                    name: write_file(folder, f"tables/{name}", ".parquet", tables.to_bytes(table)).to_dict()
-                    for name, table in named.items()
-                },
-                "labels": self._write_labels(folder),
-                "index_dict": self._index_dicts(),
+                "populations": populations,
+                "tables": {name: tables.write_table(folder, name, table) for name, table in named.items()},
+                "labels": None if labels is None else write_tensors(folder, "labels", labels),
+                "index_dict": _index_dicts(populations),
                 "dataset": self.dataset,
                 "provenance": self.provenance,
             }
-            write_manifest(folder, manifest)
+            self._states[folder.resolve()] = write_manifest(folder, manifest)
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Zoo:
@@ -122,46 +119,38 @@ class Zoo:
             StoreError: not a zoo, written by a newer version, or damaged; names the file.
         """
         folder = Path(path)
-        manifest = _checked_manifest(folder)
-        frames = {}
-        for name, entry in manifest["tables"].items():
-            file = check_file(folder, _entry(entry), content=verify)
-            try:
-                frames[name] = pd.read_parquet(file)
-            except Exception as error:  # pyarrow raises many types on a damaged file
-                raise StoreError(f"{file} is damaged: {error}") from error
-        missing = set(tables.SCHEMAS) - set(frames)
-        if missing:
-            raise StoreError(f"{folder} lacks table {', '.join(sorted(missing))}; the manifest is incomplete")
-        labels = None
-        if manifest["labels"] is not None:
-            labels = load_file(check_file(folder, _entry(manifest["labels"])))["labels"]
-        return cls(
-            StoredPopulations(folder, manifest["populations"], verify),
-            frames["models"],
-            frames["history"],
-            frames["twins"],
-            labels,
-            manifest["dataset"],
-            manifest["provenance"],
-            manifest["id"],
-        )
+        manifest, state = read_manifest(folder)
+        with understood(folder):
+            _check_manifest(folder, manifest)
+            frames = {
+                name: tables.read_table(folder, manifest["tables"][name], verify=verify)
+                for name in tables.SCHEMAS
+            }
+            labels = None
+            if manifest["labels"] is not None:
+                labels = read_tensors(folder, manifest["labels"], verify=verify)[1]["labels"]
+            return cls(
+                StoredPopulations(folder, manifest["populations"], verify),
+                frames["models"],
+                frames["history"],
+                frames["twins"],
+                labels,
+                manifest["dataset"],
+                manifest["provenance"],
+                manifest["id"],
+                {folder.resolve(): state},
+            )
 
     @staticmethod
     def require_new(path: str | Path) -> None:
         """Raise StoreError if a folder cannot take a new zoo, before any work is done."""
-        folder = Path(path)
-        if (folder / "manifest.json").exists():
-            raise StoreError(f"{folder} already holds a zoo; choose another folder, or remove it first")
-        if is_foreign(folder):
-            raise StoreError(f"{folder} is not empty and holds no zoo; choose another folder")
+        if _occupant(Path(path)) is not None:
+            raise StoreError(f"{path} already holds a zoo; choose another folder, or remove it first")
 
     def info(self) -> dict[str, Any]:
         """Sizes: rows of every population and table, and the data set."""
         if isinstance(self.populations, StoredPopulations):
-            sizes = {
-                name: sum(e["rows"] for e in entries) for name, entries in self.populations.entries.items()
-            }
+            sizes = {name: self.populations.rows(name) for name in self.populations}
         else:
             sizes = {name: sum(map(len, groups)) for name, groups in self.populations.items()}
         return {
@@ -172,54 +161,43 @@ class Zoo:
         }
 
     def _check_place(self, folder: Path, overwrite: bool) -> None:
-        if is_foreign(folder):
-            raise StoreError(f"{folder} is not empty and holds no zoo; choose another folder")
-        if (folder / "manifest.json").exists() and not overwrite:
-            there = read_manifest(folder).get("id")
-            if there != self.id:
-                raise StoreError(
-                    f"{folder} already holds another zoo ({there}); choose another folder or overwrite=True"
-                )
+        there = _occupant(folder)
+        if there is None or overwrite:
+            return
+        if there != self.id:
+            raise StoreError(
+                f"{folder} already holds another zoo ({there}); choose another folder or overwrite=True"
+            )
+        known = self._states.get(folder.resolve())
+        if known is not None and known != read_manifest(folder)[1]:
+            raise StoreError(
+                f"{folder} was changed by somebody else since this zoo was opened or saved there; "
+                "open it again, or replace it with overwrite=True"
+            )
 
-    def _write_labels(self, folder: Path) -> dict[str, Any] | None:
-        if self.labels is None:
-            return None
-        content = save({"labels": self.labels.to(torch.int64).contiguous()})
-        return write_file(folder, "shards/labels", ".safetensors", content).to_dict()
-
-    def _index_dicts(self) -> dict[str, Any]:
-        groups = self.populations.get("original", [])
-        return {group.architecture.name: index_dict(group.architecture) for group in groups}
-
-
-class StoredPopulations(Mapping[str, list[Population]]):
-    """Populations in a folder, read on first access."""
-
-    def __init__(self, folder: Path, entries: dict[str, list[dict[str, Any]]], verify: bool) -> None:
-        self.folder = folder
-        self.entries = entries
-        self.unread = set(entries)
-        self._verify = verify
-        self._groups: dict[str, list[Population]] = {}
-
-    def __getitem__(self, name: str) -> list[Population]:
-        if name not in self._groups:
-            self._groups[name] = [read_group(self.folder, e, verify=self._verify) for e in self.entries[name]]
-            self.unread.discard(name)
-        return self._groups[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
+    def _write_population(self, folder: Path, name: str) -> list[dict[str, Any]]:
+        """The entry of a population in the manifest, its files written unless they are there."""
+        if isinstance(self.populations, StoredPopulations) and self.populations.is_unread(name):
+            return self.populations.carry(name, folder)
+        return [write_group(folder, group) for group in self.populations[name]]
 
 
-def _checked_manifest(folder: Path) -> dict[str, Any]:
-    manifest = read_manifest(folder)
+def _occupant(folder: Path) -> str | None:
+    """Id of the zoo in a folder, or None if the folder is free.
+
+    Raises:
+        StoreError: the folder holds something else.
+    """
+    if (folder / MANIFEST).exists():
+        manifest = read_manifest(folder)[0]
+        if manifest.get("format") == FORMAT:
+            return str(manifest.get("id"))
+    elif is_free(folder):
+        return None
+    raise StoreError(f"{folder} is not empty and holds no zoo; choose another folder")
+
+
+def _check_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     if manifest.get("format") != FORMAT:
         raise StoreError(
             f"{folder} is not a zoo: its manifest says {manifest.get('format')!r}, expected {FORMAT!r}"
@@ -232,9 +210,16 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
         )
     missing = {"id", "populations", "tables", "labels", "dataset", "provenance"} - manifest.keys()
     if missing:
-        raise StoreError(f"{folder / 'manifest.json'} is damaged: it lacks {', '.join(sorted(missing))}")
-    return manifest
+        raise StoreError(f"{folder / MANIFEST} is damaged: it lacks {', '.join(sorted(missing))}")
+    if not isinstance(manifest["populations"], dict):
+        raise StoreError(f"{folder / MANIFEST} is damaged: populations must be an object")
+    lost = sorted(set(tables.SCHEMAS) - set(manifest["tables"]))
+    if lost:
+        raise StoreError(f"{folder / MANIFEST} is damaged: it names no table {', '.join(lost)}")
 
 
-def _entry(entry: dict[str, Any]) -> FileEntry:
-    return FileEntry(entry["file"], entry["bytes"], entry["sha256"])
+def _index_dicts(populations: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    architectures = [
+        Architecture.from_dict(entry["architecture"]) for entry in populations.get("original", [])
+    ]
+    return {architecture.name: index_dict(architecture) for architecture in architectures}

@@ -6,11 +6,14 @@ Accuracy, agreement and sparsity are shares in [0, 1]. Further columns are kept 
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pandas.api import types
 
 from zoosparse_ext.errors import StoreError
+from zoosparse_ext.zoo.folder import FileEntry, check_file, write_file
 
 MODELS = {
     "model_id": "text",  # unique
@@ -66,10 +69,15 @@ def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
             raise StoreError(
                 f"table {name!r} lacks column {column!r}; it has {', '.join(map(str, table.columns))}"
             )
-        if kind == "number" and not types.is_numeric_dtype(table[column]):
-            raise StoreError(
-                f"column {column!r} of table {name!r} is {table[column].dtype}, expected numbers"
-            )
+        values = table[column]
+        if kind == "number" and not types.is_numeric_dtype(values):
+            raise StoreError(f"column {column!r} of table {name!r} is {values.dtype}, expected numbers")
+        if kind == "text" and not all(isinstance(value, str) for value in values.dropna()):
+            odd = next(value for value in values.dropna() if not isinstance(value, str))
+            raise StoreError(f"column {column!r} of table {name!r} holds {odd!r}, expected text")
+    if name == "models" and not table["model_id"].is_unique:
+        twice = table.loc[table["model_id"].duplicated(), "model_id"].iloc[0]
+        raise StoreError(f"two models are called {twice!r}; give every model a model_id of its own")
     return table.reset_index(drop=True)
 
 
@@ -79,8 +87,29 @@ def empty(name: str) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=kinds[kind]) for column, kind in SCHEMAS[name].items()})
 
 
-def to_bytes(table: pd.DataFrame) -> bytes:
-    """A table as Parquet."""
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> dict[str, Any]:
+    """Write a table as Parquet; returns its entry for the manifest.
+
+    Raises:
+        StoreError: a column that Parquet cannot hold (values of several types, a name that is no text).
+    """
     buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()
+    try:
+        table.to_parquet(buffer, index=False)
+    except Exception as error:  # pyarrow raises many types
+        reason = " ".join(str(part) for part in error.args)
+        raise StoreError(f"table {name!r} cannot be stored as Parquet: {reason}") from error
+    return write_file(folder, f"tables/{name}", ".parquet", buffer.getvalue()).to_dict()
+
+
+def read_table(folder: Path, entry: dict[str, Any], *, verify: bool) -> pd.DataFrame:
+    """Read a table that a manifest names.
+
+    Raises:
+        StoreError: the file is missing, truncated, altered or no Parquet.
+    """
+    path = check_file(folder, FileEntry.from_dict(entry), content=verify)
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:  # pyarrow raises many types on a damaged file
+        raise StoreError(f"{path} is damaged: {error}") from error
