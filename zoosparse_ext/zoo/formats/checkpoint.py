@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import os
 import struct
 import zlib
@@ -75,13 +76,13 @@ class CheckpointReader:
         return {name: read_tensor(content, records, tensor, path) for name, tensor in layout.items()}
 
 
-def zip_records(content: bytearray, path: object) -> dict[str, Record]:
+def zip_records(content: bytearray | mmap.mmap, path: object) -> dict[str, Record]:
     """The records of an archive by name, without the folder that `torch.save` puts around them.
 
     Raises:
         StoreError: no archive of stored records, or one that claims more than the file holds.
     """
-    start = content.rfind(b"PK\x05\x06", -(_END.size + 65_535))
+    start = content.rfind(b"PK\x05\x06", max(0, len(content) - _END.size - 65_535))
     if start < 0 or start + _END.size > len(content):
         raise StoreError(f"{path} is truncated: the directory of the archive is missing")
     *_, count, _, position, _ = _END.unpack_from(content, start)
@@ -99,7 +100,7 @@ def zip_records(content: bytearray, path: object) -> dict[str, Record]:
             offset = header + 30 + name_length + extra_length
             if sign != b"PK\x01\x02" or method != 0 or flags & 1 or packed != size or offset + size > start:
                 raise StoreError(f"{path}: record {name[:80]!r} is compressed, encrypted or leaves the file")
-            records[name.partition("/")[2]] = Record(offset, size, crc)
+            records[name.partition("/")[2] or name] = Record(offset, size, crc)
     except (struct.error, UnicodeDecodeError) as error:
         raise StoreError(
             f"{path} is damaged: the directory of the archive cannot be read ({error})"

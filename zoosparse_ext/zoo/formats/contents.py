@@ -158,9 +158,9 @@ def read_parquet(folder: Path, file: str) -> pd.DataFrame:
 
 
 def read_tensors(
-    folder: Path, file: str, names: Sequence[str], rows: slice | None = None
+    folder: Path, file: str, names: Sequence[str] | None = None, rows: slice = slice(None)
 ) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; some of their rows.
+    """Tensors of a safetensors file, or some of their rows.
 
     Raises:
         StoreError: the file is missing, outside the folder, damaged, or lacks one.
@@ -169,10 +169,7 @@ def read_tensors(
     try:
         with safe_open(path, "pt") as opened:
             return {
-                name: opened.get_tensor(name)
-                if rows is None
-                else opened.get_slice(name)[rows.start : rows.stop]
-                for name in names
+                name: opened.get_slice(name)[rows] for name in (opened.keys() if names is None else names)
             }
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is damaged: {error!s:.200}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.zoo.formats.contents import FILE, find_contents, read_contents
+from zoosparse_ext.zoo.formats.packed import plan_packed
 from zoosparse_ext.zoo.formats.plan import Options, Plan
 from zoosparse_ext.zoo.formats.states import plan_states
 
@@ -29,6 +30,8 @@ def plan_export(roots: Sequence[str | os.PathLike[str]], options: Options) -> Pl
     if folder is None:
         raise StoreError(f"{roots[0]} holds no {FILE}")
     layout = read_contents(folder).get("layout")
+    if layout in ("safetensors", "npz"):
+        return plan_packed(folder, options)
     if layout in ("modelzoos", "modules"):
         return plan_states(folder, Path(roots[0]), options)
     raise StoreError(f"{folder / FILE} says layout {layout!s:.40}, which is not known")

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError, StoreError
+from zoosparse_ext.zoo.formats.card import card, figures
+from zoosparse_ext.zoo.formats.contents import FOLDER, write_contents
+from zoosparse_ext.zoo.formats.packed import write_packed
+from zoosparse_ext.zoo.formats.plan import Record
 from zoosparse_ext.zoo.formats.ray_export import export_modelzoos
+from zoosparse_ext.zoo.formats.states import state_dict, write_beside
 from zoosparse_ext.zoo.store import Zoo
 
-EXPORTERS: dict[str, Callable[[Zoo, Path, Dataset | None], None]] = {
-    "modelzoos": export_modelzoos,
-}
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What only some formats need."""
+
+    data: Dataset | None = None
+    license: str = "unknown"
 
 
 def export_zoo(
-    zoo: Zoo, dst: str | os.PathLike[str], format: str = "modelzoos", *, data: Dataset | None = None
+    zoo: Zoo,
+    dst: str | os.PathLike[str],
+    format: str = "modelzoos",
+    *,
+    data: Dataset | None = None,
+    license: str = "unknown",
 ) -> None:
     """Write a zoo for other tools; `import_zoo` reads each of these back to the same weights, masks and tables.
 
@@ -27,11 +45,16 @@ def export_zoo(
         zs.export_zoo(zoo, "tree", format="modelzoos")
         state = torch.load("tree/original/NN_tune_trainable_…/checkpoint_000050/checkpoints")
 
+        zs.export_zoo(zoo, "repository", format="huggingface", license="cc-by-4.0")
+
     Args:
         zoo: with all its populations.
         dst: a folder that does not exist yet; it appears when everything is written.
-        format: ``"modelzoos"``, the Ray tree of modelzoos.cc.
+        format: ``"modelzoos"`` (the Ray tree of modelzoos.cc), ``"safetensors"`` or ``"npz"`` (one matrix a
+            population), ``"huggingface"`` (safetensors with a dataset card and figures, ready for the Hub),
+            ``"modules"`` (one state dict a model, for ``module.load_state_dict``).
         data: what the models were trained on, written as `dataset.pt` into the trees of modelzoos.
+        license: of the dataset card, as the Hub names licences.
 
     Raises:
         InputError: an unknown format.
@@ -46,7 +69,7 @@ def export_zoo(
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        EXPORTERS[format](zoo, unfinished, data)
+        EXPORTERS[format](zoo, unfinished, ExportOptions(data, license))
         if target.exists():
             target.rmdir()
         unfinished.rename(target)
@@ -54,3 +77,43 @@ def export_zoo(
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def export_huggingface(zoo: Zoo, dst: Path, options: ExportOptions) -> None:
+    """A dataset repository: packed files, `README.md`, figures."""
+    write_packed(zoo, dst, "safetensors")
+    drawn = figures(zoo)
+    for file, drawing in drawn.items():
+        (dst / file).parent.mkdir(exist_ok=True)
+        (dst / file).write_text(drawing)
+    (dst / "README.md").write_text(card(zoo, options.license, list(drawn)))
+
+
+def export_modules(zoo: Zoo, dst: Path, options: ExportOptions) -> None:
+    """One state dict a row, ``<population>/<id>.pt``, and `models.csv`."""
+    entries: dict[str, list[Record]] = {}
+    for name, groups in zoo.populations.items():
+        (dst / name).mkdir()
+        entries[name] = []
+        for number, group in enumerate(groups):
+            files = [f"{name}/{_file_name(id, number, row)}.pt" for row, id in enumerate(group.ids)]
+            for row, file in enumerate(files):
+                torch.save(state_dict(group, row), dst / file)
+            beside = write_beside(dst / FOLDER, f"{name}-{number}", group)
+            entries[name].append({"files": files, **beside})
+    zoo.models.to_csv(dst / "models.csv", index=False)
+    write_contents(dst / FOLDER, zoo, "modules", entries)
+
+
+def _file_name(id: str, group: int, row: int) -> str:
+    """A name that any file system takes; numbers tell those apart that differ in other characters only."""
+    return f"{re.sub(r'[^A-Za-z0-9.=-]+', '_', id)[:80].lstrip('.')}-{group}-{row:05d}"
+
+
+EXPORTERS: dict[str, Callable[[Zoo, Path, ExportOptions], None]] = {
+    "modelzoos": lambda zoo, dst, options: export_modelzoos(zoo, dst, options.data),
+    "safetensors": lambda zoo, dst, options: write_packed(zoo, dst, "safetensors"),
+    "huggingface": export_huggingface,
+    "npz": lambda zoo, dst, options: write_packed(zoo, dst, "npz"),
+    "modules": export_modules,
+}
