@@ -87,8 +87,8 @@ def empty(name: str) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=kinds[kind]) for column, kind in SCHEMAS[name].items()})
 
 
-def write_table(folder: Path, name: str, table: pd.DataFrame) -> dict[str, Any]:
-    """Write a table as Parquet; returns its entry for the manifest.
+def to_bytes(table: pd.DataFrame, name: str = "table") -> bytes:
+    """A table as Parquet; `name` is for messages.
 
     Raises:
         StoreError: a column that Parquet cannot hold (values of several types, a name that is no text).
@@ -99,7 +99,12 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> dict[str, Any]:
     except Exception as error:  # pyarrow raises many types
         reason = " ".join(str(part) for part in error.args)
         raise StoreError(f"table {name!r} cannot be stored as Parquet: {reason}") from error
-    return write_file(folder, f"tables/{name}", ".parquet", buffer.getvalue()).to_dict()
+    return buffer.getvalue()
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> dict[str, Any]:
+    """Write a table; returns its entry for the manifest."""
+    return write_file(folder, f"tables/{name}", ".parquet", to_bytes(table, name)).to_dict()
 
 
 def read_table(folder: Path, entry: dict[str, Any], *, verify: bool) -> pd.DataFrame:
