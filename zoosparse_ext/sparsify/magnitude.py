@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,7 @@ from torch import Tensor
 from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population, find_nan
 from zoosparse_ext.population.train import Hooks, Progress, train
@@ -71,13 +71,18 @@ def magnitude_prune(
         `twins` table, epoch 0 being the pruned model before fine-tuning.
 
     Raises:
-        InputError: a ratio outside [0, 1); NaN weights (names row and layer); a scope or schedule that is not known;
-            epochs without data.
+        InputError: no ratio, or one outside [0, 1); NaN weights (names row and layer); a scope or schedule that is
+            not known; epochs without data; an architecture without convolution and linear layers.
     """
     if epochs and data is None:
         raise InputError(f"{epochs} epochs of fine-tuning need data=…")
     if scope not in ("global", "layer"):
         raise InputError(f"scope must be 'global' or 'layer', got {scope!r}")
+    if population.architecture.n_prunable == 0:
+        name = population.architecture.name
+        raise InputError(
+            f"{name!r} has no weights of convolution or linear layers: there is nothing to prune"
+        )
     nan = None if allow_nan else find_nan(population)
     if nan is not None:
         raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
@@ -132,11 +137,15 @@ def _twin_population(
     else:
         values = torch.as_tensor(sparsity, dtype=torch.float64).reshape(-1)
         ratios, copies = values.repeat_interleave(n), values.numel()
-    if bool(((ratios < 0) | (ratios >= 1) | ratios.isnan()).any()):
-        bad = ratios[(ratios < 0) | (ratios >= 1) | ratios.isnan()]
+    if ratios.numel() == 0:
+        raise InputError("no sparsity was given: magnitude pruning needs at least one ratio")
+    bad = ratios[~((ratios >= 0) & (ratios < 1))]  # NaN as well
+    if len(bad):
         raise InputError(
             f"sparsity ratios lie in [0, 1), got {float(bad[0])}: a model without weights is no twin"
         )
+    if matched is not None and len(matched) != copies * n:
+        raise InputError(f"matched names {len(matched)} twins for {copies * n} models")
     weights = population.weights.detach().repeat(copies, 1)
     table = pd.concat([population.models] * copies, ignore_index=True)
     table["source_id"] = population.ids * copies
@@ -158,14 +167,19 @@ def _overall(ratios: Tensor, architecture: Architecture) -> Tensor:
 
 def _prune_(twins: Population, ratios: Tensor, scope: str, biases: bool) -> None:
     """Prune in place to the given ratios and set the masks; what an earlier phase pruned is zero and goes first."""
-    columns, boundaries = _candidates(twins.architecture, biases)
-    candidates = twins.weights[:, columns]  # [N, prunable]
+    chosen = _candidates(twins.architecture, biases)
+    columns = torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in chosen])
+    candidates = twins.weights[:, columns]  # [N, candidates]
     if scope == "global":
         k = (ratios * columns.numel()).round().to(torch.int64)
         kept = ops.magnitude_mask(candidates, k)
     else:
-        sizes = torch.tensor([stop - start for start, stop in pairwise(boundaries)], dtype=torch.float64)
-        k = ((ratios if ratios.dim() == 2 else ratios.unsqueeze(1)) * sizes).round().to(torch.int64)
+        if ratios.dim() == 2:  # one per layer; a bias goes with the weights of its layer
+            layers = [segment.layer for segment in twins.architecture.prunable_segments]
+            ratios = ratios[:, [layers.index(segment.layer) for segment in chosen]]
+        sizes = torch.tensor([segment.size for segment in chosen], dtype=torch.float64)
+        k = (ratios.view(len(twins), -1) * sizes).round().to(torch.int64)
+        boundaries = list(accumulate((segment.size for segment in chosen), initial=0))
         kept = ops.magnitude_mask(candidates, k, segments=boundaries)
     masks = torch.ones_like(twins.weights, dtype=torch.bool)
     masks[:, columns] = kept
@@ -173,14 +187,7 @@ def _prune_(twins: Population, ratios: Tensor, scope: str, biases: bool) -> None
     ops.apply_mask_(twins.weights, twins.packed_masks)
 
 
-def _candidates(architecture: Architecture, biases: bool) -> tuple[Tensor, list[int]]:
-    """Columns that may be pruned, and the boundaries of the layers among them."""
+def _candidates(architecture: Architecture, biases: bool) -> list[Segment]:
+    """The tensors that may be pruned, in the order of their columns."""
     layers = {segment.layer for segment in architecture.prunable_segments}
-    chosen = [
-        s for s in architecture.segments if s.prunable or (biases and s.trainable and s.layer in layers)
-    ]
-    columns = torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in chosen])
-    boundaries = [0]
-    for segment in chosen:
-        boundaries.append(boundaries[-1] + segment.size)
-    return columns, boundaries
+    return [s for s in architecture.segments if s.prunable or (biases and s.trainable and s.layer in layers)]

@@ -44,8 +44,12 @@ class Iterative:
     name: ClassVar[str] = "iterative"
     rounds: int = 3
 
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise InputError(f"iterative pruning takes at least one round, got rounds={self.rounds}")
+
     def phases(self, epochs: int) -> list[Phase]:
-        rounds = max(1, min(self.rounds, epochs))
+        rounds = min(self.rounds, max(1, epochs))
         ends = [round_ * epochs // rounds for round_ in range(rounds + 1)]
         return [Phase((index + 1) / rounds, ends[index + 1] - ends[index]) for index in range(rounds)]
 
@@ -62,6 +66,10 @@ class Cubic:
 
     name: ClassVar[str] = "cubic"
     ramp: float = 2 / 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ramp <= 1:
+            raise InputError(f"the ramp is a share of the epochs in (0, 1], got {self.ramp}")
 
     def phases(self, epochs: int) -> list[Phase]:
         steps = max(1, math.ceil(self.ramp * epochs))
