@@ -23,7 +23,7 @@ def log_alpha(weights: Tensor, log_sigma2: Tensor, clamp: float | Tensor = 10.0)
     """
     value = log_sigma2 - 2.0 * torch.log(weights.abs() + EPSILON)
     bound = torch.as_tensor(clamp, dtype=value.dtype, device=value.device)
-    return torch.maximum(torch.minimum(value, bound), -bound)
+    return value.clamp(-bound, bound)
 
 
 def kl_divergence(log_alpha: Tensor) -> Tensor:
@@ -38,5 +38,9 @@ def kl_divergence(log_alpha: Tensor) -> Tensor:
 
 
 def keep(log_alpha: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """Mask of weights that survive, bool: True where log α < threshold."""
-    return log_alpha < threshold
+    """Mask of weights that survive, bool: False where log α reaches the threshold; NaN is kept.
+
+    >>> keep(torch.tensor([-8.0, 3.0, 10.0, torch.nan]))
+    tensor([ True, False, False,  True])
+    """
+    return ~(log_alpha >= threshold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -81,7 +81,7 @@ def variational_dropout(
         twins.history.groupby("epoch").sparsity.median()
 
     Args:
-        population: N models, chains of convolution and linear layers; stays as it is.
+        population: N models, chains of convolution and linear layers; stays as it is. What is pruned stays pruned.
         data: images and labels.
         epochs: of training; 0 gives twins that drop what the initial noise drops (nothing, for ordinary weights).
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
@@ -133,7 +133,7 @@ def variational_dropout(
             rows=lambda r: twin_rows(r.population, r.epoch, r.evaluations["test"], source_predictions),
             evaluated=lambda trained: drop(trained, variational, threshold),
             kl_weight=lambda epoch: chosen.kl_weight(epoch, epochs, len(data.train)),
-            key=f"variational {preset} {threshold}",
+            key=_key(chosen, epochs, len(data.train), threshold),
         ),
     )
     twins = drop(noisy, variational, threshold)
@@ -146,7 +146,8 @@ def drop(
 ) -> Population:
     """The sparse network inside a variational one: weights whose log α reaches the threshold are exactly 0."""
     architecture = population.architecture
-    kept = torch.ones_like(population.weights, dtype=torch.bool)
+    masks = population.masks
+    kept = torch.ones_like(population.weights, dtype=torch.bool) if masks is None else masks
     assert architecture.program is not None
     segments = {segment.name: segment for segment in architecture.segments}
     for op in architecture.program.layers:
@@ -154,7 +155,7 @@ def drop(
         alpha = vardrop.log_alpha(
             population.weights[:, columns], variational.log_sigma2[:, columns], variational.clamp(op)
         )
-        kept[:, columns] = vardrop.keep(alpha, threshold)
+        kept[:, columns] &= vardrop.keep(alpha, threshold)
     packed = ops.pack_mask(kept)
     weights = ops.apply_mask_(population.weights.clone(), packed)
     sparse = Population(weights, architecture, population.models, packed_masks=packed)
@@ -170,10 +171,23 @@ def _preset(preset: str | Preset) -> Preset:
     return PRESETS[preset]
 
 
+def _key(preset: Preset, epochs: int, images: int, threshold: float) -> str:
+    """What identifies the objective in a checkpoint: values, for functions have no name that outlives a process."""
+    kl_weights = [preset.kl_weight(epoch, epochs, images) for epoch in range(epochs)]
+    plain = {item.name: getattr(preset, item.name) for item in fields(preset) if item.name != "kl_weight"}
+    return f"variational {plain} {kl_weights} {threshold}"
+
+
 def _noisy_population(population: Population) -> Population:
     table = population.models.copy()
     table["source_id"] = population.ids
     table["method"], table["scope"], table["target"], table["matched"] = "variational", None, math.nan, None
     table["twin_id"] = [f"{source}/variational" for source in table["source_id"]]
     weights = population.weights.detach().clone()
-    return Population(weights, population.architecture, table, log_sigma2=torch.zeros_like(weights))
+    return Population(
+        weights,
+        population.architecture,
+        table,
+        packed_masks=population.packed_masks,
+        log_sigma2=torch.zeros_like(weights),
+    )

@@ -1,0 +1,235 @@
+"""Variational dropout of populations against the usual layers, one model at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import zoosparse_ext as zs
+from tests.population import tiny
+from tests.sparsify.ard import ARDLayer, variational
+from zoosparse_ext import random
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.ops import train as native_engine
+from zoosparse_ext.sparsify.variational import PRESETS, Preset
+
+ENGINES = ["reference", "native"] if native_engine.available() else ["reference"]
+every_engine = pytest.mark.parametrize("engine", ENGINES)
+
+# Pushes hard on the KL, so that ten steps drop weights; all terms of the objective are in play.
+EAGER = Preset(-3.0, 8.0, 10.0, True, lambda epoch, epochs, images: 0.01 * (epoch + 1))
+WITHOUT_BIASES = Preset(-3.0, 8.0, 10.0, False, EAGER.kl_weight)
+BATCH, SEED = 5, 4
+
+
+def train_alone(
+    source: Any, preset: Preset, data: zs.Dataset, model_seed: int, epochs: int, lr: float
+) -> Any:
+    """One model through the usual layers, with the documented noise and order."""
+    step = 0
+
+    def noise(layer: int, mean: Tensor) -> Tensor:
+        numbers = random.normal(
+            torch.tensor([model_seed]), SEED, mean[0].numel(), step=step,
+            stream=random.stream_id(random.VARIATIONAL_NOISE, layer), samples=len(mean),
+        )  # fmt: skip
+        return numbers.view(mean.shape)
+
+    model = variational(source, noise, preset.initial_log_sigma2, preset.conv_biases)
+    layers = [child for child in model if isinstance(child, ARDLayer)]
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    for epoch in range(epochs):
+        order = random.permutation(torch.tensor([model_seed]), SEED, len(data.train), epoch=epoch)[0]
+        for batch in order.long().split(BATCH):
+            loss = F.cross_entropy(model(data.train.normalized(batch)), data.train.labels[batch])
+            kl = sum(layer.kl() for layer in layers)
+            optimizer.zero_grad()
+            (loss + preset.kl_weight(epoch, epochs, len(data.train)) * kl).backward()
+            optimizer.step()
+            step += 1
+    return layers
+
+
+@every_engine
+@pytest.mark.parametrize(
+    "preset", [EAGER, WITHOUT_BIASES, PRESETS["modelzoos"]], ids=["eager", "plain", "published"]
+)
+def test_equals_the_usual_layers(preset: Preset, engine: str, data: zs.Dataset) -> None:
+    modules = tiny.make(tiny.chain, 2)
+    population = zs.Population.from_modules(modules)
+    options = {"epochs": 2, "batch_size": BATCH, "seed": SEED, "optimizer": zs.Adam(lr=1e-2)}
+    twins = zs.variational_dropout(population, data, preset=preset, engine=engine, **options)
+    assert twins.masks is not None and twins.log_sigma2 is not None
+    for row, module in enumerate(modules):
+        layers = train_alone(module, preset, data, row, epochs=2, lr=1e-2)
+        for layer in layers:
+            slices = {s.name: s.slice for s in twins.layers()}
+            columns = slices[f"{layer.index}.weight"]
+            close = {
+                "rtol": 2e-3,
+                "atol": 2e-4,
+            }  # the native noise is good to 1e-6, and Adam makes much of it
+            learned = twins.log_sigma2[row, columns].view_as(layer.log_sigma2)
+            torch.testing.assert_close(learned, layer.log_sigma2.detach(), **close)
+            alpha = layer.log_alpha(layer.layer.weight, layer.log_sigma2).detach()
+            certain = ((alpha - 3.0).abs() > 1e-2).flatten()
+            kept = twins.masks[row, columns]
+            assert torch.equal(kept[certain], (alpha < 3.0).flatten()[certain])
+            weights = torch.where(kept, layer.layer.weight.detach().flatten(), 0.0)
+            torch.testing.assert_close(twins.weights[row, columns], weights, **close)
+            bias = slices[f"{layer.index}.bias"]
+            torch.testing.assert_close(twins.weights[row, bias], layer.layer.bias.detach(), **close)
+    assert preset is PRESETS["modelzoos"] or (twins.sparsity() > 0.02).all()
+
+
+@every_engine
+def test_the_trajectory(engine: str, data: zs.Dataset) -> None:
+    population = tiny.population()
+    before = population.weights.clone()
+    options = {"preset": EAGER, "batch_size": BATCH, "optimizer": zs.Adam(lr=0.05), "engine": engine}
+    twins = zs.variational_dropout(population, data, epochs=3, **options)
+    history = twins.history
+    assert torch.equal(population.weights, before) and history is not None
+    assert list(history.columns) == [
+        *("twin_id", "source_id", "method", "scope", "target", "matched", "epoch", "sparsity"),
+        *(f"sparsity_layer.{layer}" for layer in "0368"),
+        *("loss", "accuracy", "agreement", "kappa", "agreement_on_errors"),
+    ]
+    assert history.epoch.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert history.twin_id.tolist()[:3] == [f"{source}/variational" for source in population.ids]
+    assert history.source_id.tolist()[:3] == population.ids
+    assert set(history.method) == {"variational"}
+    assert history[["scope", "target", "matched"]].isna().all(axis=None)
+    last = history[history.epoch == 3]
+    assert last.sparsity.tolist() == twins.sparsity().tolist()
+    assert last.filter(like="sparsity_layer").to_numpy().tolist() == twins.sparsity(by_layer=True).tolist()
+    result = zs.evaluate(twins, data)
+    assert last.accuracy.tolist() == result.accuracy.tolist() and last.loss.tolist() == result.loss.tolist()
+    assert torch.equal(twins.predictions, result.predictions)
+    source = zs.evaluate(population, data).predictions
+    assert last.agreement.tolist() == (source == twins.predictions).double().mean(1).tolist()
+
+
+@every_engine
+def test_dropped_weights_are_exactly_zero(engine: str, data: zs.Dataset) -> None:
+    options = {"preset": EAGER, "batch_size": BATCH, "optimizer": zs.Adam(lr=0.05), "engine": engine}
+    twins = zs.variational_dropout(tiny.population(), data, epochs=3, **options)
+    assert twins.masks is not None
+    dropped = twins.weights[~twins.masks]
+    assert dropped.numel() > 30 and torch.equal(dropped, torch.zeros_like(dropped))
+    assert (twins.weights[twins.masks] != 0).all()
+    biases = [s.slice for s in twins.layers() if not s.prunable]
+    assert all(twins.masks[:, columns].all() for columns in biases)
+
+
+def test_zero_epochs(data: zs.Dataset) -> None:
+    population = tiny.population()
+    population.weights[0, 5] = 0.0
+    twins = zs.variational_dropout(population, data, epochs=0)
+    assert torch.equal(twins.weights, population.weights)
+    assert twins.masks is not None and (~twins.masks).nonzero().tolist() == [[0, 5]]
+    assert twins.history is not None and twins.history.epoch.tolist() == [0, 0, 0]
+
+
+@every_engine
+@pytest.mark.parametrize("initial", [-200.0, -10.0, 60.0])
+@pytest.mark.parametrize("preset", ["modelzoos", "molchanov"])
+def test_never_nan(preset: str, initial: float, engine: str, data: zs.Dataset) -> None:
+    """Weights and biases of 0, tiny and large ones; variances that vanish and that drown everything."""
+    population = tiny.population()
+    population.weights[0, ::2] = 0.0
+    population.weights[1] *= 1e-20
+    population.weights[2] *= 30.0
+    published = PRESETS[preset]
+    extreme = Preset(
+        initial, published.conv_clamp, published.linear_clamp, published.conv_biases, published.kl_weight
+    )
+    options = {"epochs": 2, "batch_size": BATCH, "optimizer": zs.Adam(lr=1e-2), "engine": engine}
+    twins = zs.variational_dropout(population, data, preset=extreme, **options)
+    assert torch.isfinite(twins.weights).all() and torch.isfinite(twins.log_sigma2).all()
+    assert twins.history is not None and twins.history.loss.notna().all()
+
+
+def test_models_that_are_nan(data: zs.Dataset) -> None:
+    population = tiny.population()
+    population.weights[2, 30] = torch.nan
+    with pytest.raises(InputError, match=r"row 2 \(model '0002'\), layer '3.weight'; 1 of 3.*--allow-nan"):
+        zs.variational_dropout(population, data, epochs=1)
+    twins = zs.variational_dropout(population, data, epochs=1, allow_nan=True)
+    sound = zs.variational_dropout(population[:2].clone(), data, epochs=1)
+    assert torch.isfinite(twins.weights[:2]).all() and twins.weights[2].isnan().any()
+    torch.testing.assert_close(twins.weights[:2], sound.weights)
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        ("modelzoos", [0.0, 0.0004, 0.0008, 0.0012, 0.0016]),
+        ("molchanov", [1 / 23] * 5),
+    ],
+)
+def test_kl_weights_of_the_presets(preset: str, expected: list[float]) -> None:
+    weigh = PRESETS[preset].kl_weight
+    assert [weigh(epoch, 5, 23) for epoch in range(5)] == pytest.approx(expected)
+
+
+def test_kl_weights_at_their_ends() -> None:
+    published, original = PRESETS["modelzoos"].kl_weight, PRESETS["molchanov"].kl_weight
+    assert published(24, 25, 1) == pytest.approx(0.0096) and published(10_000, 10_000, 1) == 1.0
+    assert [original(epoch, 25, 10) for epoch in (0, 3, 4, 24)] == pytest.approx([0.02, 0.08, 0.1, 0.1])
+    assert original(0, 1, 10) == pytest.approx(0.1)
+
+
+def test_the_weight_of_every_epoch_is_asked_once(data: zs.Dataset) -> None:
+    """Counted from 0, with the number of epochs and of training images."""
+    asked: list[tuple[int, int, int]] = []
+
+    def weigh(epoch: int, epochs: int, images: int) -> float:
+        asked.append((epoch, epochs, images))
+        return 0.0
+
+    zs.variational_dropout(tiny.population(), data, epochs=3, preset=Preset(-10.0, 8.0, 10.0, False, weigh))
+    assert set(asked) == {(0, 3, 23), (1, 3, 23), (2, 3, 23)}
+
+
+@every_engine
+def test_what_is_pruned_stays_pruned(engine: str, data: zs.Dataset) -> None:
+    pruned = zs.magnitude_prune(tiny.population(), 0.5, biases=True)
+    twins = zs.variational_dropout(pruned, data, epochs=2, batch_size=BATCH, engine=engine)
+    assert twins.masks is not None and pruned.masks is not None
+    assert (pruned.masks >= twins.masks).all() and (twins.weights[~pruned.masks] == 0.0).all()
+    assert twins.models["source_id"].tolist() == pruned.ids
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(data: zs.Dataset, tmp_path: Path) -> None:
+    """Even with a preset of one's own, whose function is another object after a restart."""
+
+    def run(**options: Any) -> zs.Population:
+        own = Preset(-3.0, 8.0, 10.0, True, lambda epoch, epochs, images: 0.01 * (epoch + 1))
+        return zs.variational_dropout(
+            tiny.population(), data, epochs=3, batch_size=BATCH, preset=own, **options
+        )
+
+    def interrupt(progress: zs.Progress) -> None:
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=tmp_path / "run", progress=interrupt)
+    again, expected = run(checkpoint=tmp_path / "run"), run()
+    assert torch.equal(again.weights, expected.weights) and torch.equal(again.log_sigma2, expected.log_sigma2)
+    assert again.history is not None and again.history.equals(expected.history)
+    with pytest.raises(InputError, match="other settings"):
+        run(checkpoint=tmp_path / "run", threshold=2.0)
+
+
+def test_errors(data: zs.Dataset) -> None:
+    with pytest.raises(InputError, match="unknown preset 'kingma'; known: modelzoos, molchanov"):
+        zs.variational_dropout(tiny.population(), data, preset="kingma")
+    with pytest.raises(InputError, match="variational dropout needs a chain; 'Residual' is none: add"):
+        zs.variational_dropout(tiny.population(tiny.Residual), data)
