@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from zoosparse_ext.zoo.formats.contents import base_epochs, strict
+from zoosparse_ext.zoo.formats.contents import base_epochs
+from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
 
 _WIDTH, _HEIGHT, _MARGIN = 480, 240, 36
@@ -64,7 +65,7 @@ weights = load_file("weights/original-0-0.safetensors")["weights"]
 Sparsity is the share of exact zeros among the prunable weights (biases do not count). Agreement is the share of test
 images on which a twin and its original predict the same class. Accuracy, agreement and sparsity are shares in [0, 1].
 
-Data: `{json.dumps(strict(zoo.dataset))}`
+Data: `{json.dumps(plain(zoo.dataset))}`
 """
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -22,9 +20,9 @@ from torch import Tensor
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.zoo import tables
 from zoosparse_ext.zoo.formats.files import read_bytes, read_json, resolve_inside
 from zoosparse_ext.zoo.formats.plan import Group, Options, Plan, Record
+from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
 
 FILE = "zoosparse.json"
@@ -48,10 +46,10 @@ def write_contents(folder: Path, zoo: Zoo, layout: str, populations: dict[str, l
         entries[name] = []
         for number, (group, entry) in enumerate(zip(groups, populations[name], strict=True)):
             table = f"tables/{name}-{number}.parquet"
-            (folder / table).write_bytes(tables.to_bytes(group.models))
+            _to_parquet(group.models, folder / table)
             entries[name].append({"architecture": group.architecture.to_dict(), "table": table, **entry})
     for name in _TABLES:
-        (folder / f"tables/{name}.parquet").write_bytes(tables.to_bytes(getattr(zoo, name)))
+        _to_parquet(getattr(zoo, name), folder / f"tables/{name}.parquet")
     labels = None
     if zoo.labels is not None:
         labels = "labels.safetensors"
@@ -67,7 +65,7 @@ def write_contents(folder: Path, zoo: Zoo, layout: str, populations: dict[str, l
         "dataset": zoo.dataset,
         "provenance": zoo.provenance,
     }
-    (folder / FILE).write_text(json.dumps(strict(contents), indent=1, allow_nan=False))
+    (folder / FILE).write_text(json.dumps(plain(contents), indent=1, allow_nan=False))
 
 
 def find_contents(root: str | os.PathLike[str]) -> Path | None:
@@ -198,19 +196,11 @@ def row_epochs(zoo: Zoo, population: str, group: Population) -> list[int]:
     return [int(last.get(model, 0)) for model in group.ids]
 
 
-def strict(value: Any) -> Any:
-    """The same as plain values that strict JSON has: no NaN, no infinity, no types of NumPy."""
-    if isinstance(value, dict):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    if value is None or isinstance(value, str | bool):
-        return value
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, int | str | bool) else str(value)
+def _to_parquet(table: pd.DataFrame, path: Path) -> None:
+    try:
+        table.to_parquet(path, index=False)
+    except (ValueError, TypeError, ArithmeticError, KeyError) as error:  # of pyarrow, which subclasses these
+        raise StoreError(f"table {path.stem!r} cannot be written as Parquet: {error!s:.200}") from error
 
 
 def _wanted(population: str, options: Options) -> bool:

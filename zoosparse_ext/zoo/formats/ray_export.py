@@ -20,11 +20,12 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.program import Activation
-from zoosparse_ext.zoo.formats.contents import FOLDER, base_epochs, row_epochs, strict, write_contents
+from zoosparse_ext.zoo.formats.contents import FOLDER, base_epochs, row_epochs, write_contents
 from zoosparse_ext.zoo.formats.infer import network_name
 from zoosparse_ext.zoo.formats.plan import Record
 from zoosparse_ext.zoo.formats.states import state_dict, write_beside
 from zoosparse_ext.zoo.index_dict import index_dict
+from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
 
 TYPES = {"cnn-s": "CNN", "cnn-m": "CNN2", "cnn-l": "CNN3"}
@@ -148,7 +149,7 @@ def _params(row: Record, architecture: Architecture, epoch: int, source: str | N
     }
     if source is not None:
         params |= {"training::init_checkpoint_path": f"../original/{source}", "training::sample_epoch": epoch}
-    return strict(params)
+    return plain(params)
 
 
 def _results(history: pd.DataFrame | None, epoch: int, params: Record, folder: str) -> list[Record]:
@@ -158,7 +159,7 @@ def _results(history: pd.DataFrame | None, epoch: int, params: Record, folder: s
     for position, row in enumerate(rows):
         metrics = {theirs: row[ours] for ours, theirs in _RESULTS.items() if ours in row}
         lines.append(
-            strict(
+            plain(
                 {
                     **metrics,
                     "training_iteration": int(row["epoch"]),
@@ -196,7 +197,7 @@ def _write_progress(path: Path, lines: list[Record]) -> None:
 
 def _write_root(zoo: Zoo, root: Path, base: str, params: list[Record], data: Dataset | None) -> None:
     common = {key: _common([record.get(key) for record in params]) for key in params[0]}
-    (root / "config.json").write_text(json.dumps(strict(common), indent=2, allow_nan=False))
+    (root / "config.json").write_text(json.dumps(plain(common), indent=2, allow_nan=False))
     columns = index_dict(zoo.populations[base][0].architecture)
     if columns is not None:
         (root / "index_dict.json").write_text(json.dumps(columns))
