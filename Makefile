@@ -38,18 +38,15 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benchmarks/*.py
 
-$(VENV)/.dependencies: .ci/constraints.txt
+$(VENV)/.dependencies: pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip==25.2
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt \
-	    setuptools wheel pybind11 ninja cmake numpy pandas pyarrow safetensors \
-	    jinja2 matplotlib pydantic rich scikit-learn scipy typer \
-	    pytest pytest-benchmark pytest-xdist hypothesis ruff mypy pandas-stubs clang-format
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt setuptools wheel pybind11 ninja cmake
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
-	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[dev]'
 	touch $@
 
 $(CTEST_BUILD)/.built: $(VENV)/.installed $(SOURCES)
