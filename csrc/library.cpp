@@ -19,6 +19,8 @@ void register_operators() {
   library.impl("unpack_mask", &cpu::unpack_mask);
   library.impl("apply_mask_", &cpu::apply_mask_);
   library.impl("train_steps_", &cpu::train_steps_);
+  library.impl("infer", &cpu::infer);
+  library.impl("infer_scores", &cpu::infer_scores);
 }
 
 }  // namespace zoosparse

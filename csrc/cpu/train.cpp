@@ -127,7 +127,7 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
   params.kl_weight = static_cast<float>(kl_weight);
   params.variational_bias = variational_bias;
 
-  const auto ops = decode_program(program, values, clamp, images.sizes().slice(1), p);
+  const auto ops = decode_program(kOp, program, values, clamp, images.sizes().slice(1), p);
   check_range(params.labels, params.images, ops.back().out_channels, "labels");
   // What the network sees is (pixel / 255 - mean) / std for bytes, (pixel - mean) / std for floats.
   const int64_t channels = images.size(1);

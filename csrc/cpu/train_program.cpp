@@ -28,14 +28,14 @@ TrainOp decode(const int64_t* row, double value, double clamp) {
   return op;
 }
 
-void check_sizes(const int64_t* row, int64_t index) {
+void check_sizes(const char* caller, const int64_t* row, int64_t index) {
   for (int column = 1; column <= 10; ++column)
-    TORCH_CHECK(row[column] >= 1 && row[column] <= kMostElements, "train_steps_: operation ", index, " has ",
+    TORCH_CHECK(row[column] >= 1 && row[column] <= kMostElements, caller, ": operation ", index, " has ",
                 row[column], " in column ", column, " of the program; sizes lie between 1 and ", kMostElements);
   const int64_t padded = row[1] * (row[2] + 2 * row[11]) * (row[3] + 2 * row[12]), out = row[4] * row[5] * row[6];
   TORCH_CHECK(row[11] >= 0 && row[12] >= 0 && row[11] < kMostElements && row[12] < kMostElements &&
                   padded <= kMostElements && out <= kMostElements,
-              "train_steps_: operation ", index, " is too large, or its padding is negative");
+              caller, ": operation ", index, " is too large, or its padding is negative");
 }
 
 bool window_fits(const TrainOp& op) {
@@ -70,22 +70,22 @@ bool consistent(const TrainOp& op) {
   }
 }
 
-void check_columns(const TrainOp& op, int64_t index, int64_t p) {
+void check_columns(const char* caller, const TrainOp& op, int64_t index, int64_t p) {
   const int64_t size = int64_t{op.out_channels} * op.in_channels * op.kernel_height * op.kernel_width;
   TORCH_CHECK(op.weight >= 0 && op.weight + size <= p && op.bias >= -1 && op.bias + op.out_channels <= p,
-              "train_steps_: operation ", index, " uses columns beyond the ", p, " of the weights");
+              caller, ": operation ", index, " uses columns beyond the ", p, " of the weights");
 }
 
 }  // namespace
 
-std::vector<TrainOp> decode_program(const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,
+std::vector<TrainOp> decode_program(const char* caller, const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,
                                     at::IntArrayRef image_shape, int64_t p) {
-  check_dtype(program, at::kLong, "train_steps_", "program");
-  check_dtype(values, at::kDouble, "train_steps_", "values");
+  check_dtype(program, at::kLong, caller, "program");
+  check_dtype(values, at::kDouble, caller, "values");
   const int64_t length = program.dim() == 2 ? program.size(0) : 0;
-  TORCH_CHECK(length > 0, "train_steps_: the program is empty, or no table: shape ", program.sizes());
-  check_shape(program, {length, kColumns}, "train_steps_", "program");
-  check_shape(values, {length}, "train_steps_", "values");
+  TORCH_CHECK(length > 0, caller, ": the program is empty, or no table: shape ", program.sizes());
+  check_shape(program, {length, kColumns}, caller, "program");
+  check_shape(values, {length}, caller, "values");
   const auto rows = program.contiguous(), numbers = values.contiguous(), bounds = clamp.contiguous();
   std::vector<int64_t> shape(image_shape.begin(), image_shape.end());
   std::vector<TrainOp> ops;
@@ -94,21 +94,21 @@ std::vector<TrainOp> decode_program(const at::Tensor& program, const at::Tensor&
     const int64_t* row = rows.const_data_ptr<int64_t>() + i * kColumns;
     TORCH_CHECK(row[0] >= 0 && row[0] <= static_cast<int64_t>(OpKind::global_avg_pool2d) && row[15] >= 0 &&
                     row[15] <= static_cast<int64_t>(ActivationKind::gelu),
-                "train_steps_: operation ", i, " is of unknown kind ", row[0], " or activation ", row[15]);
-    check_sizes(row, i);
+                caller, ": operation ", i, " is of unknown kind ", row[0], " or activation ", row[15]);
+    check_sizes(caller, row, i);
     const TrainOp op = decode(row, numbers.const_data_ptr<double>()[i],
                               bounds.numel() > 0 ? bounds.const_data_ptr<double>()[i] : 10.0);
-    TORCH_CHECK(std::equal(shape.begin(), shape.end(), row + 1) && consistent(op), "train_steps_: operation ", i,
+    TORCH_CHECK(std::equal(shape.begin(), shape.end(), row + 1) && consistent(op), caller, ": operation ", i,
                 " has other shapes than what comes before it gives, or than its own sizes give");
     if (op.kind == OpKind::conv2d || op.kind == OpKind::linear) {
-      check_columns(op, i, p);
+      check_columns(caller, op, i, p);
       has_weights = true;
     }
     shape.assign(row + 4, row + 7);
     ops.push_back(op);
   }
-  TORCH_CHECK(has_weights, "train_steps_: the program has no weights to train");
-  TORCH_CHECK(shape[1] == 1 && shape[2] == 1, "train_steps_: the program must end in one score per class, got ",
+  TORCH_CHECK(has_weights, caller, ": the program has no weights");
+  TORCH_CHECK(shape[1] == 1 && shape[2] == 1, caller, ": the program must end in one score per class, got ",
               at::IntArrayRef(shape));
   return ops;
 }

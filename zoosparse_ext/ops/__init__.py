@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from . import train
+from . import infer, train
 from ._registry import Implementation, implementations, load_native
 from .magnitude import magnitude_mask, magnitude_prune_, magnitude_threshold
 from .masks import apply_mask_, pack_mask, unpack_mask
@@ -16,6 +16,7 @@ __all__ = [
     "Implementation",
     "apply_mask_",
     "implementations",
+    "infer",
     "magnitude_mask",
     "magnitude_prune_",
     "magnitude_threshold",

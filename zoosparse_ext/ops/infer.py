@@ -1,0 +1,229 @@
+"""Inference of many models on the same images: the native engine behind :func:`zoosparse_ext.evaluate`.
+
+The engine keeps one image in each lane of the vector registers. A weight is then one number for all lanes, and what a mask
+leaves of a layer is a shorter list of full-vector multiply-adds. Each layer of each model runs dense or as such a list,
+whichever is faster. It reads a program as the table that :meth:`zoosparse_ext.population.Program.encode` makes.
+
+Weights that are exactly 0 may be left out: where an activation is infinite or NaN, a zero weight does not make NaN of it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+from . import _registry
+
+MODES = ("auto", "dense", "sparse")  # in the order of their numbers
+
+_KINDS = (
+    "conv2d", "linear", "max_pool2d", "avg_pool2d", "activation", "dropout", "flatten", "global_avg_pool2d",
+)  # fmt: skip
+_ACTIVATIONS = (
+    "identity", "relu", "leaky_relu", "tanh", "sigmoid", "silu", "gelu",
+)  # fmt: skip
+
+
+def available() -> bool:
+    """Whether the native engine is built and loaded, for tensors on the CPU."""
+    return _registry.native is not None and torch._C._dispatch_has_kernel_for_dispatch_key(
+        "zoosparse::infer", "CPU"
+    )
+
+
+def why_unavailable() -> str:
+    """Why the native engine is not there; empty when it is."""
+    return "" if available() else _registry.why_no_native or "it is not part of this build"
+
+
+def infer(
+    weights: Tensor,
+    *,
+    program: Tensor,
+    values: Tensor,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    labels: Tensor,
+    sparse: str = "auto",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions of N models on M images, with summed losses and counts of right answers.
+
+    A result depends on its own row alone, not on N, the neighbours or the threads. A prediction is the first of the
+    largest scores, NaN counted as the smallest; a model with NaN scores has a NaN loss.
+
+    Example::
+
+        table, values = architecture.program.encode((1, 28, 28), architecture.offsets)
+        predictions, loss, correct = infer(
+            weights, program=table, values=values, images=images, mean=mean, std=std, labels=labels
+        )
+        accuracy = correct / len(labels)
+
+    Args:
+        weights: [N, P] float32.
+        program, values: the program's table int64 [L, 18] and numbers float64 [L].
+        images: [M, C, H, W], uint8 (divided by 255) or float32; the networks see ``(image − mean) / std``.
+        mean, std: per channel [C].
+        labels: int64 [M].
+        sparse: ``"auto"`` (per model and layer what is faster), ``"dense"`` or ``"sparse"``.
+
+    Returns:
+        Predictions [N, M], uint8 (uint16 for more than 256 classes); loss, the summed cross-entropy, float64 [N];
+        correct predictions, int64 [N].
+
+    Raises:
+        InputError: an unknown `sparse`.
+        RuntimeError: shapes, dtypes or labels that do not fit.
+    """
+    predictions, loss, correct = torch.ops.zoosparse.infer(
+        weights, program, values, images, mean, std, labels, _classes("infer", program), _mode("infer", sparse)
+    )
+    return predictions, loss, correct
+
+
+def infer_scores(
+    weights: Tensor,
+    *,
+    program: Tensor,
+    values: Tensor,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    sparse: str = "auto",
+) -> Tensor:
+    """Scores of N models on M images, float32 [N, M, classes]; arguments and errors as :func:`infer`.
+
+    Example::
+
+        scores = infer_scores(weights, program=table, values=values, images=images, mean=mean, std=std)
+    """
+    return torch.ops.zoosparse.infer_scores(
+        weights,
+        program,
+        values,
+        images,
+        mean,
+        std,
+        _classes("infer_scores", program),
+        _mode("infer_scores", sparse),
+    )
+
+
+def _mode(op: str, sparse: str) -> int:
+    if sparse not in MODES:
+        raise InputError(f"{op}: sparse must be 'auto', 'dense' or 'sparse', got {sparse!r}")
+    return MODES.index(sparse)
+
+
+def _classes(op: str, program: Tensor) -> int:
+    if program.dim() != 2 or program.shape[0] == 0 or program.shape[1] < 5:
+        raise InputError(f"{op}: program must be the table [L, 18] of Program.encode, got {list(program.shape)}")
+    return int(program[-1, 4])
+
+
+def _scores_reference(
+    weights: Tensor,
+    program: Tensor,
+    values: Tensor,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    classes: int,
+    mode: int,
+) -> Tensor:
+    pixels = images.to(torch.float32) / (255.0 if images.dtype == torch.uint8 else 1.0)
+    pixels = (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+    scores = []
+    for row in weights:
+        hidden = pixels
+        for fields, value in zip(program.tolist(), values.tolist(), strict=True):
+            hidden = _operation(fields, value, row, hidden)
+        scores.append(hidden.flatten(1))
+    return torch.stack(scores) if scores else weights.new_empty(0, len(images), classes)
+
+
+def _operation(fields: list[int], value: float, row: Tensor, hidden: Tensor) -> Tensor:
+    """One line of a program's table on [M, C, H, W]; `row` [P] are the weights of one model."""
+    kind = _KINDS[fields[0]]
+    kernel, stride, padding = tuple(fields[7:9]), tuple(fields[9:11]), tuple(fields[11:13])
+    if kind in ("conv2d", "linear"):
+        shape = (fields[4], fields[1], *kernel)
+        size = shape[0] * shape[1] * shape[2] * shape[3]
+        weight = row[fields[13] : fields[13] + size].view(shape)
+        bias = row[fields[14] : fields[14] + fields[4]] if fields[14] >= 0 else None
+        return F.conv2d(hidden, weight, bias, stride, padding)
+    if kind == "max_pool2d":
+        return F.max_pool2d(hidden, kernel, stride, padding)
+    if kind in ("avg_pool2d", "global_avg_pool2d"):
+        return F.avg_pool2d(hidden, kernel, stride)
+    if kind == "flatten":
+        return hidden.reshape(-1, fields[4], 1, 1)
+    if kind == "activation":
+        name = _ACTIVATIONS[fields[15]]
+        if name == "leaky_relu":
+            return F.leaky_relu(hidden, value)
+        return hidden if name == "identity" else getattr(F, name)(hidden)
+    return hidden  # dropout, in evaluation
+
+
+def _infer_reference(
+    weights: Tensor,
+    program: Tensor,
+    values: Tensor,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    labels: Tensor,
+    classes: int,
+    mode: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    scores = _scores_reference(weights, program, values, images, mean, std, classes, mode)
+    targets = labels.expand(scores.shape[:2])
+    loss = F.cross_entropy(scores.movedim(2, 1), targets, reduction="none").sum(1, dtype=torch.float64)
+    predicted = torch.nan_to_num(scores, nan=-torch.inf).argmax(2)
+    return predicted.to(_prediction_dtype(classes)), loss, (predicted == targets).sum(1)
+
+
+def _prediction_dtype(classes: int) -> torch.dtype:
+    return torch.uint8 if classes <= 256 else torch.uint16
+
+
+def _infer_fake(
+    weights: Tensor,
+    program: Tensor,
+    values: Tensor,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    labels: Tensor,
+    classes: int,
+    mode: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    n, m = weights.shape[0], images.shape[0]
+    predictions = weights.new_empty(n, m, dtype=_prediction_dtype(classes))
+    return predictions, weights.new_empty(n, dtype=torch.float64), weights.new_empty(n, dtype=torch.int64)
+
+
+def _scores_fake(
+    weights: Tensor,
+    program: Tensor,
+    values: Tensor,
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    classes: int,
+    mode: int,
+) -> Tensor:
+    return weights.new_empty(weights.shape[0], images.shape[0], classes)
+
+
+_SHARED = "Tensor weights, Tensor program, Tensor values, Tensor images, Tensor mean, Tensor std"
+_registry.define(
+    f"infer({_SHARED}, Tensor labels, int classes, int mode) -> (Tensor, Tensor, Tensor)",
+    _infer_reference,
+    _infer_fake,
+)
+_registry.define(f"infer_scores({_SHARED}, int classes, int mode) -> Tensor", _scores_reference, _scores_fake)
