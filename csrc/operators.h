@@ -26,12 +26,14 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
     const at::Tensor& lr_factor, const at::Tensor& packed_masks, const at::Tensor& dropout, const at::Tensor& seeds,
     int64_t seed, int64_t first_step, double kl_weight, bool variational_bias);
 
-// infer: predictions [N, M], loss float64 [N] and correct int64 [N], summed over the images; mode 0 auto, 1 dense, 2 sparse
+// infer: predictions [N, M], loss float64 [N] and correct int64 [N], summed over the images; mode 0 auto, 1 dense, 2
+// sparse
 std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, const at::Tensor& program,
                                                      const at::Tensor& values, const at::Tensor& images,
                                                      const at::Tensor& mean, const at::Tensor& std,
                                                      const at::Tensor& labels, int64_t classes, int64_t mode);
 at::Tensor infer_scores(const at::Tensor& weights, const at::Tensor& program, const at::Tensor& values,
-                        const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes, int64_t mode);
+                        const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes,
+                        int64_t mode);
 
 }  // namespace zoosparse::cpu

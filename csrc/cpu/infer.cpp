@@ -47,8 +47,8 @@ class Inference {
     TORCH_CHECK(images.dim() == 4, op, ": images must be [M, C, H, W], got shape ", images.sizes());
     TORCH_CHECK(mode >= 0 && mode <= 2, op, ": mode must be 0 (auto), 1 (dense) or 2 (sparse), got ", mode);
     mode_ = static_cast<InferMode>(mode);
-    ops_ = decode_program(op, program, values, at::empty({0}, values.options()), images.sizes().slice(1),
-                          weights.size(1));
+    ops_ =
+        decode_program(op, program, values, at::empty({0}, values.options()), images.sizes().slice(1), weights.size(1));
     set_images(op, mean, std);
     planner_ = std::make_unique<InferPlanner>(ops_, kernels_.lanes);
     TORCH_CHECK(plan().classes == classes, op, ": the program gives ", plan().classes, " scores, classes is ", classes);
@@ -99,8 +99,8 @@ class Inference {
       scale_.push_back(static_cast<float>(1.0 / ((bytes ? 255.0 : 1.0) * deviation)));
       shift_.push_back(static_cast<float>(-means.const_data_ptr<double>()[c] / deviation));
     }
-    images_ = {bytes ? pixels_.const_data_ptr<uint8_t>() : nullptr,
-               bytes ? nullptr : pixels_.const_data_ptr<float>(), scale_.data(), shift_.data()};
+    images_ = {bytes ? pixels_.const_data_ptr<uint8_t>() : nullptr, bytes ? nullptr : pixels_.const_data_ptr<float>(),
+               scale_.data(), shift_.data()};
   }
 
   std::vector<PreparedModel> prepare(int64_t first, int64_t last) const {
@@ -172,7 +172,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, 
   for (int64_t i = 0; i < inference.images(); ++i)
     TORCH_CHECK(label[i] >= 0 && label[i] < classes, "infer: label ", label[i], " of image ", i, " lies outside the ",
                 classes, " classes");
-  auto predictions = at::empty({n, inference.images()}, weights.options().dtype(classes <= 256 ? at::kByte : at::kUInt16));
+  auto predictions =
+      at::empty({n, inference.images()}, weights.options().dtype(classes <= 256 ? at::kByte : at::kUInt16));
   auto loss = at::zeros({n}, weights.options().dtype(at::kDouble));
   auto correct = at::zeros({n}, weights.options().dtype(at::kLong));
   double* losses = loss.mutable_data_ptr<double>();

@@ -5,8 +5,8 @@
 namespace zoosparse {
 namespace {
 
-// Time of a weight in a list over the time of a weight in a dense tile, measured with benchmarks/evaluate.py. Planes: both
-// keep the arithmetic busy, the list loads more. Single positions: a list has only its own sum to work on.
+// Time of a weight in a list over the time of a weight in a dense tile, measured with benchmarks/evaluate.py. Planes:
+// both keep the arithmetic busy, the list loads more. Single positions: a list has only its own sum to work on.
 constexpr double kCostOnPlanes = 1.15, kCostOnOnePosition = 2.0;
 
 int64_t count_kept(const float* weights, int64_t size) {

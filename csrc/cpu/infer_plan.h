@@ -1,5 +1,6 @@
-// A program laid out for inference on one block of images, one image per lane: stages, tables of offsets, and where every
-// tensor of activations lies in a thread's memory. Places and sizes count vectors of W floats unless they say bytes.
+// A program laid out for inference on one block of images, one image per lane: stages, tables of offsets, and where
+// every tensor of activations lies in a thread's memory. Places and sizes count vectors of W floats unless they say
+// bytes.
 #pragma once
 
 #include <cstdint>
@@ -66,15 +67,15 @@ struct SparseTap {
 
 // What the kernels read of one model.
 struct InferModel {
-  const float* weights;     // [P]
-  const SparseTap* taps;    // of all sparse layers, channel by channel
-  const int32_t* starts;    // [channels + 1] into taps
-  const uint8_t* sparse;    // [convolutions]
+  const float* weights;   // [P]
+  const SparseTap* taps;  // of all sparse layers, channel by channel
+  const int32_t* starts;  // [channels + 1] into taps
+  const uint8_t* sparse;  // [convolutions]
 };
 
 struct InferImages {
-  const uint8_t* u8;  // [M, C, H, W], or
-  const float* f32;   // [M, C, H, W]
+  const uint8_t* u8;   // [M, C, H, W], or
+  const float* f32;    // [M, C, H, W]
   const float* scale;  // [C]: pixel * scale + shift is what the network sees
   const float* shift;  // [C]
 };

@@ -10,8 +10,7 @@ bool is_convolution(const TrainOp& op) { return op.kind == OpKind::conv2d || op.
 
 // Evaluation knows no dropout.
 bool does_nothing(const TrainOp& op) {
-  return op.kind == OpKind::dropout ||
-         (op.kind == OpKind::activation && op.activation == ActivationKind::identity);
+  return op.kind == OpKind::dropout || (op.kind == OpKind::activation && op.activation == ActivationKind::identity);
 }
 
 bool is_pool_of_two(const TrainOp& op) {

@@ -30,8 +30,8 @@ TrainOp decode(const int64_t* row, double value, double clamp) {
 
 void check_sizes(const char* caller, const int64_t* row, int64_t index) {
   for (int column = 1; column <= 10; ++column)
-    TORCH_CHECK(row[column] >= 1 && row[column] <= kMostElements, caller, ": operation ", index, " has ",
-                row[column], " in column ", column, " of the program; sizes lie between 1 and ", kMostElements);
+    TORCH_CHECK(row[column] >= 1 && row[column] <= kMostElements, caller, ": operation ", index, " has ", row[column],
+                " in column ", column, " of the program; sizes lie between 1 and ", kMostElements);
   const int64_t padded = row[1] * (row[2] + 2 * row[11]) * (row[3] + 2 * row[12]), out = row[4] * row[5] * row[6];
   TORCH_CHECK(row[11] >= 0 && row[12] >= 0 && row[11] < kMostElements && row[12] < kMostElements &&
                   padded <= kMostElements && out <= kMostElements,
@@ -72,14 +72,14 @@ bool consistent(const TrainOp& op) {
 
 void check_columns(const char* caller, const TrainOp& op, int64_t index, int64_t p) {
   const int64_t size = int64_t{op.out_channels} * op.in_channels * op.kernel_height * op.kernel_width;
-  TORCH_CHECK(op.weight >= 0 && op.weight + size <= p && op.bias >= -1 && op.bias + op.out_channels <= p,
-              caller, ": operation ", index, " uses columns beyond the ", p, " of the weights");
+  TORCH_CHECK(op.weight >= 0 && op.weight + size <= p && op.bias >= -1 && op.bias + op.out_channels <= p, caller,
+              ": operation ", index, " uses columns beyond the ", p, " of the weights");
 }
 
 }  // namespace
 
-std::vector<TrainOp> decode_program(const char* caller, const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,
-                                    at::IntArrayRef image_shape, int64_t p) {
+std::vector<TrainOp> decode_program(const char* caller, const at::Tensor& program, const at::Tensor& values,
+                                    const at::Tensor& clamp, at::IntArrayRef image_shape, int64_t p) {
   check_dtype(program, at::kLong, caller, "program");
   check_dtype(values, at::kDouble, caller, "values");
   const int64_t length = program.dim() == 2 ? program.size(0) : 0;

@@ -1,10 +1,10 @@
 """Inference of many models on the same images: the native engine behind :func:`zoosparse_ext.evaluate`.
 
-The engine keeps one image in each lane of the vector registers. A weight is then one number for all lanes, and what a mask
-leaves of a layer is a shorter list of full-vector multiply-adds. Each layer of each model runs dense or as such a list,
-whichever is faster. It reads a program as the table that :meth:`zoosparse_ext.population.Program.encode` makes.
+The engine keeps one image in each lane of the vector registers. A weight is then one number for all lanes, and what a
+mask leaves of a layer is a shorter list of full-vector multiply-adds. Each layer of each model runs dense or as such a
+list, whichever is faster. It reads a program as the table that :meth:`zoosparse_ext.population.Program.encode` makes.
 
-Weights that are exactly 0 may be left out: where an activation is infinite or NaN, a zero weight does not make NaN of it.
+Weights that are exactly 0 may be left out: where an activation is infinite or NaN, they do not make NaN of it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,15 @@ def infer(
         RuntimeError: shapes, dtypes or labels that do not fit.
     """
     predictions, loss, correct = torch.ops.zoosparse.infer(
-        weights, program, values, images, mean, std, labels, _classes("infer", program), _mode("infer", sparse)
+        weights,
+        program,
+        values,
+        images,
+        mean,
+        std,
+        labels,
+        _classes("infer", program),
+        _mode("infer", sparse),
     )
     return predictions, loss, correct
 
@@ -120,7 +128,9 @@ def _mode(op: str, sparse: str) -> int:
 
 def _classes(op: str, program: Tensor) -> int:
     if program.dim() != 2 or program.shape[0] == 0 or program.shape[1] < 5:
-        raise InputError(f"{op}: program must be the table [L, 18] of Program.encode, got {list(program.shape)}")
+        raise InputError(
+            f"{op}: program must be the table [L, 18] of Program.encode, got {list(program.shape)}"
+        )
     return int(program[-1, 4])
 
 

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture, Segment
-from zoosparse_ext.population.forward import forward
 from zoosparse_ext.population.initialise import initialise
-from zoosparse_ext.population.modules import forward_modules
+from zoosparse_ext.population.plan import Plan
 from zoosparse_ext.population.program import Shape
 
 if TYPE_CHECKING:
@@ -146,9 +145,20 @@ class Population:
     def scores(self, weights: Tensor, images: Tensor) -> Tensor:
         """Class scores of other rows of the same architecture."""
         self.check_images(images)
-        run = forward_modules if self.architecture.program is None else forward
-        with torch.no_grad():
-            return run(self.architecture, weights, images.to(weights))
+        return Plan(self.architecture, weights)(images)
+
+    def compile(self, sparse: str = "auto") -> Plan:
+        """A plan that runs this population on images; `sparse` says what it does with zero weights.
+
+        >>> from zoosparse_ext import architecture
+        >>> population = Population.initialise(architecture("cnn-s"), seeds=range(2))
+        >>> population.compile(sparse="dense")(torch.rand(3, 1, 28, 28)).shape
+        torch.Size([2, 3, 10])
+
+        Raises:
+            InputError: `sparse` is not ``"auto"``, ``"dense"`` or ``"sparse"``.
+        """
+        return Plan(self.architecture, self.weights, sparse)
 
     def check_images(self, images: Tensor) -> None:
         """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""

@@ -88,22 +88,20 @@ void run_stage(const InferPlan& plan, const InferStage& stage, const InferModel&
       return element_by_element<W>(stage, memory,
                                    [&](int c, int y, int x) { return mean_of_window<W>(stage, c, y, x, memory); });
     case InferKind::copy:
-      return element_by_element<W>(stage, memory, [&](int c, int y, int x) {
-        return memory[row_of(stage.in, c, y) + column_of(stage.in, x)];
-      });
+      return element_by_element<W>(
+          stage, memory, [&](int c, int y, int x) { return memory[row_of(stage.in, c, y) + column_of(stage.in, x)]; });
   }
 }
 
 template <int W>
 void forward(const InferPlan& plan, const InferModel& model, float* memory) {
-  for (int s = 0; s < plan.count; ++s)
-    run_stage<W>(plan, plan.stages[s], model, reinterpret_cast<Floats<W>*>(memory));
+  for (int s = 0; s < plan.count; ++s) run_stage<W>(plan, plan.stages[s], model, reinterpret_cast<Floats<W>*>(memory));
 }
 
-// A prediction is the first of the largest scores, NaN counted as the smallest; a NaN among the scores makes a NaN loss.
+// A prediction is the first of the largest scores, NaN counted as the smallest; a NaN among the scores makes a NaN
+// loss.
 template <int W>
-InferVerdict judge(const InferPlan& plan, const int64_t* labels, int count, const float* memory,
-                   int32_t* predictions) {
+InferVerdict judge(const InferPlan& plan, const int64_t* labels, int count, const float* memory, int32_t* predictions) {
   const Floats<W>* score = reinterpret_cast<const Floats<W>*>(memory) + plan.scores;
   Ints<W> label{}, best{};
   for (int lane = 0; lane < count; ++lane) label[lane] = static_cast<int32_t>(labels[lane]);

@@ -1,8 +1,9 @@
-// Convolutions with images in the lanes, dense and sparse: a weight is one number for all lanes, so whatever a mask leaves
-// of a layer is a shorter list of multiply-adds on full vectors.
+// Convolutions with images in the lanes, dense and sparse: a weight is one number for all lanes, so whatever a mask
+// leaves of a layer is a shorter list of multiply-adds on full vectors.
 //
-// An output (channel, y, x) is a sum over taps: input at byte tap offset + y * row step + x * vector size, times weight.
-// A tile of OT channels x R rows x Q columns of outputs stays in registers; a 2 x 2 max pool (R = 2) is taken there too.
+// An output (channel, y, x) is a sum over taps: input at byte tap offset + y * row step + x * vector size, times
+// weight. A tile of OT channels x R rows x Q columns of outputs stays in registers; a 2 x 2 max pool (R = 2) is taken
+// there too.
 #pragma once
 
 #include "cpu/infer_plan.h"
