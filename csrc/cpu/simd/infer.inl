@@ -70,7 +70,7 @@ void element_by_element(const InferStage& stage, Floats<W>* memory, const Value&
     for (int c = 0; c < stage.out.channels; ++c)
       for (int y = 0; y < stage.out.height; ++y) {
         Floats<W>* row = memory + row_of(stage.out, c, y);
-        for (int x = 0; x < stage.out.width; ++x) row[stage.out_column[x]] = function(value(c, y, x));
+        for (int x = 0; x < stage.out.width; ++x) row[stage.out_column[x]] = function(value(c, y, x)).value;
       }
   });
 }

@@ -149,7 +149,7 @@ void fill_constant_channels(const InferStage& stage, const InferModel& model, co
   for (int o = 0; o < stage.op.out_channels; ++o) {
     if (!is_constant<W>(stage, model, o)) continue;
     Floats<W> value = broadcast<W>(bias == nullptr ? 0.0f : bias[o]);
-    with_activation<W>(stage.activation, stage.slope, [&](const auto& function) { value = function(value); });
+    with_activation<W>(stage.activation, stage.slope, [&](const auto& function) { value = function(value).value; });
     for (int y = 0; y < stage.out.height; ++y) {
       Floats<W>* row = memory + row_of(stage.out, o, y);
       for (int i = 0; i < stage.out.width; ++i) row[stage.out_column[i]] = value;
@@ -176,7 +176,7 @@ void convolution(const InferPlan& plan, const InferStage& stage, const InferMode
         if (is_constant<W>(stage, model, o)) continue;
         const Floats<W>* from = scratch + o * stage.out.width;
         Floats<W>* row = memory + row_of(stage.out, o, y);
-        for (int i = 0; i < stage.out.width; ++i) row[stage.out_column[i]] = function(from[i]);
+        for (int i = 0; i < stage.out.width; ++i) row[stage.out_column[i]] = function(from[i]).value;
       }
     });
   }
