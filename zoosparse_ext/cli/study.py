@@ -23,7 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON."
 
 def demo(
     folder: Folder = Path("demo"),
-    models: Annotated[int, typer.Option(help="How many models.")] = 8,
+    models: Annotated[int, typer.Option(help="How many models.")] = 64,
     restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
@@ -33,7 +33,7 @@ def demo(
 
     [bold]Example[/]
 
-      zoosparse demo --out demo --models 8
+      zoosparse demo --out demo --models 16
     """
     _run(recipe("demo", {"zoo.seeds": models}), folder, restart, as_json)
 
