@@ -7,13 +7,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoosparse_ext.cli.console import out
-from zoosparse_ext.report import readable_claims
 
 _COLOURS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
 
 def print_claims(claims: pd.DataFrame) -> None:
     """One row per claim and kind of twin: the number measured here with its 95 % interval, and the verdict."""
+    from zoosparse_ext.report import readable_claims  # matplotlib takes a second to load
+
     table = Table(title="Claims of “Sparsified Model Zoo Twins”, measured on this zoo", title_justify="left")
     for name, justify in (("claim", "left"), ("twins", "left"), ("measured", "left"), ("verdict", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pandas as pd
 import typer
+from pandas.api import types
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from zoosparse_ext.population.train import Progress
+from zoosparse_ext.zoo.folder import locked
 from zoosparse_ext.zoo.plain import plain
 
 out = Console(highlight=False)  # results
@@ -30,47 +35,62 @@ def training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
     """A bar over models × epochs, with the time left and the current accuracy."""
     columns = (
         TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-        TextColumn("×"),
-        TextColumn("{task.fields[models]} models"),
-        TextColumn("accuracy {task.fields[accuracy]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[state]}"),
+        _Clock(),
     )
     with Bars(*columns, console=err) as bars:
-        task = bars.add_task(title, total=None, epoch=0, epochs="?", models="?", accuracy="–")
+        task = bars.add_task(title, total=None, state="starting")
 
         def update(progress: Progress) -> None:
+            networks = f"{progress.population} network" + "s" * (progress.population > 1)
             bars.update(
                 task,
                 total=progress.epochs * progress.population,
                 completed=(progress.epoch - 1) * progress.population + progress.models,
-                epoch=progress.epoch,
-                epochs=progress.epochs,
-                models=progress.population,
-                accuracy=f"{progress.accuracy:.1%}",
+                state=f"{networks} × epoch {progress.epoch}/{progress.epochs}, accuracy {percent(progress.accuracy)}",
             )
 
         yield update
 
 
+class _Clock(ProgressColumn):
+    """Time left while something runs; the time it took when it is done."""
+
+    def render(self, task: Task) -> Text:
+        if task.finished:
+            return Text(f"in {_duration(task.finished_time or 0.0)}", style="progress.elapsed")
+        left = task.time_remaining
+        return Text("" if left is None else f"{_duration(left)} left", style="progress.remaining")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
 @contextmanager
-def resumable(zoo: Path) -> Iterator[Path]:
-    """A folder beside the zoo for checkpoints: removed when the work is saved, kept when it is interrupted."""
+def resumable(zoo: Path, work: str) -> Iterator[Path]:
+    """A folder beside the zoo for the checkpoints of one piece of work: removed when that is saved, else kept.
+
+    Raises:
+        StoreError: somebody else is at work on this zoo.
+        typer.Exit: Ctrl-C, after saying how to go on.
+    """
     folder = resume_folder(zoo)
-    try:
-        yield folder
-    except KeyboardInterrupt:
-        if folder.exists():
-            err.print(
-                f"\nInterrupted. Finished epochs are kept in {folder}; run the same command again to go on."
-            )
-        else:
-            err.print("\nInterrupted before the first epoch was done; nothing was written.")
-        raise typer.Exit(INTERRUPTED) from None
-    shutil.rmtree(folder, ignore_errors=True)
+    checkpoints = folder / work
+    with locked(folder, owner=zoo):
+        try:
+            yield checkpoints
+        except KeyboardInterrupt:
+            if checkpoints.exists():
+                message = f"Finished epochs are kept in {checkpoints}; run the same command again to go on."
+            else:
+                message = "No epoch was done yet, so there is nothing to go on from."
+            err.print(f"\nInterrupted. {escape(message)}", soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def resume_folder(zoo: Path) -> Path:
@@ -78,14 +98,26 @@ def resume_folder(zoo: Path) -> Path:
     return zoo.with_name(zoo.name + ".resume")
 
 
-def print_table(frame: pd.DataFrame, title: str) -> None:
-    """A data frame as a table."""
-    table = Table(title=title, title_justify="left")
+def print_table(frame: pd.DataFrame, title: str, shares: Collection[str] = ()) -> None:
+    """A data frame as a table: numbers to the right, the columns named in `shares` as percent."""
+    table = Table(title=escape(title), title_justify="left")
     for name in frame.columns:
-        table.add_column(str(name), justify="left" if frame[name].dtype == object else "right")
+        table.add_column(
+            escape(str(name)), justify="right" if types.is_numeric_dtype(frame[name]) else "left"
+        )
     for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        cells = zip(frame.columns, row, strict=True)
+        table.add_row(*(percent(value) if name in shares else _cell(value) for name, value in cells))
     out.print(table)
+
+
+def percent(share: float) -> str:
+    """A share as percent; a dash where there is none.
+
+    >>> percent(0.8125), percent(float("nan"))
+    ('81.2 %', '–')
+    """
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def print_json(value: Any) -> None:
@@ -95,15 +127,11 @@ def print_json(value: Any) -> None:
 
 def fail(message: str) -> NoReturn:
     """End with exit code 2 and a message."""
-    err.print(f"[bold red]error:[/] {_escape(message)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
     raise SystemExit(2)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "–" if value != value else f"{value:.4g}"
-    return "–" if value is None else _escape(str(value))
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return "–" if value is None else escape(str(value))

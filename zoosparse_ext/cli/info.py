@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
 import typer
+from rich.markup import escape
 
 from zoosparse_ext import ops
 from zoosparse_ext.cli.console import out, print_json, print_table
@@ -35,12 +36,9 @@ def info(
         if as_json:
             print_json(described)
         else:
-            for key, value in described.items():
-                out.print(f"{key}: {value}")
+            _print_nested(described)
         return
-    operators = pd.DataFrame(
-        [vars(row) if hasattr(row, "__dict__") else row._asdict() for row in ops.implementations()]
-    )
+    operators = pd.DataFrame(ops.implementations())
     versions = {
         "zoosparse_ext": package_version(),
         "python": platform.python_version(),
@@ -52,3 +50,15 @@ def info(
         return
     out.print(", ".join(f"{name} {value}" for name, value in versions.items()))
     print_table(operators, "Operators")
+
+
+def _print_nested(values: dict[str, Any], indent: str = "") -> None:
+    """One line per value, dictionaries indented below their name."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            out.print(f"{indent}[bold]{escape(key)}[/]")
+            _print_nested(value, indent + "  ")
+        else:
+            shown = value if isinstance(value, list) else ["–" if value is None else value]
+            text = ", ".join(map(str, shown))
+            out.print(f"{indent}{escape(key)}: {escape(text)}", soft_wrap=True)

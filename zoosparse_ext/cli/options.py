@@ -47,7 +47,9 @@ def data_of(zoo: Zoo, spec: str | None) -> Dataset:
     known = zoo.dataset or {}
     if spec is None and not known.get("spec"):
         raise InputError("this zoo does not say what it was trained on; pass --data")
-    data = open_data(spec or known["spec"], known.get("limit"))
+    data = load_dataset(spec or known["spec"], mean=known.get("mean"), std=known.get("std"))
+    if known.get("limit"):
+        data = data.limit(known["limit"])
     if known.get("fingerprint") not in (None, data.fingerprint):
         raise InputError(
             f"the data {spec or known['spec']!r} are not those the zoo was trained on (other images, labels or split); "
@@ -57,12 +59,21 @@ def data_of(zoo: Zoo, spec: str | None) -> Dataset:
 
 
 def parse_ratios(text: str) -> list[float]:
-    """Ratios from "0.5,0.8" or "0.1:0.9:0.1" (first, last, step)."""
+    """Ratios from "0.5,0.8" or "0.1:0.9:0.1" (first, last, step), each once.
+
+    Raises:
+        InputError: anything else, or a ratio outside [0, 1).
+    """
     try:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
             count = round((last - first) / step) + 1
-            return [round(first + index * step, 10) for index in range(count)]
-        return [float(part) for part in text.split(",") if part.strip()]
-    except (ValueError, ZeroDivisionError):
+            ratios = [round(first + index * step, 10) for index in range(count)]
+        else:
+            ratios = [float(part) for part in text.split(",") if part.strip()]
+    except (ArithmeticError, ValueError):
         raise InputError(f"ratios {text!r}: write 0.5,0.8,0.9 or 0.1:0.9:0.1 (first:last:step)") from None
+    bad = [ratio for ratio in ratios if not 0 <= ratio < 1]
+    if bad or not ratios:
+        raise InputError(f"sparsity ratios lie in [0, 1), got {bad[0] if bad else 'none'}")
+    return list(dict.fromkeys(ratios))

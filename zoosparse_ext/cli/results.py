@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.claims import print_claims
-from zoosparse_ext.cli.console import err, print_json, print_table
+from zoosparse_ext.cli.console import err, percent, print_json, print_table
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.stages import evaluate_zoo
 from zoosparse_ext.zoo import Zoo
@@ -28,11 +27,15 @@ def evaluate(zoo_path: o.ZooPath, data: o.DataSpec = None, as_json: o.Json = Fal
     if as_json:
         print_json(rows)
         return
-    summary = rows.groupby("population", sort=False)[["sparsity", "accuracy", "loss"]].agg(
-        ["median", "min", "max"]
-    )
-    summary.columns = pd.Index([" ".join(column) for column in summary.columns.to_list()])
-    print_table(summary.reset_index(), f"{zoo_path}: {len(rows)} networks on the test images")
+    groups = rows.groupby("population", sort=False)
+    spread = [
+        f"{percent(low)} – {percent(high)}"
+        for low, high in zip(groups.accuracy.min(), groups.accuracy.max(), strict=True)
+    ]
+    summary = groups[["sparsity", "accuracy", "loss"]].median().reset_index()
+    summary.insert(1, "networks", groups.size().to_numpy())
+    summary.insert(4, "from – to", spread)
+    print_table(summary, f"{zoo_path}: medians on the test images", ("sparsity", "accuracy"))
 
 
 def analyze(

@@ -8,7 +8,6 @@ import typer
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import print_json, print_table, resumable, training_bar
-from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.sparsify.schedules import SCHEDULES
 from zoosparse_ext.sparsify.variational import PRESETS
@@ -49,7 +48,6 @@ def prune(
       zoosparse prune my-zoo --matched
     """
     wanted = o.parse_ratios(ratios)
-    _check_ratios(wanted)
     zoo = Zoo.open(zoo_path)
     images = o.data_of(zoo, data)
     settings = {
@@ -61,7 +59,8 @@ def prune(
         "seed": seed,
         "allow_nan": allow_nan,
     }
-    with resumable(zoo_path) as checkpoint, training_bar(f"prune ({scope})") as progress:
+    name = f"magnitude-matched-{scope}" if matched else f"magnitude-{scope}"
+    with resumable(zoo_path, name) as checkpoint, training_bar(f"prune ({scope})") as progress:
         if matched:
             zoo = add_matched_twins(zoo, images, scope, checkpoint=checkpoint, progress=progress, **settings)
         else:
@@ -69,7 +68,6 @@ def prune(
                 zoo, images, wanted, scope, checkpoint=checkpoint, progress=progress, **settings
             )
         zoo.save(zoo_path)
-    name = f"magnitude-matched-{scope}" if matched else f"magnitude-{scope}"
     _print_twins(zoo, name, as_json)
 
 
@@ -100,7 +98,7 @@ def vardrop(
     """
     zoo = Zoo.open(zoo_path)
     images = o.data_of(zoo, data)
-    with resumable(zoo_path) as checkpoint, training_bar("variational dropout") as progress:
+    with resumable(zoo_path, "variational") as checkpoint, training_bar("variational dropout") as progress:
         zoo = add_variational_twins(
             zoo,
             images,
@@ -118,12 +116,6 @@ def vardrop(
     _print_twins(zoo, "variational", as_json)
 
 
-def _check_ratios(ratios: list[float]) -> None:
-    bad = [ratio for ratio in ratios if not 0 <= ratio < 1]
-    if bad or not ratios:
-        raise InputError(f"sparsity ratios lie in [0, 1), got {bad[0] if bad else 'none'}")
-
-
 def _print_twins(zoo: Zoo, name: str, as_json: bool) -> None:
     """Medians over the models after the last epoch, per ratio."""
     ids = {twin for group in zoo.populations[name] for twin in group.ids}
@@ -134,4 +126,5 @@ def _print_twins(zoo: Zoo, name: str, as_json: bool) -> None:
     if as_json:
         print_json({"population": name, "twins": len(ids), "median": table})
     else:
-        print_table(table, f"{name}: medians over {len(final)} twins")
+        shares = ("target", "sparsity", "accuracy", "agreement")
+        print_table(table, f"{name}: medians of {len(final)} twins", shares)

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from zoosparse_ext.cli.claims import print_claims
-from zoosparse_ext.cli.console import out, print_json, resumable, training_bar
+from zoosparse_ext.cli.console import out, print_json, resumable, resume_folder, training_bar
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import StudyConfig, read_config, recipe, recipe_text, recipes
 from zoosparse_ext.study.run import run_study
+from zoosparse_ext.zoo import Zoo
 
 Folder = Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Throw away an earlier study in the same folder.")]
@@ -87,8 +88,9 @@ def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> Non
     started = time.monotonic()
     path = folder / "zoo"
     if restart:
-        shutil.rmtree(path, ignore_errors=True)
-    with resumable(path) as checkpoint:
+        Zoo.remove(path)
+        shutil.rmtree(resume_folder(path), ignore_errors=True)
+    with resumable(path, "study") as checkpoint:
         zoo = run_study(config, path, checkpoint, training_bar)
     page = reporting.write(zoo, folder, config.title)
     claims = reporting.claims(zoo)

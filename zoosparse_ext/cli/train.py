@@ -66,7 +66,7 @@ def train(
     images = o.open_data(data or "digits", limit)
     groups = model_groups(config.zoo, images)
     network = groups[0].architecture
-    with resumable(out) as checkpoint, training_bar(f"train {network.name}") as progress:
+    with resumable(out, "train") as checkpoint, training_bar(f"train {network.name}") as progress:
         zoo = train_zoo(
             images,
             groups,

@@ -36,7 +36,11 @@ class Checkpoint:
     key: str
 
     def save(self, epoch: int, population: Population, state: TrainState, history: pd.DataFrame) -> None:
-        """Write the state after `epoch`, synced to disk, then replace the file of the epoch before."""
+        """Write the state after `epoch`, synced to disk, then replace the file of the epoch before.
+
+        Raises:
+            StoreError: the disk is full, or cannot be written to.
+        """
         tensors: dict[str, Tensor] = {}
         for owner, names in ((population, _POPULATION), (state, _STATE)):
             tensors |= {name: getattr(owner, name) for name in names if getattr(owner, name) is not None}
@@ -45,13 +49,20 @@ class Checkpoint:
         tensors["history"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
         metadata = {"key": self.key, "epoch": str(epoch), "step": str(state.step)}
         payload = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, metadata)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StoreError(
+                f"cannot keep the unfinished run in {self.path}: {error.strerror or error}; "
+                "what was finished before is unchanged"
+            ) from error
 
     def restore(self, population: Population, state: TrainState) -> tuple[int, pd.DataFrame] | None:
         """Bring population and state to where the file left them; the last epoch and the history, or None.

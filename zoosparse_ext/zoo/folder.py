@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.zoo.plain import plain
@@ -52,35 +52,53 @@ def changing(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: another process holds the lock, or the folder cannot be made.
     """
-    new = not folder.exists()
     with locked(folder):
         try:
             yield
         except BaseException:
             sweep(folder)
-            if new:
-                (folder / _LOCK).unlink(missing_ok=True)
-                remove_empty(folder)
             raise
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that two writers never mix; the folder is made if there is none.
+def locked(folder: Path, *, owner: Path | None = None) -> Iterator[None]:
+    """Hold the folder's lock, so that two writers never mix.
+
+    The folder is made if there is none, and removed in the end if nothing is in it. `owner` is what the message names
+    in place of the folder.
 
     Raises:
         StoreError: another process holds the lock, or the folder cannot be made.
     """
     with _disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / _LOCK, "w")  # noqa: SIM115 - closed below, together with the lock
+        lock = _take_lock(folder, owner or folder)
     with lock:
-        with _disk_errors(folder):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(f"another process is writing to {folder}; wait for it to end") from None
-        yield
+        try:
+            yield
+        finally:
+            _remove_unused(folder)
+
+
+def _take_lock(folder: Path, owner: Path) -> TextIO:
+    """The lock file, open and locked. Tried again if whoever held it removed the folder in between."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = open(folder / _LOCK, "w")  # noqa: SIM115 - closed by the caller, together with the lock
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise StoreError(f"another process is writing to {owner}; wait for it to end") from None
+        except OSError:
+            lock.close()
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / _LOCK)):
+                return lock
+        lock.close()
 
 
 def write_file(folder: Path, stem: str, suffix: str, content: bytes) -> FileEntry:
@@ -212,11 +230,15 @@ def sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def remove_empty(folder: Path) -> None:
-    """Remove a folder and its empty folders, unless something is in them."""
-    for path in (*(folder / name for name in _FOLDERS), folder):
-        with contextlib.suppress(OSError):
-            path.rmdir()
+def _remove_unused(folder: Path) -> None:
+    """Remove what is empty: the folders for shards and tables, and the folder itself if only its lock is in it."""
+    with contextlib.suppress(OSError):
+        for name in _FOLDERS:
+            if (folder / name).is_dir() and not any((folder / name).iterdir()):
+                (folder / name).rmdir()
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -16,7 +16,16 @@ from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo import tables
-from zoosparse_ext.zoo.folder import MANIFEST, changing, is_free, read_manifest, understood, write_manifest
+from zoosparse_ext.zoo.folder import (
+    MANIFEST,
+    changing,
+    is_free,
+    locked,
+    read_manifest,
+    sweep,
+    understood,
+    write_manifest,
+)
 from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.shards import read_tensors, write_group, write_tensors
 from zoosparse_ext.zoo.stored import StoredPopulations
@@ -146,6 +155,19 @@ class Zoo:
         """Raise StoreError if a folder cannot take a new zoo, before any work is done."""
         if _occupant(Path(path)) is not None:
             raise StoreError(f"{path} already holds a zoo; choose another folder, or remove it first")
+
+    @staticmethod
+    def remove(path: str | Path) -> None:
+        """Remove a zoo from disk; other files in its folder stay.
+
+        Raises:
+            StoreError: the folder holds something else; another process writes to it.
+        """
+        folder = Path(path)
+        if _occupant(folder) is not None:
+            with locked(folder):
+                (folder / MANIFEST).unlink()
+                sweep(folder)
 
     def info(self) -> dict[str, Any]:
         """Sizes: rows of every population and table, and the data set."""
