@@ -96,6 +96,8 @@ def test_complaints_name_the_split() -> None:
         Dataset.from_tensors(images(), labels(), test=(images(), labels(5)))
     with pytest.raises(DataError, match=r"images of val are \[1, 5, 5\], those of train \[1, 4, 4\]"):
         Dataset.from_tensors(images(), labels(), val=(images(size=5), labels()))
+    with pytest.raises(DataError, match=r"test: label 11 is outside the classes of train \(0 … 2\)"):
+        Dataset.from_tensors(images(), labels(), test=(images(), labels(classes=12)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

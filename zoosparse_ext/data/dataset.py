@@ -128,7 +128,7 @@ class Dataset:
             mean, std: normalisation per channel; default: that of the training pixels (per channel).
 
         Raises:
-            DataError: as :class:`Split`; labels that are not integers.
+            DataError: as :class:`Split`; labels that are not integers, or outside the classes of the training labels.
 
         >>> images = torch.randint(0, 255, (60, 1, 4, 4), dtype=torch.uint8)
         >>> data = Dataset.from_tensors(images, torch.arange(60) % 3)
@@ -145,7 +145,12 @@ class Dataset:
         scale = default_std if std is None else torch.tensor(std, dtype=torch.float32)
 
         def split(name: str, pair: tuple[Tensor, Tensor]) -> Split:
-            return Split(*_pair(name, pair), centre, scale, name)
+            made = Split(*_pair(name, pair), centre, scale, name)
+            if len(made) and int(made.labels.max()) > int(labels.max()):
+                raise DataError(
+                    f"{name}: label {int(made.labels.max())} is outside the classes of train (0 … {int(labels.max())})"
+                )
+            return made
 
         return cls(
             split("train", (images, labels)),
