@@ -177,3 +177,26 @@ def test_weights_are_mapped_and_changing_them_leaves_the_file_alone(tmp_path: Pa
     opened.weights.zero_()
     assert shard.read_bytes() == content
     assert torch.equal(Zoo.open(tmp_path).population().weights, mine.population().weights)
+
+
+def test_removing_a_zoo_leaves_other_files(tmp_path: Path) -> None:
+    zoo().save(tmp_path / "mine")
+    Zoo.remove(tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+    zoo().save(tmp_path / "mine")
+    (tmp_path / "mine" / "notes.txt").write_text("precious")
+    Zoo.remove(tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").rglob("*") if path.name != ".lock"] == ["notes.txt"]
+    Zoo.remove(tmp_path / "nothing")
+    with pytest.raises(StoreError, match="holds no zoo"):
+        Zoo.remove(tmp_path / "mine")
+
+
+def test_a_lock_alone_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), locked(tmp_path / "deep" / "down"):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    with locked(tmp_path / "empty"):
+        pass
+    assert (tmp_path / "empty").is_dir()

@@ -87,8 +87,8 @@ def resumable(zoo: Path, work: str) -> Iterator[Path]:
             if checkpoints.exists():
                 message = f"Finished epochs are kept in {checkpoints}; run the same command again to go on."
             else:
-                message = "No epoch was done yet, so there is nothing to go on from."
-            err.print(f"\nInterrupted. {escape(message)}", soft_wrap=True)
+                message = "Nothing lies half done; run the same command again to go on."
+            say(f"\nInterrupted. {escape(message)}")
             raise typer.Exit(INTERRUPTED) from None
         shutil.rmtree(checkpoints, ignore_errors=True)
 
@@ -125,9 +125,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
+def say(message: str) -> None:
+    """A line for the person at the terminal; paths in it stay whole, to be copied."""
+    err.print(message, soft_wrap=True)
+
+
 def fail(message: str) -> NoReturn:
     """End with exit code 2 and a message."""
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    say(f"[bold red]error:[/] {escape(message)}")
     raise SystemExit(2)
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from zoosparse_ext.cli import options as o
-from zoosparse_ext.cli.console import INTERRUPTED, err, print_json, print_table
+from zoosparse_ext.cli.console import INTERRUPTED, err, print_json, print_table, say
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.networks import NETWORKS, architecture
@@ -83,8 +84,9 @@ def import_(
         print_table(
             pd.DataFrame(skipped[:_SHOWN]), f"left out: {len(skipped)} (all of them: zoosparse info {out})"
         )
-    shown = ", ".join(f"{count} × {name}" for name, count in groups.items())
-    err.print(f"[bold]{out}[/]: {shown}.\nNext: zoosparse prune {out}")
+    counts = ", ".join(f"{count} × {name}" for name, count in groups.items())
+    shown = escape(str(out))
+    say(f"[bold]{shown}[/]: {counts}.\nNext: zoosparse prune {shown}")
 
 
 def export(
@@ -111,7 +113,7 @@ def export(
     if as_json:
         print_json({"out": str(out), "format": format, "files": len(files), "bytes": size})
     else:
-        err.print(f"[bold]{out}[/]: {len(files):,} files, {size / 2**20:,.1f} MiB, format {format}")
+        say(f"[bold]{escape(str(out))}[/]: {len(files):,} files, {size / 2**20:,.1f} MiB, format {format}")
 
 
 @contextmanager
@@ -130,7 +132,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
             task = bars.add_task(title, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
     except KeyboardInterrupt:
-        err.print("\nInterrupted. What was read is kept; run the same command again to go on.")
+        say("\nInterrupted. What was read is kept; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
 
 

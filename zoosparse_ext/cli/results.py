@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.claims import print_claims
-from zoosparse_ext.cli.console import err, percent, print_json, print_table
+from zoosparse_ext.cli.console import percent, print_json, print_table, say
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.stages import evaluate_zoo
 from zoosparse_ext.zoo import Zoo
@@ -70,4 +71,4 @@ def report(
     """
     folder = out or zoo_path.with_name(zoo_path.name + "-report")
     page = reporting.write(Zoo.open(zoo_path), folder, title or f"Sparse twins of {zoo_path.name}")
-    err.print(f"Report: [bold]{page}[/]")
+    say(f"Report: [bold]{escape(str(page))}[/]")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from zoosparse_ext.cli.claims import print_claims
-from zoosparse_ext.cli.console import out, print_json, resumable, resume_folder, training_bar
+from zoosparse_ext.cli.console import out, print_json, resumable, say, training_bar
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import StudyConfig, read_config, recipe, recipe_text, recipes
@@ -18,6 +19,9 @@ from zoosparse_ext.study.run import run_study
 from zoosparse_ext.zoo import Zoo
 
 Folder = Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a value: --set zoo.seeds=4", show_default=False)
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Throw away an earlier study in the same folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON.")]
 
@@ -25,6 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON."
 def demo(
     folder: Folder = Path("demo"),
     models: Annotated[int, typer.Option(help="How many models.")] = 64,
+    changes: Changes = None,
     restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +41,7 @@ def demo(
 
       zoosparse demo --out demo --models 16
     """
-    _run(recipe("demo", {"zoo.seeds": models}), folder, restart, as_json)
+    _run(recipe("demo", {"zoo.seeds": models, **_overrides(changes)}), folder, restart, as_json)
 
 
 def study(
@@ -46,9 +51,7 @@ def study(
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder; default: the name of the study.")
     ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a value: --set zoo.seeds=4")
-    ] = None,
+    changes: Changes = None,
     list_recipes: Annotated[
         bool, typer.Option("--list", help="List the recipes of the published zoos.")
     ] = False,
@@ -78,7 +81,7 @@ def study(
     elif config is None:
         raise InputError("name a TOML file or a recipe; `zoosparse study --list` shows the recipes")
     else:
-        overrides = dict(_override(change) for change in changes or [])
+        overrides = _overrides(changes)
         path = Path(config)
         chosen = read_config(path, overrides) if path.suffix == ".toml" else recipe(config, overrides)
         _run(chosen, folder or Path(path.stem), restart, as_json)
@@ -87,27 +90,30 @@ def study(
 def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> None:
     started = time.monotonic()
     path = folder / "zoo"
-    if restart:
-        Zoo.remove(path)
-        shutil.rmtree(resume_folder(path), ignore_errors=True)
     with resumable(path, "study") as checkpoint:
+        if restart:
+            Zoo.remove(path)
+            shutil.rmtree(checkpoint, ignore_errors=True)
         zoo = run_study(config, path, checkpoint, training_bar)
-    page = reporting.write(zoo, folder, config.title)
-    claims = reporting.claims(zoo)
+        page = reporting.write(zoo, folder, config.title)
+        claims = reporting.claims(zoo)
     if as_json:
         print_json(claims)
         return
     print_claims(claims)
     networks = sum(len(group) for groups in zoo.populations.values() for group in groups)
-    out.print(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{page}[/]")
+    say(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{escape(str(page))}[/]")
 
 
-def _override(text: str) -> tuple[str, Any]:
+def _overrides(changes: list[str] | None) -> dict[str, Any]:
     """`zoo.seeds=4` as a key and a TOML value; text that is no TOML value counts as a string."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text!r}: write key=value, as in --set zoo.seeds=4")
-    return key.strip(), _toml_value(value)
+    values = {}
+    for change in changes or []:
+        key, equals, value = change.partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise InputError(f"--set {change!r}: write key=value, as in --set zoo.seeds=4")
+        values[key.strip()] = _toml_value(value)
+    return values
 
 
 def _toml_value(text: str) -> Any:

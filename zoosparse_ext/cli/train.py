@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from zoosparse_ext.cli import options as o
-from zoosparse_ext.cli.console import err, print_json, resumable, training_bar
+from zoosparse_ext.cli.console import percent, print_json, resumable, say, training_bar
 from zoosparse_ext.population.networks import NETWORKS
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.grid import model_groups
@@ -90,7 +91,8 @@ def train(
     if as_json:
         print_json(summary)
         return
-    err.print(
-        f"{models} × {network.name} in [bold]{out}[/]: test accuracy {accuracy.median():.1%} "
-        f"({accuracy.min():.1%} – {accuracy.max():.1%}).\nNext: zoosparse prune {out}"
+    shown = escape(str(out))
+    say(
+        f"{models} × {network.name} in [bold]{shown}[/]: test accuracy {percent(accuracy.median())} "
+        f"({percent(accuracy.min())} – {percent(accuracy.max())}).\nNext: zoosparse prune {shown}"
     )

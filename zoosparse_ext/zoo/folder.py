@@ -64,19 +64,22 @@ def changing(folder: Path) -> Iterator[None]:
 def locked(folder: Path, *, owner: Path | None = None) -> Iterator[None]:
     """Hold the folder's lock, so that two writers never mix.
 
-    The folder is made if there is none, and removed in the end if nothing is in it. `owner` is what the message names
-    in place of the folder.
+    The folder is made if there is none; what was made for the lock alone is removed in the end. `owner` is what the
+    message names in place of the folder.
 
     Raises:
         StoreError: another process holds the lock, or the folder cannot be made.
     """
     with _disk_errors(folder):
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        if (folder / _LOCK).exists():  # a writer that was killed left it
+            made = [folder]
         lock = _take_lock(folder, owner or folder)
     with lock:
         try:
             yield
         finally:
-            _remove_unused(folder)
+            _remove_unused(folder, made)
 
 
 def _take_lock(folder: Path, owner: Path) -> TextIO:
@@ -230,15 +233,16 @@ def sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _remove_unused(folder: Path) -> None:
-    """Remove what is empty: the folders for shards and tables, and the folder itself if only its lock is in it."""
+def _remove_unused(folder: Path, made: list[Path]) -> None:
+    """Remove what is empty: the folders for shards and tables, and those of `made`, which may hold the lock."""
     with contextlib.suppress(OSError):
         for name in _FOLDERS:
             if (folder / name).is_dir() and not any((folder / name).iterdir()):
                 (folder / name).rmdir()
-        if [path.name for path in folder.iterdir()] == [_LOCK]:
+        if made and [path.name for path in folder.iterdir()] == [_LOCK]:
             (folder / _LOCK).unlink()
-            folder.rmdir()
+            for path in made:
+                path.rmdir()
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,0 +1,98 @@
+"""`zoosparse …` in this process, or beside it where it is to be interrupted."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from zoosparse_ext.cli import main
+
+REPOSITORY = Path(__file__).parents[2]
+_PATIENCE = 120  # seconds that a subprocess on a busy machine may need to get somewhere
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def message(self) -> str:
+        """What a person reads on stderr, on one line."""
+        return " ".join(self.err.split())
+
+    def json(self) -> Any:
+        """Stdout as JSON; NaN and Infinity, which are none, are errors."""
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+def zoosparse(*words: object) -> Result:
+    """Run a command to its end."""
+    out, err = io.StringIO(), io.StringIO()
+    arguments = ["zoosparse", *map(str, words)]
+    code: object = 0
+    with mock.patch.object(sys, "argv", arguments), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return Result(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
+
+
+def succeed(*words: object) -> Result:
+    """Run a command that must succeed."""
+    result = zoosparse(*words)
+    assert result.code == 0, result.err
+    return result
+
+
+@contextmanager
+def beside(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own, which does not outlive the block."""
+    program = "from zoosparse_ext.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, words)],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the process has written a file."""
+    end = time.monotonic() + _PATIENCE
+    while not path.exists():
+        assert process.poll() is None, f"ended before {path} was there: {process.communicate()[1]}"
+        assert time.monotonic() < end, f"no {path} after {_PATIENCE} s"
+        time.sleep(0.001)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder and its content; folders with no content."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }

@@ -1,0 +1,139 @@
+"""Every command from beginning to end, on a few small networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.cli.command import listing, succeed
+from zoosparse_ext.zoo import Zoo
+
+KINDS = {"original": 3, "magnitude-global": 6, "variational": 3, "magnitude-matched-global": 3}
+
+
+def test_train_prune_vardrop_make_one_zoo(finished: Path) -> None:
+    zoo = Zoo.open(finished)
+    assert {name: len(zoo.population(name)) for name in zoo.populations} == KINDS
+    assert len(zoo.history) == 3 * 2  # models × epochs, epoch 0 among them
+    assert sorted(path.name for path in finished.parent.iterdir()) == ["zoo"]  # nothing left to resume
+
+
+def test_stated_sparsity_is_the_share_of_zeros(finished: Path) -> None:
+    zoo = Zoo.open(finished)
+    last = zoo.twins.sort_values("epoch").groupby("twin_id").last()
+    for name in ("magnitude-global", "variational", "magnitude-matched-global"):
+        twins = zoo.population(name)
+        prunable = [layer for layer in twins.layers() if layer.prunable]
+        zeros = sum((twins.weights[:, layer.slice] == 0).sum(1) for layer in prunable)
+        weights = sum(layer.slice.stop - layer.slice.start for layer in prunable)
+        assert np.allclose(last.loc[twins.ids].sparsity, zeros.double() / weights)
+
+
+def test_matched_twins_have_the_sparsity_of_the_variational_ones(finished: Path) -> None:
+    zoo = Zoo.open(finished)
+    matched, variational = zoo.population("magnitude-matched-global"), zoo.population("variational")
+    assert torch.equal(matched.sparsity(), variational.sparsity())
+    assert list(matched.models.matched) == variational.ids
+
+
+def test_pruning_again_replaces_the_twins(zoo: Path) -> None:
+    shown = succeed("prune", zoo, "--ratios", "0.8", "--epochs", 0, "--json").json()
+    assert (shown["population"], shown["twins"]) == ("magnitude-global", 3)
+    assert shown["median"][0]["target"] == 0.8
+    again = Zoo.open(zoo)
+    assert len(again.population("magnitude-global")) == 3
+    assert set(again.twins[again.twins.matched.isna() & (again.twins.scope == "global")].target) == {0.8}
+
+
+def test_layer_wise_pruning_is_a_population_of_its_own(zoo: Path) -> None:
+    succeed("prune", zoo, "--scope", "layer", "--ratios", "0.5", "--epochs", 0)
+    assert list(Zoo.open(zoo).populations) == [*KINDS, "magnitude-layer"]
+
+
+def test_no_epochs_change_no_weight(tmp_path: Path) -> None:
+    settings = ("--models", 2, "--limit", 40, "--epochs", 0)
+    summary = succeed("train", "--out", tmp_path / "zoo", *settings, "--json").json()
+    assert summary["epochs"] == 0
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert list(zoo.history.epoch) == [0, 0]
+    succeed("prune", tmp_path / "zoo", "--ratios", "0", "--epochs", 0)
+    twins = Zoo.open(tmp_path / "zoo").population("magnitude-global")
+    assert torch.equal(twins.weights, zoo.population().weights)
+
+
+def test_evaluate_finds_what_training_stated(finished: Path) -> None:
+    rows = pd.DataFrame(succeed("evaluate", finished, "--json").json())
+    assert rows.groupby("population", sort=False).size().to_dict() == KINDS
+    stated = Zoo.open(finished).models.set_index("model_id").accuracy
+    originals = rows[rows.population == "original"].set_index("id")
+    assert np.allclose(originals.accuracy, stated[originals.index])
+    table = succeed("evaluate", finished).out
+    assert "original" in table and "%" in table
+
+
+def test_analyze_writes_every_table_twice(finished: Path, tmp_path: Path) -> None:
+    claims = succeed("analyze", finished, "--out", tmp_path / "tables", "--json").json()
+    assert {"claim", "verdict"} <= set(claims[0])
+    files = {path.name for path in (tmp_path / "tables").rglob("*.*")}
+    stems = {Path(name).stem for name in files}
+    assert "claims" in stems
+    assert all({f"{stem}.csv", f"{stem}.parquet"} <= files for stem in stems)
+
+
+def test_report_is_one_page_that_needs_no_network(finished: Path, tmp_path: Path) -> None:
+    before = listing(finished)
+    succeed("report", finished, "--out", tmp_path / "report", "--title", "Twins <of> mine")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Twins &lt;of&gt; mine" in page
+    assert 'src="http' not in page and '<link rel="stylesheet" href="http' not in page
+    assert listing(finished) == before
+
+
+@pytest.mark.parametrize("format", ["modelzoos", "safetensors", "npz", "huggingface", "modules"])
+def test_import_brings_back_what_export_wrote(finished: Path, tmp_path: Path, format: str) -> None:
+    summary = succeed("export", finished, "--format", format, "--out", tmp_path / "theirs", "--json").json()
+    assert summary["format"] == format and summary["files"] > 0
+    succeed("import", tmp_path / "theirs", "--out", tmp_path / "back", "--workers", 1)
+    back = Zoo.open(tmp_path / "back").population().weights
+    assert torch.equal(back, Zoo.open(finished).population().weights)
+
+
+def test_info_describes_installation_and_zoo(finished: Path) -> None:
+    installation = succeed("info", "--json").json()
+    assert {"magnitude_prune_", "train_steps_"} <= {row["operator"] for row in installation["operators"]}
+    assert "magnitude_prune_" in succeed("info").out
+    zoo = succeed("info", finished, "--json").json()
+    assert zoo["populations"] == KINDS
+    assert "zoosparse train --out" in succeed("info", finished).out
+
+
+def test_demo_makes_a_zoo_and_a_report(tmp_path: Path) -> None:
+    changes = ["data.limit=40", "zoo.epochs=1", "magnitude.epochs=0", "magnitude.ratios=[0.5]"]
+    changes += ["magnitude.scopes=['global']", "magnitude.matched_scopes=['global']", "variational.epochs=1"]
+    options = [word for change in changes for word in ("--set", change)]
+    shown = succeed("demo", "--out", tmp_path / "demo", "--models", 2, *options)
+    assert "Claims of" in shown.out
+    assert (tmp_path / "demo" / "report.html").exists()
+    assert list(Zoo.open(tmp_path / "demo" / "zoo").populations) == list(KINDS)
+    assert not (tmp_path / "demo" / "zoo.resume").exists()
+
+
+def test_the_same_seed_gives_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    succeed("train", "--out", tmp_path / "zoo", "--models", 3, "--epochs", 1, "--limit", 40)
+    succeed("vardrop", tmp_path / "zoo", "--epochs", 1)
+    succeed("prune", tmp_path / "zoo", "--ratios", "0.5,0.9", "--epochs", 1)
+    mine, first = Zoo.open(tmp_path / "zoo"), Zoo.open(finished)
+    for name in ("original", "variational", "magnitude-global"):
+        assert torch.equal(mine.population(name).weights, first.population(name).weights)
+        assert torch.equal(mine.population(name).predictions, first.population(name).predictions)
+    pd.testing.assert_frame_equal(mine.history, first.history)
+
+
+def test_another_seed_gives_other_bits(finished: Path, tmp_path: Path) -> None:
+    succeed("train", "--out", tmp_path / "zoo", "--models", 3, "--epochs", 1, "--limit", 40, "--seed", 1)
+    weights = Zoo.open(tmp_path / "zoo").population().weights
+    assert not torch.equal(weights, Zoo.open(finished).population().weights)
