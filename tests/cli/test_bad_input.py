@@ -114,11 +114,15 @@ def test_a_good_npz_file_is_trained_on(tmp_path: Path) -> None:
         (images(y_train=np.arange(11)), "labels must be integers [12], one per image"),
         (images(0), "there are no images"),
         (images(side=8), "8"),
-        (images(x_train=np.zeros((12, 5, 28, 28), np.uint8)), "5"),
+        (
+            images(x_train=np.zeros((12, 3, 28, 28), np.uint8)),
+            "images of test are [1, 28, 28], those of train [3, 28, 28]",
+        ),
+        (images(y_test=np.full(12, 300)), "test: label 300 is outside the classes of train (0 … 2)"),
         (images(x_train=np.full((12, 28, 28), np.nan, np.float32)), "NaN or infinity"),
         ({"x_train": np.zeros((12, 28, 28), np.uint8)}, "y_train"),
     ],
-    ids=["negative label", "too few labels", "empty", "size", "channels", "NaN", "array"],
+    ids=["negative label", "too few labels", "empty", "size", "channels", "label outside", "NaN", "array"],
 )
 def test_images_that_do_not_fit(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     file = tmp_path / "data.npz"

@@ -102,9 +102,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for split in self.splits.values():
-            if split.images.shape[1:] != self.train.images.shape[1:]:
-                sizes = f"{list(split.images.shape[1:])}, those of train {list(self.train.images.shape[1:])}"
-                raise DataError(f"images of {split.name} are {sizes}")
+            _require_size(split.name, split.images, self.train.images)
 
     @classmethod
     def from_tensors(
@@ -145,7 +143,9 @@ class Dataset:
         scale = default_std if std is None else torch.tensor(std, dtype=torch.float32)
 
         def split(name: str, pair: tuple[Tensor, Tensor]) -> Split:
-            made = Split(*_pair(name, pair), centre, scale, name)
+            pixels, classes = _pair(name, pair)
+            _require_size(name, pixels, images)
+            made = Split(pixels, classes, centre, scale, name)
             if len(made) and int(made.labels.max()) > int(labels.max()):
                 raise DataError(
                     f"{name}: label {int(made.labels.max())} is outside the classes of train (0 … {int(labels.max())})"
@@ -238,6 +238,14 @@ def stratified(labels: Tensor, parts: int) -> Tensor:
         members = (labels == label).nonzero()[:, 0]
         part[members] = torch.arange(len(members)) % parts
     return part
+
+
+def _require_size(name: str, images: Tensor, train: Tensor) -> None:
+    """All splits have images of one size and as many channels, [M, C, H, W]."""
+    if images.shape[1:] != train.shape[1:]:
+        raise DataError(
+            f"images of {name} are {list(images.shape[1:])}, those of train {list(train.shape[1:])}"
+        )
 
 
 def _pair(name: str, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
