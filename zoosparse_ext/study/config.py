@@ -6,8 +6,9 @@ Unknown keys are errors with a suggestion; every value has the default that the 
 from __future__ import annotations
 
 import difflib
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -37,8 +38,8 @@ class OptimizerConfig(_Section):
     """`[….optimizer]`: name and hyperparameters."""
 
     name: str = "adam"
-    lr: float = Field(1e-3, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
+    lr: float = Field(1e-3, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     momentum: float = Field(0.0, ge=0, lt=1, description="for sgd")
 
     @field_validator("name")
@@ -103,16 +104,36 @@ class ZooConfig(_Section):
             _one_of(axis, VARIABLE)
             if not values:
                 raise ValueError(f"{axis} has no values")
+            for value in values:
+                _check_point(axis, value)
         return vary
 
 
-VARIABLE = ("activation", "init", "optimizer", "lr", "weight_decay", "momentum", "dropout")
+# What a grid may vary: names out of these, or numbers from 0 to below the limit.
+VARIABLE: dict[str, Collection[str] | float] = {
+    "activation": ACTIVATIONS,
+    "init": INITIALISATIONS,
+    "optimizer": OPTIMIZERS,
+    "lr": math.inf,
+    "weight_decay": math.inf,
+    "momentum": 1.0,
+    "dropout": 1.0,
+}
+
+
+def _check_point(axis: str, value: str | float) -> None:
+    allowed = VARIABLE[axis]
+    if isinstance(allowed, float):
+        if isinstance(value, str) or not 0 <= value < allowed:
+            raise ValueError(f"{axis} {value!r} is no number in [0, {allowed:g})")
+    elif value not in allowed:
+        _one_of(str(value), allowed)
 
 
 class MagnitudeConfig(_Section):
     """`[magnitude]`: twins by magnitude pruning."""
 
-    ratios: list[float] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    ratios: list[float] = Field([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], min_length=1)
     scopes: list[Scope] = ["global"]
     matched_scopes: list[Scope] = Field(
         ["global", "layer"], description="also prune to the sparsity of the VD twins"
@@ -194,7 +215,10 @@ def make_config(
     try:
         return StudyConfig.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{origin}: " + "; ".join(_explain(item) for item in error.errors())) from None
+        errors = error.errors()
+        # A section that may also be `false` complains twice; that it is not false helps nobody.
+        told = [item for item in errors if not any("literal[" in str(part) for part in item["loc"])]
+        raise InputError(f"{origin}: " + "; ".join(_explain(item) for item in told or errors)) from None
 
 
 def recipes() -> list[str]:
@@ -238,7 +262,7 @@ def make_optimizer(
     return OPTIMIZERS[name](lr=lr, weight_decay=weight_decay)  # type: ignore[call-arg]
 
 
-def _one_of(name: str, known: Any) -> str:
+def _one_of(name: str, known: Collection[str]) -> str:
     if name in known:
         return name
     close = difflib.get_close_matches(name, list(known), 1)
@@ -253,8 +277,12 @@ def _explain(item: Any) -> str:
         str(part) for part in item["loc"] if not str(part).endswith("Config") and "literal[" not in str(part)
     ]
     key = ".".join(place)
+    if item["type"] == "value_error":  # ours, says what came
+        return f"{key}: {item['msg'].removeprefix('Value error, ')}"
+    if item["type"] == "model_type":
+        return f"{key}: expected a section, got {item['input']!r}"
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"
+        return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
     section: Any = StudyConfig
     for part in place[:-1]:
         annotation = section.model_fields[part].annotation

@@ -1,0 +1,138 @@
+"""The file of a study: every recipe is valid, and every mistake is named with the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import succeed
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.networks import NETWORKS
+from zoosparse_ext.study.config import StudyConfig, make_config, read_config, recipe, recipe_text, recipes
+
+# Of the seed zoos: activation, initialisation, learning rate, weight decay.
+PUBLISHED = {
+    "mnist-seed": ("tanh", "uniform", 3e-4, 0),
+    "fmnist-seed": ("tanh", "uniform", 3e-4, 0),
+    "svhn-seed": ("tanh", "uniform", 3e-3, 0),
+    "usps-seed": ("tanh", "uniform", 3e-4, 1e-3),
+    "cifar10-s-seed": ("gelu", "kaiming_uniform", 1e-4, 1e-2),
+    "cifar10-l-seed": ("gelu", "kaiming_uniform", 1e-4, 1e-2),
+    "stl10-s-seed": ("tanh", "kaiming_uniform", 1e-4, 1e-3),
+    "stl10-l-seed": ("tanh", "kaiming_uniform", 1e-4, 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_is_valid(name: str, tmp_path: Path) -> None:
+    config = recipe(name)
+    assert config.zoo.architecture in NETWORKS
+    assert config.magnitude and config.variational
+    file = tmp_path / "mine.toml"
+    file.write_text(succeed("study", "--init", name).out, encoding="utf-8")
+    assert read_config(file) == config
+    if name != "demo":
+        assert "# Source: " in recipe_text(name)
+        assert (config.zoo.epochs, config.zoo.batch_size) == (50, 10)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_seed_zoos_are_as_published(name: str) -> None:
+    zoo = recipe(name).zoo
+    assert (zoo.activation, zoo.init, zoo.optimizer.lr, zoo.optimizer.weight_decay) == PUBLISHED[name]
+    assert (zoo.seeds, zoo.optimizer.name, zoo.vary) == (1000, "adam", {})
+
+
+@pytest.mark.parametrize("name", [name for name in recipes() if "hyp-10" in name])
+def test_hyperparameter_zoos_are_as_published(name: str) -> None:
+    zoo = recipe(name).zoo
+    small = name.startswith(("mnist", "fmnist"))
+    assert zoo.vary["weight_decay"] == ([1e-3, 1e-4] if small else [1e-2, 1e-3])
+    assert (zoo.vary["optimizer"], zoo.optimizer.momentum) == (["adam", "sgd"], 0.9)
+    assert (zoo.vary["lr"], zoo.vary["dropout"]) == ([1e-3, 1e-4], [0, 0.5])
+    assert (len(zoo.vary["activation"]), len(zoo.vary["init"]), zoo.seeds) == (6, 6, 10)
+    assert zoo.seeds_of_points == ("distinct" if name.endswith("rand") else "shared")
+
+
+def test_the_list_names_every_recipe() -> None:
+    assert succeed("study", "--list").out.split() == recipes()
+
+
+def test_the_schema_describes_every_key() -> None:
+    schema = succeed("study", "--schema").json()
+    assert set(schema["properties"]) == set(StudyConfig.model_fields)
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"zo": {}}, "zo is no key of a study; did you mean zoo?"),
+        ({"zoo": {"epoch": 4}}, "zoo.epoch is no key of a study; did you mean zoo.epochs?"),
+        ({"zoo": {"optimizer": {"rate": 1}}}, "zoo.optimizer.rate is no key of a study; known: name, lr"),
+        (
+            {"magnitude": {"ratio": [0.5]}},
+            "magnitude.ratio is no key of a study; did you mean magnitude.ratios?",
+        ),
+        ({"variational": {"lr": 1}}, "variational.lr is no key of a study"),
+        ({"magnitude": {"ratios": [0.5, 1.0]}}, "magnitude.ratios: sparsity ratios lie in [0, 1), got 1.0"),
+        ({"magnitude": {"ratios": []}}, "magnitude.ratios: "),
+        (
+            {"magnitude": {"scopes": ["globe"]}},
+            "magnitude.scopes.0: input should be 'global' or 'layer', got 'globe'",
+        ),
+        ({"magnitude": True}, "magnitude: expected a section, got True"),
+        ({"zoo": 3}, "zoo: expected a section, got 3"),
+        ({"zoo": {"seeds": 0}}, "zoo.seeds: input should be greater than or equal to 1, got 0"),
+        ({"zoo": {"seeds": "many"}}, "zoo.seeds: "),
+        ({"zoo": {"dropout": 1.0}}, "zoo.dropout: input should be less than 1, got 1.0"),
+        ({"zoo": {"architecture": "cnn"}}, "zoo.architecture: unknown 'cnn'; did you mean 'cnn-"),
+        ({"zoo": {"vary": {"colour": ["red"]}}}, "zoo.vary: unknown 'colour'; known: activation, init"),
+        ({"zoo": {"vary": {"lr": []}}}, "zoo.vary: lr has no values"),
+        ({"zoo": {"vary": {"lr": ["fast"]}}}, "zoo.vary: lr 'fast' is no number in [0, inf)"),
+        ({"zoo": {"vary": {"dropout": [0.5, 1.0]}}}, "zoo.vary: dropout 1.0 is no number in [0, 1)"),
+        ({"zoo": {"vary": {"activation": ["relo"]}}}, "zoo.vary: unknown 'relo'; did you mean 'relu'?"),
+        ({"variational": {"optimizer": {"lr": float("nan")}}}, "variational.optimizer.lr: "),
+        (
+            {"variational": {"preset": "molchanow"}},
+            "variational.preset: unknown 'molchanow'; did you mean 'molchanov'?",
+        ),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
+    ],
+)
+def test_a_mistake_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_config(values)
+    assert str(caught.value).startswith("study: ")
+    assert message in str(caught.value)
+    assert "False" not in str(caught.value)  # which a section may be, but was not meant to be
+
+
+def test_several_mistakes_are_all_named() -> None:
+    with pytest.raises(InputError) as caught:
+        make_config({"seed": -1, "zoo": {"seed": 4, "epochs": -1}})
+    assert all(key in str(caught.value) for key in ("study: ", "seed: ", "zoo.seed is", "zoo.epochs: "))
+
+
+def test_overrides_reach_every_depth() -> None:
+    config = recipe(
+        "mnist-seed", {"seed": 3, "zoo.optimizer.lr": 0.5, "magnitude": False, "data.spec": "digits"}
+    )
+    assert (config.seed, config.zoo.optimizer.lr, config.magnitude, config.data.spec) == (
+        3,
+        0.5,
+        False,
+        "digits",
+    )
+    assert config.zoo.optimizer.weight_decay == 0  # beside what was set
+    assert recipe("mnist-seed").seed == 0
+
+
+@pytest.mark.parametrize("content", [b"zoo = [", b"\xff\xfe", b"seed = 1\nseed = 2"])
+def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "study.toml"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"study\.toml: not TOML"):
+        read_config(file)

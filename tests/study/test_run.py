@@ -1,0 +1,117 @@
+"""A study from its config to its zoo: what decided it is recorded, and every stage is done once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.train import Progress
+from zoosparse_ext.study.config import StudyConfig, make_config
+from zoosparse_ext.study.run import run_study
+from zoosparse_ext.study.stages import OnProgress
+from zoosparse_ext.zoo import Zoo
+
+
+class Stages:
+    """Instead of progress bars: which stages ran; the stage named in `fails_in` breaks after an epoch."""
+
+    def __init__(self, fails_in: str = "none") -> None:
+        self.titles: list[str] = []
+        self.fails_in = fails_in
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[OnProgress]:
+        self.titles.append(title)
+
+        def update(progress: Progress) -> None:
+            assert 0 < progress.models <= progress.population
+            if self.fails_in in title and progress.epoch > 1:
+                raise MemoryError
+
+        yield update
+
+
+def config(**changes: object) -> StudyConfig:
+    values = {
+        "data": {"limit": 40},
+        "zoo": {"seeds": 2, "epochs": 2, "vary": {"activation": ["relu", "tanh"]}},
+        "magnitude": {
+            "ratios": [0.5],
+            "epochs": 2,
+            "scopes": ["global", "layer"],
+            "matched_scopes": ["global"],
+        },
+        "variational": {"epochs": 2},
+    }
+    return make_config(values, changes)
+
+
+def run(settings: StudyConfig, folder: Path, stages: Stages) -> Zoo:
+    return run_study(settings, folder / "zoo", folder / "resume", stages.bar)
+
+
+ALL = [
+    "train",
+    "magnitude pruning, global",
+    "magnitude pruning, layer",
+    "variational dropout",
+    "magnitude pruning to",
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Zoo, Stages]:
+    """A study that nothing interrupted, read again, and its stages."""
+    folder, stages = tmp_path_factory.mktemp("whole"), Stages()
+    run(config(), folder, stages)
+    return Zoo.open(folder / "zoo"), stages
+
+
+def test_every_stage_runs_and_is_saved(whole: tuple[Zoo, Stages]) -> None:
+    zoo, stages = whole
+    titles = [title for index, title in enumerate(stages.titles) if title not in stages.titles[:index]]
+    assert len(titles) == len(ALL)
+    assert all(title.startswith(begin) for title, begin in zip(titles, ALL, strict=True))
+    kinds = ["original", "magnitude-global", "magnitude-layer", "variational", "magnitude-matched-global"]
+    assert list(zoo.populations) == kinds
+    assert all(len(zoo.populations[kind]) == 2 for kind in kinds)  # one matrix per activation
+    assert zoo.models.model_id.is_unique and len(zoo.models) == 4
+    assert zoo.twins.groupby("twin_id").size().eq(3).all()  # epochs 0, 1, 2
+
+
+def test_what_decided_the_result_is_recorded(tmp_path: Path) -> None:
+    settings = config(**{"zoo.epochs": 0, "magnitude": False, "variational": False})
+    recorded = run(settings, tmp_path, Stages()).provenance
+    assert make_config(recorded["settings"]) == settings
+    assert {"created", "zoosparse_ext", "python", "torch", "machine", "kernels"} <= set(recorded)
+
+
+@pytest.mark.parametrize("fails_in", ["layer", "to the sparsity"])
+def test_a_stage_that_broke_is_gone_on_with(whole: tuple[Zoo, Stages], tmp_path: Path, fails_in: str) -> None:
+    with pytest.raises(MemoryError):
+        run(config(), tmp_path, Stages(fails_in))
+    again = Stages()
+    resumed = run(config(), tmp_path, again)
+    assert len(again.titles) < len(ALL)  # what was finished is not done again
+    for kind, groups in whole[0].populations.items():
+        for theirs, ours in zip(groups, resumed.populations[kind], strict=True):
+            assert torch.equal(theirs.weights, ours.weights)
+
+
+def test_a_zoo_of_other_settings_is_left_alone(tmp_path: Path) -> None:
+    small = {"magnitude": False, "variational": False, "zoo.epochs": 0}
+    run(config(**small), tmp_path, Stages())
+    with pytest.raises(InputError, match=r"a study with other settings \(zoo\)"):
+        run(config(**{**small, "zoo.epochs": 1}), tmp_path, Stages())
+    run(config(**small, title="Another title"), tmp_path, Stages())  # which decides nothing
+
+
+def test_a_method_left_out_is_not_run(tmp_path: Path) -> None:
+    stages = Stages()
+    run(config(magnitude=False), tmp_path, stages)
+    assert sorted(set(stages.titles)) == ["train", "variational dropout"]
