@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 import torch
 
 from tests.cli.command import beside, succeed, wait_for, zoosparse
 from zoosparse_ext.cli.console import training_bar
+from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import recipe
 from zoosparse_ext.study.run import run_study
 from zoosparse_ext.zoo import Zoo
@@ -96,8 +98,9 @@ def test_a_study_killed_in_two_stages_ends_with_the_same_bits(tmp_path: Path) ->
     same_bits(folder / "zoo", whole / "zoo")
 
 
-def test_a_finished_study_is_not_run_again(tmp_path: Path) -> None:
+def test_a_finished_study_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is it mixed with another; only `--restart` throws it away, and nothing else in its folder."""
+    monkeypatch.setattr(reporting, "write", lambda zoo, folder, title: folder / "report.html")  # takes long
     words = study(tmp_path / "study", NO_TWINS)
     succeed(*words)
     manifest = (tmp_path / "study" / "zoo" / "manifest.json").read_bytes()

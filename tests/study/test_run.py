@@ -88,7 +88,7 @@ def test_what_decided_the_result_is_recorded(tmp_path: Path) -> None:
     settings = config(**{"zoo.epochs": 0, "magnitude": False, "variational": False})
     recorded = run(settings, tmp_path, Stages()).provenance
     assert make_config(recorded["settings"]) == settings
-    assert {"created", "zoosparse_ext", "python", "torch", "machine", "kernels"} <= set(recorded)
+    assert {"created", "zoosparse_ext", "revision", "python", "torch", "machine", "kernels"} <= set(recorded)
 
 
 @pytest.mark.parametrize("fails_in", ["layer", "to the sparsity"])

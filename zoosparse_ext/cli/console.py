@@ -52,6 +52,8 @@ def training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield update
+        if bars.tasks[task].total is None:
+            bars.update(task, total=1, completed=1, state="nothing to train")
 
 
 class _Clock(ProgressColumn):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "zoosparse_ext": package_version(),
+        "revision": revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
@@ -32,6 +35,18 @@ def package_version() -> str:
         return version("zoosparse-ext")
     except PackageNotFoundError:
         return "source tree"
+
+
+def revision() -> str | None:
+    """Git revision of the source tree that the package runs from, "-dirty" if it was changed; None if installed."""
+    tree = Path(__file__).parents[2]
+    if not (tree / ".git").exists():
+        return None
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def command_line() -> str:
