@@ -45,11 +45,12 @@ class Contender:
 
 @dataclass
 class Result:
-    """Medians in seconds of one race; `roof` names the contender that moves bytes and does nothing else."""
+    """Medians in seconds of one race; `roof` names the contender that does nothing but the necessary work."""
 
     name: str
-    bytes: int
+    work: int  # bytes moved or floating-point operations
     roof: str | None
+    unit: str
     seconds: dict[str, float] = field(default_factory=dict)
     rounds: dict[str, int] = field(default_factory=dict)
 
@@ -68,7 +69,8 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
     def run(
         contenders: dict[str, Contender],
         *,
-        bytes_moved: int,
+        bytes_moved: int = 0,
+        flops: int = 0,
         roof: str | None = None,
         same: Callable[[Any, Any], bool] = torch.equal,
         rounds: int = 15,
@@ -92,7 +94,7 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
         if benchmark.stats is None:  # --benchmark-disable: validated, not timed
             return
         times[our_name] = list(benchmark.stats.stats.data)
-        result = Result(request.node.name, bytes_moved, roof)
+        result = Result(request.node.name, flops or bytes_moved, roof, "GFLOP/s" if flops else "GB/s")
         for name, measured in times.items():
             result.seconds[name] = statistics.median(measured)
             result.rounds[name] = len(measured)
@@ -134,12 +136,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def table(result: Result) -> list[str]:
-    """The lines of one race: milliseconds, times ours, GB/s of necessary bytes, share of the roof."""
+    """The lines of one race: milliseconds, times ours, rate of necessary work, share of the roof."""
     ours = next(iter(result.seconds.values()))
     roof = result.seconds[result.roof] if result.roof else None
-    lines = [f"{result.name:<44} {'ms':>9} {'× ours':>8} {'GB/s':>7}" + (f" {'of roof':>8}" if roof else "")]
+    lines = [f"{result.name:<44} {'ms':>9} {'× ours':>8} {result.unit:>7}" + (f" {'of roof':>8}" if roof else "")]
     for name, seconds in result.seconds.items():
-        line = f"  {name:<42} {1e3 * seconds:9.2f} {seconds / ours:8.2f} {result.bytes / seconds / 1e9:7.1f}"
+        line = f"  {name:<42} {1e3 * seconds:9.2f} {seconds / ours:8.2f} {result.work / seconds / 1e9:7.1f}"
         lines.append(line + (f" {roof / seconds:8.0%}" if roof else ""))
     return lines
 

@@ -7,7 +7,10 @@
 
 namespace zoosparse {
 void register_operators();
-}
+namespace cpu {
+void multiply_adds(int64_t count);
+}  // namespace cpu
+}  // namespace zoosparse
 
 namespace {
 
@@ -33,6 +36,8 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Native kernels of zoosparse_ext; import torch first.";
   m.def("build_info", &build_info, "Compiler, flags per instruction set, torch version, CUDA or not.");
   m.def("register_operators", &zoosparse::register_operators, "Registers the CPU kernels with torch, once.");
+  m.def("multiply_adds", &zoosparse::cpu::multiply_adds,
+        "Spends that many multiply-adds on all threads, in registers: the roof of benchmarks.");
   m.def("simd_level", &zoosparse::simd_level_name, "The instruction set in use.");
   m.def("set_simd_level", &zoosparse::set_simd_level, "Switches the instruction set for this process.");
   m.def("available_simd_levels", &zoosparse::available_simd_levels, "What this CPU can run, best last.");

@@ -36,4 +36,7 @@ at::Tensor infer_scores(const at::Tensor& weights, const at::Tensor& program, co
                         const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes,
                         int64_t mode);
 
+// Spends `count` multiply-adds on all threads, in registers: the roof that benchmarks measure against.
+void multiply_adds(int64_t count);
+
 }  // namespace zoosparse::cpu

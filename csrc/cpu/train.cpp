@@ -87,6 +87,14 @@ void train_groups(const TrainParams& params, const TrainPlan& plan, const TrainK
 
 }  // namespace
 
+void multiply_adds(int64_t count) {
+  const TrainKernels& kernels = train_kernels();
+  const int64_t threads = at::get_num_threads();
+  at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) kernels.multiply_adds(count / threads);
+  });
+}
+
 std::tuple<at::Tensor, at::Tensor> train_steps_(
     at::Tensor& weights, at::Tensor& moment1, at::Tensor& moment2, at::Tensor& log_sigma2, at::Tensor& sigma_moment1,
     at::Tensor& sigma_moment2, const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,

@@ -53,9 +53,22 @@ void train_group(const TrainParams& params, const TrainPlan& plan, int64_t first
   }
 }
 
+template <int W>
+float multiply_adds(int64_t count) {
+  constexpr int kChains = 12;  // more than latency x units on any CPU here
+  Floats<W> sum[kChains] = {}, factor = broadcast<W>(0.999f), term = broadcast<W>(0.001f);
+  for (int64_t i = 0; i < count; i += kChains * W) {
+    for (int j = 0; j < kChains; ++j) sum[j] = sum[j] * factor + term;
+    asm volatile("" : "+r"(i));  // no round may be folded into another
+  }
+  for (int j = 1; j < kChains; ++j) sum[0] += sum[j];
+  return sum[0][0];
+}
+
 }  // namespace
 
 extern const TrainKernels train_kernels;
-const TrainKernels train_kernels = {ZOOSPARSE_TRAIN_LANES, &train_group<ZOOSPARSE_TRAIN_LANES>};
+const TrainKernels train_kernels = {ZOOSPARSE_TRAIN_LANES, &train_group<ZOOSPARSE_TRAIN_LANES>,
+                                    &multiply_adds<ZOOSPARSE_TRAIN_LANES>};
 
 }  // namespace zoosparse::ZOOSPARSE_ISA
