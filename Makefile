@@ -12,7 +12,7 @@ TORCH ?= torch==2.13.0
 
 SOURCES := setup.py CMakeLists.txt pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test test-fallback lint format bench clean
+.PHONY: demo test test-fallback sanitize lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/zoosparse demo --out demo
@@ -23,6 +23,16 @@ test: $(VENV)/.installed $(CTEST_BUILD)/.built
 
 test-fallback: $(VENV)/.installed  ## the same suite on the PyTorch reference alone
 	ZOOSPARSE_DISABLE_EXT=1 $(BIN)/python -m pytest -n 2
+
+sanitize: $(VENV)/.dependencies  ## the C++ tests under the address, undefined-behaviour and thread sanitizers
+	@for kind in address,undefined thread; do \
+	    folder=build/sanitize-$${kind%%,*}; \
+	    $(BIN)/cmake -S . -B $$folder -G Ninja -DZOOSPARSE_SANITIZE=$$kind -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	        -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g" -DZOOSPARSE_BUILD_EXTENSION=OFF -DZOOSPARSE_BUILD_TESTS=ON \
+	        -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja > /dev/null && \
+	    $(BIN)/cmake --build $$folder && \
+	    (cd $$folder && $(abspath $(BIN))/ctest --output-on-failure) || exit 1; \
+	done
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

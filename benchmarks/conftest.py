@@ -139,7 +139,9 @@ def table(result: Result) -> list[str]:
     """The lines of one race: milliseconds, times ours, rate of necessary work, share of the roof."""
     ours = next(iter(result.seconds.values()))
     roof = result.seconds[result.roof] if result.roof else None
-    lines = [f"{result.name:<44} {'ms':>9} {'× ours':>8} {result.unit:>7}" + (f" {'of roof':>8}" if roof else "")]
+    lines = [
+        f"{result.name:<44} {'ms':>9} {'× ours':>8} {result.unit:>7}" + (f" {'of roof':>8}" if roof else "")
+    ]
     for name, seconds in result.seconds.items():
         line = f"  {name:<42} {1e3 * seconds:9.2f} {seconds / ours:8.2f} {result.work / seconds / 1e9:7.1f}"
         lines.append(line + (f" {roof / seconds:8.0%}" if roof else ""))

@@ -1,8 +1,8 @@
 """Training many small networks at once against everything a user would run today.
 
-The job: N models of one architecture, each with its own shuffle of the data, a few steps of a fixed batch size. Rates are
-floating-point operations of the convolutions and matrix products (forward, weight gradients, input gradients but for
-the first layer), and the roof is the same number of multiply-adds spent in registers.
+The job: N models of one architecture, each with its own shuffle of the data, a few steps of a fixed batch size. Rates
+are floating-point operations of the convolutions and matrix products (forward, weight gradients, input gradients but
+for the first layer), and the roof is the same number of multiply-adds spent in registers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Job:
             fan = segment.shape[0] if len(segment.shape) == 1 else segment.size // segment.shape[0]
             rows.append(torch.randn(n, segment.size, generator=generator) * (0.5 / fan**0.5))
         self.weights = torch.cat(rows, 1)
-        self.images = torch.randint(0, 256, (2000, channels, size, size), generator=generator, dtype=torch.uint8)
+        self.images = torch.randint(
+            0, 256, (2000, channels, size, size), generator=generator, dtype=torch.uint8
+        )
         self.labels = torch.randint(0, 10, (2000,), generator=generator)
         self.order = torch.randint(0, 2000, (n, batch * steps), generator=generator).to(torch.int32)
 
@@ -102,7 +104,9 @@ class Job:
             kl_weight=1e-4,
         )
 
-    def stacked(self, weights: Tensor, scores: Callable[[dict[str, Tensor], Tensor], Tensor] | None) -> Tensor:
+    def stacked(
+        self, weights: Tensor, scores: Callable[[dict[str, Tensor], Tensor], Tensor] | None
+    ) -> Tensor:
         """One set of stacked parameters [N, ...]: gradients by `scores` for all models at once, or by `vmap`."""
         parameters = {k: v.clone().requires_grad_() for k, v in self.architecture.unflatten(weights).items()}
         optimizer = torch.optim.Adam(parameters.values(), lr=LR, fused=True)
@@ -120,7 +124,7 @@ class Job:
             optimizer.step()
         return torch.cat([p.detach().flatten(1) for p in parameters.values()], 1)
 
-    @cache  # noqa: B019: a job lives as long as its race
+    @cache  # noqa: B019 (a job lives as long as its race)
     def gradient_of_models(self) -> Callable[..., dict[str, Tensor]]:
         module = self.architecture.module()
 

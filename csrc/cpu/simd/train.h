@@ -14,7 +14,8 @@ struct TrainKernels {
   // All steps of models [first, first + lanes) (fewer at the end). `memory`: plan.vectors x lanes floats, 64-byte
   // aligned.
   void (*train_group)(const TrainParams& params, const TrainPlan& plan, int64_t first, float* memory);
-  // Spends `count` multiply-adds in registers, as fast as they go: the roof. Returns a number to keep them from vanishing.
+  // Spends `count` multiply-adds in registers, as fast as they go: the roof. Returns a number to keep them from
+  // vanishing.
   float (*multiply_adds)(int64_t count);
 };
 
