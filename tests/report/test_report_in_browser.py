@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -20,15 +21,149 @@ def browser():
         browser.close()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_no_errors_and_no_sideways_scrolling(browser, page, width):
-    tab = browser.new_page(viewport={"width": width, "height": 900})
+@pytest.fixture
+def tab(browser, page):
+    """The page, opened from its file; an error in its console fails the test."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
     problems: list[str] = []
     tab.on("console", lambda message: problems.append(message.text))
     tab.on("pageerror", lambda error: problems.append(str(error)))
     tab.goto(page.as_uri())
+    yield tab
+    tab.close()
     assert problems == []
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_every_figure_is_drawn_without_sideways_scrolling(tab, width):
+    tab.set_viewport_size({"width": width, "height": 900})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    drawn = tab.locator("figure svg").evaluate_all(
+        "all => all.map(svg => [svg.getBoundingClientRect().width,"
+        " svg.querySelectorAll('path, use, circle').length])"
+    )
+    assert len(drawn) > 20 and all(size > 250 and marks > 10 for size, marks in drawn)
+
+
+def test_nothing_is_asked_of_the_network(browser, page):
+    tab = browser.new_page()
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(page.as_uri())
+    tab.locator("#models").scroll_into_view_if_needed()
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    tab.close()
+
+
+def chart(tab, name):
+    return tab.locator(f"[data-chart={name}] .drawing")
+
+
+def ringed(tab):
+    """Models with a ring, by the place of the ring, over all figures of the page."""
+    return tab.evaluate(
+        """() => [...document.querySelectorAll('.drawing')].flatMap(drawing => {
+          const ring = drawing.querySelector('.ring');
+          if (!ring) return [];
+          const at = (e, a, b) => e.getAttribute(a) ?? e.getAttribute(b);
+          const dots = [...drawing.querySelectorAll('[data-model]')].filter(dot =>
+            Number(at(dot, 'x', 'cx')) === Number(at(ring, 'x', 'cx')) &&
+            Number(at(dot, 'y', 'cy')) === Number(at(ring, 'y', 'cy')));
+          return [dots.map(dot => dot.dataset.model)];
+        })"""
+    )
+
+
+def test_a_click_marks_the_model_in_every_figure(tab, study):
+    tab.locator("#correlation .drawing use[data-model]").first.click(force=True)
+    chosen = tab.locator("#models input[name=model]").input_value()
+    assert chosen in set(study.models["model_id"])
+    marked = ringed(tab)
+    assert len(marked) == 4 + 3  # the charts of models, and the figures of dots: key, matched, correlation
+    assert all(chosen in models for models in marked)
+    assert chosen in tab.locator(".readout h3").inner_text()
+    tab.locator("nav .chosen").click()
+    assert ringed(tab) == [] and tab.locator("nav .chosen").is_hidden()
+
+
+def test_pointing_shows_the_model(tab):
+    dot = chart(tab, "original").locator("circle[data-model]").first
+    dot.hover(force=True)
+    text = tab.locator("#tip").inner_text()
+    assert dot.get_attribute("data-model") in text and "original:" in text and "sparsity" in text
+    tab.mouse.move(2, 2)
+    assert tab.locator("#tip").is_hidden()
+
+
+def test_method_step_and_layer_choose_what_is_drawn(tab, study):
+    def places(name):
+        return (
+            chart(tab, name)
+            .locator("circle[data-model]")
+            .evaluate_all("all => all.map(dot => dot.getAttribute('cx') + ' ' + dot.getAttribute('cy'))")
+        )
+
+    first = places("accuracy")
+    assert len(first) == len(study.models) and tab.locator("#models output").inner_text() == "80 %"
+    tab.locator("#models input[name=step]").press("ArrowRight")
+    assert tab.locator("#models output").inner_text() == "90 %" and places("accuracy") != first
+    tab.locator("#models select[name=series]").select_option(label="VD")
+    assert tab.locator("#models output").inner_text() == "epoch 25"
+    before, same = places("layer"), places("accuracy")
+    tab.locator("#models select[name=layer]").select_option(index=1)
+    assert places("layer") != before and places("accuracy") == same
+
+
+def test_the_keyboard_goes_from_model_to_model(tab, study):
+    drawing = chart(tab, "original")
+    drawing.focus()
+    seen = []
+    for _ in study.models["model_id"]:
+        drawing.press("ArrowRight")
+        seen.append(tab.locator("#models input[name=model]").input_value())
+    assert sorted(seen) == sorted(study.models["model_id"])
+    order = study.models.set_index("model_id")["accuracy"]
+    assert order[seen[0]] == order.min() and order[seen[-1]] == order.max()
+    drawing.press("Escape")
+    assert tab.locator("#models input[name=model]").input_value() == ""
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_themes_follow_the_system_and_the_switch(tab, system):
+    def is_dark():
+        colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, colour[4:-1].split(","))) < 300
+
+    tab.emulate_media(color_scheme=system)
+    assert is_dark() == (system == "dark")
+    tab.locator("#theme").click()
+    assert is_dark() == (system == "light")
+    tab.emulate_media(media="print")
+    assert not is_dark() and tab.locator("#models .controls").is_hidden() and tab.locator("nav").is_hidden()
+
+
+def test_a_thousand_models_open_quickly(browser, page, tmp_path):
+    html = page.read_text(encoding="utf-8")
+    start = html.index(">", html.index('id="models-data"')) + 1
+    end = html.index("</script>", start)
+    study = json.loads(html[start:end])
+
+    def repeat(values):
+        return [values[i % len(values)] for i in range(1000)]
+
+    for series in study["series"]:
+        for step in series["steps"]:
+            step |= {name: repeat(step[name]) for name in ("sparsity", "accuracy", "agreement")}
+            step["layers"] = [repeat(values) for values in step["layers"]]
+    study |= {"ids": [f"m{i}" for i in range(1000)], "accuracy": repeat(study["accuracy"]), "total": 1000}
+    study["facts"] = repeat(study["facts"])
+    large = tmp_path / "large.html"
+    large.write_text(html[:start] + json.dumps(study) + html[end:], encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(large.as_uri())
+    assert chart(tab, "accuracy").locator("circle[data-model]").count() == 1000
+    opened = tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert opened < 5000  # ms; less than 2,000 where the machine is not busy with other tests
     tab.close()
 
 

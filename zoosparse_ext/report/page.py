@@ -19,9 +19,11 @@ from zoosparse_ext.report.figures.style import Picture
 from zoosparse_ext.report.files import replace, write_figures, write_tables
 from zoosparse_ext.report.format import integer, plural, readable_claims
 from zoosparse_ext.report.headline import claims_in_short, comparison, count_verdicts, headline
+from zoosparse_ext.report.models import CHARTS, as_json, models_of
 from zoosparse_ext.report.sections import sections
 
 PAGE = "report.html"
+SCRIPTS = ("page.js", "chart.js", "models.js")
 
 
 def write_report(
@@ -82,10 +84,14 @@ def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, pro
         lstrip_blocks=True,
     )
     assets = files("zoosparse_ext.report") / "assets"
+    models = models_of(data)
     return environment.get_template("page.html").render(
         title=title,
         style=Markup((assets / "style.css").read_text(encoding="utf-8")),
-        script=Markup((assets / "page.js").read_text(encoding="utf-8")),
+        script=Markup("\n".join((assets / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        models=models,
+        charts=CHARTS,
+        models_json=Markup(as_json(models)) if models else "",
         facts=_facts(data),
         headline=headline(tables),
         comparison=comparison(tables),

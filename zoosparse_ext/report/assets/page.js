@@ -20,6 +20,25 @@ for (const button of document.querySelectorAll("th button")) {
   });
 }
 
+// Light or dark: the system's choice until the reader makes another; remembered where the browser allows it.
+const theme = document.getElementById("theme");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const memory = (action) => { try { return action(localStorage); } catch { return null; } };
+function show(name) {
+  if (name) document.documentElement.dataset.theme = name;
+  const isDark = (name ?? (dark.matches ? "dark" : "light")) === "dark";
+  theme.textContent = isDark ? "Light page" : "Dark page";
+  theme.onclick = () => {
+    const chosen = isDark ? "light" : "dark";
+    memory((storage) => storage.setItem("zoosparse-theme", chosen));
+    show(chosen);
+  };
+}
+theme.hidden = false;
+const remembered = memory((storage) => storage.getItem("zoosparse-theme"));
+show(remembered);
+dark.addEventListener("change", () => show(document.documentElement.dataset.theme));
+
 // Mark the question being read.
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const observer = new IntersectionObserver((entries) => {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from zoosparse_ext.analysis import StudyData, operating_twins
 from zoosparse_ext.analysis.operating import operating_name
 from zoosparse_ext.analysis.twins import VD
-from zoosparse_ext.report.figures.performance import Tables, sampled, series_in
+from zoosparse_ext.report.figures.dots import dots, sampled
+from zoosparse_ext.report.figures.performance import Tables, series_in
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
@@ -118,9 +121,16 @@ def original_against_twin(data: StudyData) -> Picture:
         for name, twins in operating_twins(data).items():
             twins = sampled(twins.dropna(subset=["accuracy", "source_accuracy"]))
             if len(twins):
-                style = {"ms": 4, "mec": PAPER, "mew": 0.5, "alpha": 0.75, "color": colour_of(name)}
+                style: dict[str, Any] = {
+                    "ms": 4,
+                    "mec": PAPER,
+                    "mew": 0.5,
+                    "alpha": 0.75,
+                    "color": colour_of(name),
+                }
                 label = operating_name(name, twins)
-                axes.plot(twins["source_accuracy"], twins["accuracy"], "o", label=label, **style)
+                where = twins["source_accuracy"], twins["accuracy"]
+                dots(axes, twins["source_id"], *where, label=label, **style)
                 drawn.append(twins)
         if drawn:
             limits = robust_limits(pd.concat(drawn)["source_accuracy"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from zoosparse_ext.analysis import StudyData, crossover, final_twins, matched_pairs, pairs_by_sparsity
 from zoosparse_ext.analysis.performance import LOSSES
 from zoosparse_ext.analysis.twins import VD, series_order
+from zoosparse_ext.report.figures.dots import dots, sampled
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
@@ -30,17 +32,11 @@ from zoosparse_ext.report.figures.style import (
 
 Tables = Mapping[str, pd.DataFrame]
 _MARKERS = "osD"  # one for each of LOSSES
-MAX_DOTS = 400  # models drawn one by one
 
 
 def series_in(table: pd.DataFrame) -> list[str]:
     """Series of a table in the order in which they are shown."""
     return sorted(table["series"].unique(), key=series_order)
-
-
-def sampled(frame: pd.DataFrame) -> pd.DataFrame:
-    """At most MAX_DOTS rows, always the same ones."""
-    return frame if len(frame) <= MAX_DOTS else frame.sample(MAX_DOTS, random_state=0)
 
 
 def accuracy_against_sparsity(data: StudyData, tables: Tables) -> Picture:
@@ -62,16 +58,9 @@ def accuracy_against_sparsity(data: StudyData, tables: Tables) -> Picture:
             band(axes, vd["sparsity"], vd["accuracy_q25"], vd["accuracy_q75"], colour, 0.2)
             axes.plot(vd["sparsity"], vd["accuracy"], color=colour, ls=DASHES[1], label="VD, epoch by epoch")
             final = sampled(final_twins(data).query("series == @VD"))
-            axes.plot(
-                final["sparsity"],
-                final["accuracy"],
-                "o",
-                ms=3.2,
-                mew=0,
-                alpha=0.6,
-                color=colour,
-                label="VD, each model at the end",
-            )
+            style: dict[str, Any] = {"ms": 3.2, "mew": 0, "alpha": 0.6, "color": colour}
+            where = final["sparsity"], final["accuracy"]
+            dots(axes, final["source_id"], *where, label="VD, each model at the end", **style)
         axes.set_ylabel("test accuracy")
         percent_axis(axes.yaxis)
         sparsity_axis(axes)
@@ -150,9 +139,10 @@ def matched_differences(data: StudyData) -> Picture | None:
         axes.axhline(0, color=INK, lw=1)
         for name in series_in(pairs):
             rows, colour = pairs[pairs["series"] == name], colour_of(name)
-            dots = sampled(rows)
-            style = {"ms": 4, "mec": PAPER, "mew": 0.5, "alpha": 0.8, "color": colour}
-            axes.plot(dots["sparsity"], dots["difference"], "o", label=f"{name} − VD", **style)
+            shown = sampled(rows)
+            style: dict[str, Any] = {"ms": 4, "mec": PAPER, "mew": 0.5, "alpha": 0.8, "color": colour}
+            where = shown["sparsity"], shown["difference"]
+            dots(axes, shown["source_id"], *where, label=f"{name} − VD", **style)
             axes.axhline(rows["difference"].median(), color=colour, ls=DASHES[1], lw=1.2)
         axes.set_ylabel("difference in accuracy, points")
         points_axis(axes.yaxis)

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from zoosparse_ext.report.figures.dots import name_dots
 from zoosparse_ext.report.format import MINUS
 
 # Okabe & Ito's palette, safe for colour-blind readers; the page gives lighter tones of it in dark mode.
@@ -106,7 +107,8 @@ def finish(figure: Figure, name: str, caption: str) -> Picture:
         figure.set_dpi(150)
         FigureCanvasAgg(figure).print_png(pixels, pil_kwargs={"compress_level": 1})
     file = drawing.getvalue()
-    return Picture(name, caption, _inline(file.decode()), file, pixels.getvalue())
+    svg = _inline(name_dots(file.decode(), figure))
+    return Picture(name, caption, svg, file, pixels.getvalue())
 
 
 def _inline(svg: str) -> str:
@@ -131,6 +133,11 @@ def _inline(svg: str) -> str:
 
 def colour_of(series: str) -> str:
     return SERIES.get(series, SEQUENCE[3])
+
+
+def colour_variable(series: str) -> str:
+    """The colour of a series as a custom property of the page, which follows the theme."""
+    return f"--c{SEQUENCE.index(colour_of(series))}"
 
 
 def percent_axis(axis: Any) -> None:

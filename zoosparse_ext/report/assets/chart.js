@@ -1,0 +1,96 @@
+// A chart of one dot a model, in the look of the figures: [x, y] of every model in, an SVG element filled.
+const SVG = "http://www.w3.org/2000/svg";
+const [WIDTH, HEIGHT] = [388, 252]; // points, as matplotlib's figures, so that letters have one size
+const FRAME = { left: 52, right: WIDTH - 12, top: 10, bottom: HEIGHT - 38 };
+
+function element(name, attributes = {}, text = "") {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.textContent = text;
+  return made;
+}
+
+// Round numbers, up to six of them, within [low, high].
+function ticks(low, high) {
+  const rough = (high - low) / 6;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const last = Math.floor(high / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+}
+
+// Limits that hold all values, with some air, never of zero width.
+function limits(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value === null) continue;
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  if (low > high) return [0, 1];
+  const air = Math.max((high - low) * 0.06, 0.002);
+  return [low - air, high + air];
+}
+
+const scale = ([low, high], from, to) => (value) => from + ((value - low) / (high - low)) * (to - from);
+
+/* Fill `svg`. chart: {x, y: [models] numbers or null, ids, xLimits, yLimits, xShow, yShow: number → text,
+   xLabel, yLabel, colour: CSS, lines: [{points: [[x, y]], colour, kind}], legend?: [{name, colour}]}. */
+function draw(svg, chart) {
+  const x = scale(chart.xLimits, FRAME.left, FRAME.right);
+  const y = scale(chart.yLimits, FRAME.bottom, FRAME.top);
+  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  svg.replaceChildren(axes(chart, x, y), lines(chart, x, y), dots(chart, x, y), legend(chart));
+}
+
+function axes(chart, x, y) {
+  const group = element("g", { class: "axes" });
+  const line = (x1, y1, x2, y2, name) => group.append(element("line", { x1, y1, x2, y2, class: name }));
+  const text = (content, at) => group.append(element("text", at, content));
+  for (const value of ticks(...chart.xLimits)) {
+    line(x(value), FRAME.top, x(value), FRAME.bottom, "grid");
+    text(chart.xShow(value), { x: x(value), y: FRAME.bottom + 13, "text-anchor": "middle" });
+  }
+  for (const value of ticks(...chart.yLimits)) {
+    line(FRAME.left, y(value), FRAME.right, y(value), "grid");
+    text(chart.yShow(value), { x: FRAME.left - 5, y: y(value) + 3, "text-anchor": "end" });
+  }
+  line(FRAME.left, FRAME.bottom, FRAME.right, FRAME.bottom, "spine");
+  line(FRAME.left, FRAME.top, FRAME.left, FRAME.bottom, "spine");
+  const [middle, centre] = [(FRAME.left + FRAME.right) / 2, (FRAME.top + FRAME.bottom) / 2];
+  text(chart.xLabel, { x: middle, y: HEIGHT - 8, "text-anchor": "middle" });
+  text(chart.yLabel, { transform: `translate(11 ${centre}) rotate(-90)`, "text-anchor": "middle" });
+  return group;
+}
+
+function lines(chart, x, y) {
+  const group = element("g", { class: "lines" });
+  for (const { points, colour, kind } of chart.lines) {
+    const known = points.filter(([a, b]) => a !== null && b !== null);
+    const path = known.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ");
+    group.append(element("polyline", { points: path, class: kind, style: `stroke: ${colour}` }));
+  }
+  return group;
+}
+
+function dots(chart, x, y) {
+  const group = element("g", { class: "dots", style: `fill: ${chart.colour}` });
+  chart.ids.forEach((id, i) => {
+    if (chart.x[i] === null || chart.y[i] === null) return;
+    const place = { cx: x(chart.x[i]).toFixed(1), cy: y(chart.y[i]).toFixed(1), r: 3 };
+    group.append(element("circle", { ...place, "data-model": id }));
+  });
+  return group;
+}
+
+function legend({ legend: entries = [] }) {
+  const group = element("g", { class: "legend" });
+  entries.forEach(({ name, colour }, i) => {
+    const y = FRAME.bottom - 10 - 14 * (entries.length - 1 - i);
+    const [x1, x2] = [FRAME.left + 8, FRAME.left + 26];
+    group.append(element("line", { x1, x2, y1: y - 3, y2: y - 3, style: `stroke: ${colour}` }));
+    group.append(element("text", { x: x2 + 6, y }, name));
+  });
+  return group;
+}
