@@ -13,6 +13,7 @@ import torch
 
 from tests.cli.command import Result, listing, succeed, zoosparse
 from tests.zoo.failing_disk import Disk
+from zoosparse_ext.cli import sparsify
 from zoosparse_ext.zoo import Zoo
 
 QUICK = ("--models", 2, "--limit", 40, "--epochs", 1)
@@ -231,6 +232,15 @@ def test_a_full_disk(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "magnitude-layer" not in Zoo.open(zoo).populations
     succeed(*words)
     assert "magnitude-layer" in Zoo.open(zoo).populations
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_no_memory_left(zoo: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*words: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sparsify, "add_magnitude_twins", fail)
+    assert "there is not enough memory" in refused(zoo.parent, "prune", zoo).message
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,11 @@ from zoosparse_ext.cli import formats, info, results, sparsify, study, train
 from zoosparse_ext.cli.console import fail
 from zoosparse_ext.errors import ZoosparseError
 
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "out of memory",
+)  # in what PyTorch raises, as a RuntimeError, on CPU and CUDA
+
 app = typer.Typer(
     name="zoosparse",
     help="Train populations of neural networks, give every model sparse twins, and study them as a population.",
@@ -48,3 +53,10 @@ def main() -> None:
         app()
     except ZoosparseError as error:
         fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            raise
+        fail(
+            "there is not enough memory; finished stages and epochs are kept. "
+            "Train fewer models at a time, or prune at fewer ratios (`zoosparse study --dry-run` counts bytes)"
+        )

@@ -61,12 +61,17 @@ class _Clock(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         if task.finished:
-            return Text(f"in {_duration(task.finished_time or 0.0)}", style="progress.elapsed")
+            return Text(f"in {duration(task.finished_time or 0.0)}", style="progress.elapsed")
         left = task.time_remaining
-        return Text("" if left is None else f"{_duration(left)} left", style="progress.remaining")
+        return Text("" if left is None else f"{duration(left)} left", style="progress.remaining")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Hours where there are any, minutes, seconds.
+
+    >>> duration(75), duration(3675)
+    ('1:15', '1:01:15')
+    """
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
@@ -120,6 +125,17 @@ def percent(share: float) -> str:
     ('81.2 %', '–')
     """
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least one.
+
+    >>> size(900), size(3 * 2**20)
+    ('900 B', '3.0 MiB')
+    """
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min((max(count, 1).bit_length() - 1) // 10, len(units) - 1)
+    return f"{count} B" if power == 0 else f"{count / 1024**power:,.1f} {units[power]}"
 
 
 def print_json(value: Any) -> None:

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
+import torch
 import typer
 from rich.markup import escape
 
 from zoosparse_ext.cli.claims import print_claims
-from zoosparse_ext.cli.console import out, print_json, resumable, say, training_bar
+from zoosparse_ext.cli.console import (
+    duration,
+    out,
+    print_json,
+    print_table,
+    resumable,
+    say,
+    size,
+    training_bar,
+)
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import StudyConfig, read_config, recipe, recipe_text, recipes
-from zoosparse_ext.study.run import run_study
+from zoosparse_ext.study.plan import plan_study
+from zoosparse_ext.study.run import load_data, run_study
 from zoosparse_ext.zoo import Zoo
 
 Folder = Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")]
@@ -58,6 +71,10 @@ def study(
     init: Annotated[
         str | None, typer.Option("--init", help="Print a recipe, to start a file of your own from.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the plan: time, memory and disk, measured in a few seconds."),
+    ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a study.")] = False,
     restart: Restart = False,
     as_json: AsJson = False,
@@ -70,7 +87,7 @@ def study(
 
       zoosparse study --init mnist-seed > my-study.toml
 
-      zoosparse study my-study.toml --set zoo.seeds=16 --set 'data.spec="idx:path/to/mnist"'
+      zoosparse study my-study.toml --set zoo.seeds=16 --set data.spec=idx:path/to/mnist --dry-run
     """
     if list_recipes:
         out.print("\n".join(recipes()))
@@ -84,7 +101,10 @@ def study(
         overrides = _overrides(changes)
         path = Path(config)
         chosen = read_config(path, overrides) if path.suffix == ".toml" else recipe(config, overrides)
-        _run(chosen, folder or Path(path.stem), restart, as_json)
+        if dry_run:
+            _print_plan(chosen, as_json)
+        else:
+            _run(chosen, folder or Path(path.stem), restart, as_json)
 
 
 def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> None:
@@ -103,6 +123,33 @@ def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> Non
     print_claims(claims)
     networks = sum(len(group) for groups in zoo.populations.values() for group in groups)
     say(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{escape(str(page))}[/]")
+
+
+def _print_plan(config: StudyConfig, as_json: bool) -> None:
+    stages = plan_study(config, load_data(config.data))
+    seconds, disk = sum(stage.seconds for stage in stages), sum(stage.disk for stage in stages)
+    memory = max(stage.memory for stage in stages)
+    if as_json:
+        total = {"seconds": seconds, "memory": memory, "disk": disk + max(stage.resume for stage in stages)}
+        print_json({"stages": [asdict(stage) for stage in stages], "total": total})
+        return
+    rows = [
+        {
+            "population": stage.population,
+            "networks": stage.networks,
+            "epochs": stage.epochs,
+            "time": duration(stage.seconds),
+            "memory": size(stage.memory),
+            "disk": size(stage.disk),
+        }
+        for stage in stages
+    ]
+    print_table(pd.DataFrame(rows), config.title)
+    say(
+        f"About {duration(seconds)} on {torch.get_num_threads()} threads, up to {size(memory)} of memory, "
+        f"{size(disk)} of disk and {size(max(stage.resume for stage in stages))} while it runs; "
+        "analysis and report come on top."
+    )
 
 
 def _overrides(changes: list[str] | None) -> dict[str, Any]:

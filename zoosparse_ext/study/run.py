@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -53,7 +54,7 @@ def run_study(config: StudyConfig, path: Path, checkpoint: Path, bar: StageBar) 
                 progress=progress,
                 settings=settings,
             )
-        zoo.save(path)
+        _keep(zoo, path, checkpoint)
     return _sparsify(zoo, data, config, path, checkpoint, bar)
 
 
@@ -88,7 +89,7 @@ def _sparsify(
                     progress=progress,
                     **fine_tuning,
                 )
-            zoo.save(path)
+            _keep(zoo, path, checkpoint)
     if variational and "variational" not in zoo.populations:
         with bar("variational dropout") as progress:
             zoo = add_variational_twins(
@@ -103,7 +104,7 @@ def _sparsify(
                 checkpoint=checkpoint,
                 progress=progress,
             )
-        zoo.save(path)
+        _keep(zoo, path, checkpoint)
     if magnitude and variational:
         for scope in magnitude.matched_scopes:
             if f"magnitude-matched-{scope}" in zoo.populations:
@@ -112,8 +113,14 @@ def _sparsify(
                 zoo = add_matched_twins(
                     zoo, data, scope, checkpoint=checkpoint, progress=progress, **fine_tuning
                 )
-            zoo.save(path)
+            _keep(zoo, path, checkpoint)
     return zoo
+
+
+def _keep(zoo: Zoo, path: Path, checkpoint: Path) -> None:
+    """Save a finished stage; its epochs are then no longer needed."""
+    zoo.save(path)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _require_same(zoo: Zoo, settings: dict[str, object], path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The plan of a study is what the study then does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import listing, succeed
+from tests.study.test_run import Stages, config
+from zoosparse_ext.study import plan
+from zoosparse_ext.study.plan import plan_study
+from zoosparse_ext.study.run import load_data, run_study
+
+
+@pytest.fixture(autouse=True)
+def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_SECONDS", 0.02)
+
+
+def test_the_plan_is_what_happens(tmp_path: Path) -> None:
+    settings = config(**{"zoo.epochs": 1, "magnitude.epochs": 0, "variational.epochs": 0})
+    stages = plan_study(settings, load_data(settings.data))
+    zoo = run_study(settings, tmp_path / "zoo", tmp_path / "resume", Stages().bar)
+    assert {stage.population: stage.networks for stage in stages} == {
+        name: sum(map(len, groups)) for name, groups in zoo.populations.items()
+    }
+    assert [stage.population for stage in stages] == list(zoo.populations)
+    shards = sum(path.stat().st_size for path in (tmp_path / "zoo" / "shards").iterdir())
+    assert sum(stage.disk for stage in stages) == pytest.approx(shards, rel=0.15)
+
+
+def test_more_work_takes_longer() -> None:
+    data = load_data(config().data)
+    few, many = (plan_study(config(**{"zoo.epochs": epochs}), data)[0] for epochs in (10, 1000))
+    assert few.seconds > 0
+    assert many.seconds > few.seconds
+    assert many.disk == few.disk
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    words = [
+        "study",
+        "demo",
+        "--dry-run",
+        "--out",
+        tmp_path / "study",
+        "--set",
+        "data.limit=40",
+        "--set",
+        "zoo.seeds=2",
+    ]
+    shown = succeed(*words, "--json").json()
+    assert [stage["networks"] for stage in shown["stages"]] == [2, 18, 18, 2, 2, 2]
+    assert shown["total"]["seconds"] > 0
+    described = succeed(*words)
+    assert "magnitude-global" in described.out and "of memory" in described.err
+    assert listing(tmp_path) == {}

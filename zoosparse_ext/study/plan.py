@@ -1,0 +1,187 @@
+"""What a study will do, and what that takes: networks, time, memory and disk of every stage, before any of it runs.
+
+Time comes from training a few of the study's own networks for a moment on this machine; memory and disk from counting
+what is kept. The analysis and the report are not counted.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from zoosparse_ext.data import Dataset
+from zoosparse_ext.population.evaluate import evaluate
+from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.train import train
+from zoosparse_ext.study.config import StudyConfig, make_optimizer
+from zoosparse_ext.study.grid import ModelGroup, model_groups
+
+_MODELS = 64  # that are timed together, as many as train in one call
+_SECONDS = 0.5  # that timing one kind of work on all architectures should take at least
+_IMAGES = 32  # to begin with
+_FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One population of a study.
+
+    Args:
+        population: its name in the zoo.
+        networks: how many.
+        epochs: of training or fine-tuning.
+        seconds: from its first step to its last.
+        memory: bytes at the peak, everything that this process holds included.
+        disk: bytes that it adds to the zoo.
+        resume: bytes of the file that keeps its epochs while it is not done.
+    """
+
+    population: str
+    networks: int
+    epochs: int
+    seconds: float
+    memory: int
+    disk: int
+    resume: int
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a stage does with every model: twins of one kind, by one kind of training."""
+
+    population: str
+    twins: int  # per model
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer | None  # None: that of the model
+    variational: bool = False
+    masks: bool = True
+
+
+def plan_study(config: StudyConfig, data: Dataset) -> list[Stage]:
+    """The stages of a study in order, measured on this machine in a few seconds.
+
+    Raises:
+        InputError: images that do not fit the architecture.
+    """
+    groups = model_groups(config.zoo, data)
+    evaluated = {"original": sum(map(len, data.splits.values())) - len(data.train)}
+    speeds = _Speeds(groups, data)
+    works = _works(config)
+    seconds = {
+        work.population: sum(
+            len(group.models)
+            * work.twins
+            * (
+                work.epochs * len(data.train) * speeds.training(group, work)
+                + (work.epochs + 1)
+                * evaluated.get(work.population, len(data.test))
+                * speeds.evaluation(group)
+            )
+            for group in groups
+        )
+        for work in works
+    }
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    stages = []
+    for work in works:
+        networks = sum(len(group.models) for group in groups) * work.twins
+        parameters = sum(len(group.models) * group.architecture.n_parameters for group in groups) * work.twins
+        kept = _kept(work, parameters, networks * len(data.test))
+        moments = (4 if work.variational else 2) * _FLOAT * parameters
+        # The state is copied once more when the file of the epoch is written.
+        memory = held + 2 * (kept + moments)
+        stages.append(
+            Stage(
+                work.population, networks, work.epochs, seconds[work.population], memory, kept, kept + moments
+            )
+        )
+        held += kept
+    return stages
+
+
+def _works(config: StudyConfig) -> list[_Work]:
+    """What `run_study` does, in its order."""
+    magnitude, variational = config.magnitude, config.variational
+    works = [_Work("original", 1, config.zoo.epochs, config.zoo.batch_size, None, masks=False)]
+    if magnitude:
+        fine_tuning = (magnitude.epochs, magnitude.batch_size, magnitude.optimizer.build())
+        ratios = len(magnitude.ratios)
+        works += [_Work(f"magnitude-{scope}", ratios, *fine_tuning) for scope in magnitude.scopes]
+    if variational:
+        optimizer = variational.optimizer.build()
+        works.append(
+            _Work("variational", 1, variational.epochs, variational.batch_size, optimizer, variational=True)
+        )
+    if magnitude and variational:
+        works += [_Work(f"magnitude-matched-{scope}", 1, *fine_tuning) for scope in magnitude.matched_scopes]
+    return works
+
+
+def _kept(work: _Work, parameters: int, predictions: int) -> int:
+    """Bytes of weights, masks, log σ² and predictions."""
+    matrices = 2 if work.variational else 1
+    return matrices * _FLOAT * parameters + (parameters // 8 if work.masks else 0) + predictions
+
+
+class _Speeds:
+    """Seconds per network and image of every architecture, measured when first asked for."""
+
+    def __init__(self, groups: list[ModelGroup], data: Dataset) -> None:
+        self.data = data
+        self.seconds = _SECONDS / len({group.architecture.name for group in groups})
+        self.known: dict[tuple[object, ...], float] = {}
+
+    def evaluation(self, group: ModelGroup) -> float:
+        population = _sample(group)
+        key = (group.architecture.name, "evaluate")
+        return self._measured(key, len(population), lambda images: evaluate(population, images.train))
+
+    def training(self, group: ModelGroup, work: _Work) -> float:
+        population = _sample(group)
+        kind = group.optimizer.kind if work.optimizer is None else work.optimizer.kind
+        noise = Variational(torch.full_like(population.weights, -10.0)) if work.variational else None
+
+        def run(images: Dataset) -> None:
+            train(
+                population,
+                images,
+                epochs=1,
+                batch_size=work.batch_size,
+                optimizer=make_optimizer(kind, 1e-3),
+                splits=(),
+                variational=noise,
+            )
+
+        key = (group.architecture.name, work.batch_size, kind, work.variational)
+        return self._measured(key, len(population), run)
+
+    def _measured(self, key: tuple[object, ...], networks: int, run: Callable[[Dataset], object]) -> float:
+        """Seconds per network and image: on ever more images, until it takes long enough and falls no more."""
+        if key not in self.known:
+            count, cost, seconds = _IMAGES, math.inf, 0.0
+            run(self.data.limit(count))  # warms up
+            while count < 4 * len(self.data.train) and seconds < 4 * self.seconds:
+                images = self.data.limit(min(count, len(self.data.train)))
+                started = time.perf_counter()
+                run(images)
+                seconds = time.perf_counter() - started
+                before, cost = cost, seconds / (networks * len(images.train))
+                if seconds > self.seconds and cost > 0.8 * before:
+                    break
+                count *= 4
+            self.known[key] = cost
+        return self.known[key]
+
+
+def _sample(group: ModelGroup) -> Population:
+    models = group.models.head(_MODELS)
+    return Population.initialise(group.architecture, models.seed.tolist(), models.init.tolist(), models)
