@@ -24,7 +24,7 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
     const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, const at::Tensor& labels,
     const at::Tensor& order, int64_t batch_size, int64_t optimizer, const at::Tensor& hyper,
     const at::Tensor& lr_factor, const at::Tensor& packed_masks, const at::Tensor& dropout, const at::Tensor& seeds,
-    int64_t seed, int64_t first_step, double kl_weight, bool variational_bias);
+    int64_t seed, int64_t first_step, double kl_weight, bool variational_bias, int64_t loss, int64_t crop, bool flip);
 
 // infer: predictions [N, M], loss float64 [N] and correct int64 [N], summed over the images; mode 0 auto, 1 dense, 2
 // sparse

@@ -12,6 +12,9 @@ constexpr bool derivative_from_output(ActivationKind kind) {
   return kind != ActivationKind::silu && kind != ActivationKind::gelu;
 }
 
+// Of one sample: -log softmax of the label, or the mean square distance of the scores to the label's one-hot vector.
+enum class LossKind : int32_t { cross_entropy, squared_error };
+
 enum class OptimizerKind : int32_t { sgd, adam, adamw, rmsprop };
 
 // Columns of the table of hyperparameters, one row per model.
@@ -49,6 +52,10 @@ struct TrainParams {
   const int32_t* order;        // [N, samples], or [samples] for all models
   int64_t order_stride;        // samples, or 0
 
+  int32_t crop;  // images move by up to so many pixels up or down, left or right; black comes in
+  bool flip;     // and are mirrored left to right, or not
+
+  LossKind loss;
   OptimizerKind optimizer;
   const double* hyper;      // [N, kHyperColumns]
   const double* lr_factor;  // [steps]

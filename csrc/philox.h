@@ -13,7 +13,7 @@
 namespace zoosparse {
 
 // Purposes of random streams; stream = purpose << 16 | index of the operation in its program.
-enum RandomPurpose : uint32_t { kDropoutStream = 1, kVariationalStream = 2 };
+enum RandomPurpose : uint32_t { kDropoutStream = 1, kVariationalStream = 2, kAugmentStream = 4 };
 
 ZOOSPARSE_HOST_DEVICE constexpr uint32_t stream_id(RandomPurpose purpose, int op) {
   return static_cast<uint32_t>(purpose) << 16 | static_cast<uint32_t>(op);

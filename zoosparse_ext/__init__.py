@@ -14,6 +14,7 @@ from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset, Split, load_dataset
 from zoosparse_ext.errors import DataError, InputError, StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture, Segment
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.evaluate import Evaluation, evaluate
 from zoosparse_ext.population.networks import architecture
 from zoosparse_ext.population.optimizers import SGD, Adam, AdamW, RMSprop
@@ -30,6 +31,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Architecture",
+    "Augment",
     "DataError",
     "Dataset",
     "Evaluation",

@@ -101,7 +101,7 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
     const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, const at::Tensor& labels,
     const at::Tensor& order, int64_t batch_size, int64_t optimizer, const at::Tensor& hyper,
     const at::Tensor& lr_factor, const at::Tensor& packed_masks, const at::Tensor& dropout, const at::Tensor& seeds,
-    int64_t seed, int64_t first_step, double kl_weight, bool variational_bias) {
+    int64_t seed, int64_t first_step, double kl_weight, bool variational_bias, int64_t loss, int64_t crop, bool flip) {
   check_matrix(weights, kOp, "weights");
   TORCH_CHECK(batch_size >= 1, kOp, ": batch_size must be 1 or more, got ", batch_size);
   TrainParams params{};
@@ -134,6 +134,11 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
   params.first_step = first_step;
   params.kl_weight = static_cast<float>(kl_weight);
   params.variational_bias = variational_bias;
+  TORCH_CHECK(loss >= 0 && loss <= static_cast<int64_t>(LossKind::squared_error), kOp, ": unknown loss number ", loss);
+  params.loss = static_cast<LossKind>(loss);
+  TORCH_CHECK(crop >= 0 && crop < (1 << 20), kOp, ": crop must be 0 or more pixels, got ", crop);
+  params.crop = static_cast<int32_t>(crop);
+  params.flip = flip;
 
   const auto ops = decode_program(kOp, program, values, clamp, images.sizes().slice(1), p);
   check_range(params.labels, params.images, ops.back().out_channels, "labels");

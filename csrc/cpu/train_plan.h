@@ -36,7 +36,7 @@ struct TrainPlan {
   const TrainStage* stages;
   int32_t count;
   bool variational;
-  int32_t classes, image_channels, image_plane;
+  int32_t classes, image_channels, image_height, image_plane;
   int64_t image, logits;
   int64_t gradient[2];                        // with respect to activations, in turn
   int64_t padded_gradient, squared_gradient;  // with respect to padded_input and its square

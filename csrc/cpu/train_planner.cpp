@@ -21,6 +21,7 @@ TrainPlanner::TrainPlanner(const std::vector<TrainOp>& program, const TrainParam
   const TrainOp& first = program.front();
   plan_.variational = params.log_sigma2 != nullptr;
   plan_.image_channels = first.in_channels;
+  plan_.image_height = first.in_height;
   plan_.image_plane = first.in_height * first.in_width;
   lay_out_parameters(params);
   current_elements_ = plan_.image_channels * plan_.image_plane;

@@ -25,6 +25,8 @@ def train_alone(
     seed: int = 0,
     kept: dict[str, Tensor] | None = None,
     factors: Tensor | None = None,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    transform: Callable[[Tensor, int], Tensor] = lambda images, step: images,
 ) -> list[float]:
     """Train in place; `order_of` is the model seed of the order. Returns the mean training loss of every epoch."""
     optimizer = make_optimizer(module.parameters())
@@ -38,7 +40,8 @@ def train_alone(
         for batch in order.long().split(batch_size):
             if factors is not None:
                 optimizer.param_groups[0]["lr"] = lr * float(factors[step])
-            loss = F.cross_entropy(module(data.train.normalized(batch)), data.train.labels[batch])
+            images = transform(data.train.normalized(batch), step)
+            loss = loss_of(module(images), data.train.labels[batch])
             optimizer.zero_grad()
             loss.backward()
             for name, parameter in module.named_parameters():

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.command import succeed
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.networks import NETWORKS
 from zoosparse_ext.study.config import StudyConfig, make_config, read_config, recipe, recipe_text, recipes
 
@@ -114,6 +115,14 @@ def test_several_mistakes_are_all_named() -> None:
     with pytest.raises(InputError) as caught:
         make_config({"seed": -1, "zoo": {"seed": 4, "epochs": -1}})
     assert all(key in str(caught.value) for key in ("study: ", "seed: ", "zoo.seed is", "zoo.epochs: "))
+
+
+def test_what_all_models_share_reaches_the_training() -> None:
+    zoo = make_config({"zoo": {"lr_schedule": "onecycle", "loss": "mse", "crop": 4, "flip": True}}).zoo
+    assert zoo.how_to_train() == {"lr_schedule": "onecycle", "loss": "mse", "augment": Augment(4, flip=True)}
+    assert make_config({}).zoo.how_to_train()["augment"] is None
+    with pytest.raises(InputError, match="did you mean 'cosine'"):
+        make_config({"zoo": {"lr_schedule": "cosin"}})
 
 
 def test_overrides_reach_every_depth() -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import percent, print_json, resumable, say, training_bar
 from zoosparse_ext.population.networks import NETWORKS
+from zoosparse_ext.population.schedules import SCHEDULES
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.provenance import command_line
@@ -35,6 +36,12 @@ def train(
     weight_decay: o.WeightDecay = 0.0,
     momentum: o.Momentum = 0.0,
     dropout: Annotated[float, typer.Option(help="Rate in [0, 1); above 0 it adds dropout layers.")] = 0.0,
+    lr_schedule: Annotated[
+        str, typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}.")
+    ] = "constant",
+    loss: Annotated[str, typer.Option(help="cross_entropy, or mse (to one-hot labels).")] = "cross_entropy",
+    crop: Annotated[int, typer.Option(help="Move training images by up to so many pixels.")] = 0,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
     order: o.Order = "per-model",
     seed: o.Seed = 0,
     limit: o.Limit = None,
@@ -60,6 +67,10 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "order": order,
+        "lr_schedule": lr_schedule,
+        "loss": loss,
+        "crop": crop,
+        "flip": flip,
         "optimizer": {"name": optimizer, "lr": lr, "weight_decay": weight_decay, "momentum": momentum},
     }
     config = make_config({"seed": seed, "zoo": zoo_settings}, origin="zoosparse train")
@@ -78,6 +89,7 @@ def train(
             checkpoint=checkpoint,
             progress=progress,
             settings={"command": command_line(), "seed": seed, "zoo": config.zoo.model_dump(mode="json")},
+            **config.zoo.how_to_train(),
         )
         zoo.save(out)
     accuracy = zoo.models.accuracy

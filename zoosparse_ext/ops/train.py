@@ -14,6 +14,7 @@ from ..errors import InputError, ZoosparseError
 from . import _registry
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")  # in the order of their numbers
+LOSSES = ("cross_entropy", "mse")  # in the order of their numbers
 HYPER_COLUMNS = ("lr", "weight_decay", "beta1", "beta2", "eps", "nesterov")
 
 _SCHEMA = (
@@ -21,7 +22,7 @@ _SCHEMA = (
     "Tensor(e!) sigma_moment1, Tensor(f!) sigma_moment2, Tensor program, Tensor values, Tensor clamp, "
     "Tensor images, Tensor mean, Tensor std, Tensor labels, Tensor order, int batch_size, int optimizer, "
     "Tensor hyper, Tensor lr_factor, Tensor packed_masks, Tensor dropout, Tensor seeds, int seed, int first_step, "
-    "float kl_weight, bool variational_bias) -> (Tensor, Tensor)"
+    "float kl_weight, bool variational_bias, int loss, int crop, bool flip) -> (Tensor, Tensor)"
 )
 
 
@@ -64,10 +65,13 @@ def train_steps_(
     clamp: Tensor | None = None,
     kl_weight: float = 1.0,
     variational_bias: bool = False,
+    loss: str = "cross_entropy",
+    crop: int = 0,
+    flip: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Train N models for ``ceil(T / batch_size)`` steps, in place: weights, moments and log σ² change.
 
-    Update rules are those of `torch.optim`; losses are mean cross-entropies of each batch. What a model learns
+    Update rules are those of `torch.optim`; a batch's loss is the mean over its samples. What a model learns
     depends on its own row alone: not on its neighbours, on N, on the threads, or on how the steps are cut into calls.
 
     Example::
@@ -100,22 +104,27 @@ def train_steps_(
         clamp: float64 [L]: bound of log α for each operation.
         kl_weight: of the summed KL divergence, beside the mean cross-entropy.
         variational_bias: the biases of convolutions are variational too.
+        loss: ``"cross_entropy"``, or ``"mse"``: the mean square distance of the scores to the label's one-hot vector.
+        crop, flip: augmentation, see :class:`zoosparse_ext.Augment`.
 
     Returns:
         Loss (without KL) float64 [N] and correct predictions int64 [N], summed over the T samples as they were trained.
 
     Raises:
-        InputError: an unknown optimizer.
+        InputError: an unknown optimizer or loss.
         ZoosparseError: the native engine is not there; `available()` says so beforehand.
         RuntimeError: shapes, dtypes or indices that do not fit.
     """
     if optimizer not in OPTIMIZERS:
         raise InputError(f"train_steps_: unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
 
+    if loss not in LOSSES:
+        raise InputError(f"train_steps_: unknown loss {loss!r}; known: {', '.join(LOSSES)}")
+
     def given(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(0, dtype=dtype, device=weights.device) if tensor is None else tensor
 
-    loss, correct = torch.ops.zoosparse.train_steps_(
+    loss_sum, correct = torch.ops.zoosparse.train_steps_(
         weights,
         given(moment1),
         given(moment2),
@@ -141,8 +150,11 @@ def train_steps_(
         first_step,
         kl_weight,
         variational_bias,
+        LOSSES.index(loss),
+        crop,
+        flip,
     )
-    return loss, correct
+    return loss_sum, correct
 
 
 def _missing(*_: object, **__: object) -> tuple[Tensor, Tensor]:

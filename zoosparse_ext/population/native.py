@@ -60,6 +60,9 @@ def native_steps(architecture: Architecture, split: Split, steps: Steps) -> Step
         moment2=state.second,
         packed_masks=steps.packed_masks,
         dropout=steps.dropout,
+        loss=steps.loss,
+        crop=0 if steps.augment is None else steps.augment.crop,
+        flip=steps.augment is not None and steps.augment.flip,
         **options,  # type: ignore[arg-type]
     )
     return StepsResult(loss, correct, steps.order.shape[1])

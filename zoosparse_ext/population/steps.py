@@ -14,6 +14,7 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import optimizers
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.forward import StepNoise, Variational, forward
 from zoosparse_ext.population.modules import forward_modules
 
@@ -64,6 +65,8 @@ class Steps:
         packed_masks: uint8 [N, ceil(P/8)]; pruned weights and their state are exactly 0 after every step.
         seeds, seed: keys of the random numbers, see :mod:`zoosparse_ext.random`.
         dropout: rate of each model [N], or None for the rates of the program.
+        loss: one of `LOSSES`.
+        augment: what happens to the images.
     """
 
     weights: Tensor
@@ -78,6 +81,8 @@ class Steps:
     packed_masks: Tensor | None = None
     dropout: Tensor | None = None
     variational: Variational | None = None
+    loss: str = "cross_entropy"
+    augment: Augment | None = None
 
 
 @dataclass
@@ -111,8 +116,8 @@ def reference_steps(architecture: Architecture, split: Split, steps: Steps) -> S
     kept = None if steps.packed_masks is None else ops.unpack_mask(steps.packed_masks, weights.shape[1])
     table = steps.table.to(device)
     for index, batch in enumerate(steps.order.to(torch.int64).split(steps.batch_size, dim=1)):
-        images, labels = _batch(split, batch, weights)
         step = steps.state.step + index
+        images, labels = _batch(split, batch, steps, step)
         noise = StepNoise(steps.seeds.to(device), steps.seed, step, steps.dropout)
         loss, correct, gradients = _gradients(architecture, steps, images, labels, noise)
         result.loss += loss.to("cpu", torch.float64) * batch.shape[1]
@@ -121,18 +126,22 @@ def reference_steps(architecture: Architecture, split: Split, steps: Steps) -> S
     return result
 
 
-def _batch(split: Split, batch: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def _batch(split: Split, batch: Tensor, steps: Steps, step: int) -> tuple[Tensor, Tensor]:
     """Images [B, C, H, W] or [N, B, C, H, W] and labels [N or 1, B]."""
     images = split.normalized(batch[0] if batch.shape[0] == 1 else batch.reshape(-1))
     if batch.shape[0] > 1:
         images = images.unflatten(0, tuple(batch.shape))
+    if steps.augment is not None:
+        stacked = images if batch.shape[0] > 1 else images.unsqueeze(0)
+        images = steps.augment(stacked, -split.mean / split.std, steps.seeds, steps.seed, step)
+    like = steps.weights
     return images.to(like.device, like.dtype), split.labels[batch].to(like.device)
 
 
 def _gradients(
     architecture: Architecture, steps: Steps, images: Tensor, labels: Tensor, noise: StepNoise
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Mean cross-entropy [N], correct [N], and the gradients of weights and, in variational dropout, log σ²."""
+    """Mean loss [N], correct [N], and the gradients of weights and, in variational dropout, log σ²."""
     leaves = [steps.weights.detach().requires_grad_()]
     variational = steps.variational
     if variational is not None:
@@ -150,12 +159,21 @@ def _gradients(
         logits = forward(architecture, leaves[0], images, noise=noise, variational=variational)
     n, batch, _ = logits.shape
     labels = labels.expand(n, batch)
-    loss = F.cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none").view(n, batch).mean(1)
+    loss = _losses(steps.loss, logits, labels).mean(1)
     objective = loss.sum()
     if variational is not None:
         objective = objective + variational.kl_weight * variational.kl(architecture, leaves[0]).sum()
     gradients = torch.autograd.grad(objective, leaves, materialize_grads=True)
     return loss.detach(), (logits.argmax(2) == labels).sum(1), list(gradients)
+
+
+def _losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """Loss [N, B] of scores [N, B, classes] and labels [N, B]."""
+    if kind == "mse":
+        target = F.one_hot(labels, logits.shape[2]).to(logits.dtype)
+        return (logits - target).square().mean(2)
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.reshape(-1), reduction="none")
+    return losses.view(labels.shape)
 
 
 def _update(

@@ -17,6 +17,7 @@ from zoosparse_ext import ops, random
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import native
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
 from zoosparse_ext.population.evaluate import Evaluation, check_split, evaluate
 from zoosparse_ext.population.forward import Variational
@@ -92,6 +93,8 @@ def train(
     batch_size: int = 10,
     optimizer: Optimizer | None = None,
     lr_schedule: str | Constant = "constant",
+    loss: str = "cross_entropy",
+    augment: Augment | None = None,
     masks: Tensor | None = None,
     order: str = "per-model",
     seed: int = 0,
@@ -118,6 +121,9 @@ def train(
         batch_size: images a step; the last batch of an epoch may be smaller.
         optimizer: hyperparameters are numbers or one per model [N]. Default: `Adam(lr=1e-3)`.
         lr_schedule: ``"constant"``, ``"step"``, ``"cosine"``, ``"onecycle"``, or an object from `schedules`.
+        loss: of the training: ``"cross_entropy"``, or ``"mse"``, the mean square distance of the scores to the one-hot
+            vector of the label. Evaluations of the splits are cross-entropies in any case.
+        augment: random crops and flips of the training images, see `Augment`. Default: none.
         masks: bool [N, P] or packed uint8 [N, ceil(P/8)], becomes `population.packed_masks`; pruned weights are
             exactly 0 after every step. Default: the masks that the population has, if any.
         order: ``"per-model"`` (each model its own shuffle) or ``"shared"``.
@@ -133,11 +139,11 @@ def train(
 
     Raises:
         InputError: a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
-            not fit, an unknown order, split, schedule or engine, a checkpoint of another training.
+            not fit, an unknown order, loss, split, schedule or engine, a checkpoint of another training.
     """
     optimizer = optimizer if optimizer is not None else Adam()
     hooks = hooks if hooks is not None else Hooks()
-    _check(population, data, epochs, batch_size, order, splits)
+    _check(population, data, epochs, batch_size, order, loss, splits)
     run = _choose_engine(engine, population)
     table, dropout = optimizer.table(len(population)), population.dropout
     steps_per_epoch = math.ceil(len(data.train) / batch_size)
@@ -160,20 +166,22 @@ def train(
             data.fingerprint,
             hooks.key,
             str(lr_schedule),
+            loss,
+            repr(augment),
         )
         key = fingerprint(
             settings, table, factors, dropout, population.weights, population.seeds, population.packed_masks
         )
         saved = Checkpoint(Path(checkpoint), key)
 
-    def report(epoch: int, loss: Tensor, accuracy: Tensor) -> None:
+    def report(epoch: int, train_loss: Tensor, accuracy: Tensor) -> None:
         judged = hooks.evaluated(population)
         evaluations = {
             name: evaluate(judged, getattr(data, name)) for name in splits if getattr(data, name) is not None
         }
         predictions = evaluations["test"].predictions if "test" in evaluations else None
         population.predictions = judged.predictions = predictions
-        history.append(hooks.rows(EpochResult(epoch, judged, loss, accuracy, evaluations)))
+        history.append(hooks.rows(EpochResult(epoch, judged, train_loss, accuracy, evaluations)))
         if saved is not None:
             saved.save(epoch, population, state, pd.concat(history, ignore_index=True))
 
@@ -185,8 +193,8 @@ def train(
         unknown = torch.full((len(population),), math.nan, dtype=torch.float64)
         report(0, unknown, unknown)
     for epoch in range(1 if restored is None else restored[0] + 1, epochs + 1):
-        loss = torch.zeros(len(population), dtype=torch.float64)
-        accuracy = torch.zeros_like(loss)
+        train_loss = torch.zeros(len(population), dtype=torch.float64)
+        accuracy = torch.zeros_like(train_loss)
         hooks.before_epoch(epoch, population)
         _apply_masks_(population, state)
         if variational is not None:
@@ -206,16 +214,18 @@ def train(
                 packed_masks=None if population.packed_masks is None else population.packed_masks[rows],
                 dropout=None if dropout is None else dropout[rows],
                 variational=_rows_of(variational, rows),
+                loss=loss,
+                augment=augment,
             )
             result = run.engine(population.architecture, data.train, steps)
-            loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
+            train_loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
             if progress is not None:
                 so_far = float(accuracy[: rows.stop].mean())
                 progress(
                     Progress(epoch, epochs, rows.stop, len(population), so_far, time.monotonic() - started)
                 )
         state.step += steps_per_epoch
-        report(epoch, loss, accuracy)
+        report(epoch, train_loss, accuracy)
     return pd.concat(history, ignore_index=True)
 
 
@@ -244,7 +254,13 @@ def _choose_engine(name: str, population: Population) -> _Run:
 
 
 def _check(
-    population: Population, data: Dataset, epochs: int, batch_size: int, order: str, splits: tuple[str, ...]
+    population: Population,
+    data: Dataset,
+    epochs: int,
+    batch_size: int,
+    order: str,
+    loss: str,
+    splits: tuple[str, ...],
 ) -> None:
     if epochs < 0:
         raise InputError(f"epochs must be 0 or more, got {epochs}")
@@ -252,6 +268,8 @@ def _check(
         raise InputError(f"batch_size must be 1 or more, got {batch_size}")
     if order not in ("per-model", "shared"):
         raise InputError(f"order must be 'per-model' or 'shared', got {order!r}")
+    if loss not in ops.train.LOSSES:
+        raise InputError(f"loss must be 'cross_entropy' or 'mse', got {loss!r}")
     for name in set(splits) - {"train", "val", "test"}:
         raise InputError(f"unknown split {name!r}; known: train, val, test")
     check_split(population, data.train)

@@ -16,10 +16,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.initialise import INITIALISATIONS
 from zoosparse_ext.population.networks import NETWORKS
 from zoosparse_ext.population.optimizers import OPTIMIZERS, SGD, Optimizer, PerModel
 from zoosparse_ext.population.program import ACTIVATIONS
+from zoosparse_ext.population.schedules import SCHEDULES
 from zoosparse_ext.sparsify.variational import PRESETS
 
 if sys.version_info >= (3, 11):
@@ -78,6 +80,10 @@ class ZooConfig(_Section):
     batch_size: int = Field(10, ge=1)
     order: Literal["per-model", "shared"] = "per-model"
     optimizer: OptimizerConfig = OptimizerConfig()
+    lr_schedule: str = "constant"
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    crop: int = Field(0, ge=0, description="training images move by up to so many pixels")
+    flip: bool = Field(False, description="mirror half of the training images")
     vary: dict[str, list[str | float]] = Field(
         {}, description="activation, init, optimizer, lr, weight_decay, dropout"
     )
@@ -96,6 +102,16 @@ class ZooConfig(_Section):
     @classmethod
     def _known_activation(cls, name: str | None) -> str | None:
         return None if name is None else _one_of(name, ACTIVATIONS)
+
+    @field_validator("lr_schedule")
+    @classmethod
+    def _known_schedule(cls, name: str) -> str:
+        return _one_of(name, SCHEDULES)
+
+    def how_to_train(self) -> dict[str, Any]:
+        """Arguments of :func:`zoosparse_ext.train` that all models share."""
+        augment = Augment(self.crop, self.flip) if self.crop or self.flip else None
+        return {"lr_schedule": self.lr_schedule, "loss": self.loss, "augment": augment}
 
     @field_validator("vary")
     @classmethod

@@ -53,6 +53,7 @@ def run_study(config: StudyConfig, path: Path, checkpoint: Path, bar: StageBar) 
                 checkpoint=checkpoint,
                 progress=progress,
                 settings=settings,
+                **config.zoo.how_to_train(),
             )
         _keep(zoo, path, checkpoint)
     return _sparsify(zoo, data, config, path, checkpoint, bar)

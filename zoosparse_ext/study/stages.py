@@ -38,8 +38,12 @@ def train_zoo(
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
     settings: dict[str, Any] | None = None,
+    **how: Any,
 ) -> Zoo:
-    """Train the models of every group and make a zoo of them; `settings` go into its provenance."""
+    """Train the models of every group and make a zoo of them.
+
+    `settings` go into its provenance; `how` to :func:`zoosparse_ext.train`: schedule, loss, augmentation.
+    """
     populations, histories = [], []
     for index, group in enumerate(groups):
         models = group.models
@@ -56,6 +60,7 @@ def train_zoo(
             seed=seed,
             checkpoint=_part(checkpoint, "train", index),
             progress=progress,
+            **how,
         )
         final = history[history.epoch == epochs]
         population.models["loss"] = final.test_loss.to_numpy()

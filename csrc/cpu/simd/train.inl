@@ -3,6 +3,7 @@
 #include "cpu/simd/train.h"
 
 #include "cpu/simd/train_backward.inl"
+#include "cpu/simd/train_images.inl"
 #include "cpu/simd/train_step.inl"
 
 #ifndef ZOOSPARSE_TRAIN_LANES
@@ -20,10 +21,10 @@ void train_sample(const Group<W>& group, int64_t t, SampleAt sample, float share
   group.sample_indices(t, index);
   Ints<W> label;
   for (int l = 0; l < W; ++l) label[l] = static_cast<int32_t>(group.params.labels[index[l]]);
-  group.load_images(index);
+  load_images<W>(group, index, sample);
   for (int s = 0; s < plan.count; ++s) stage_forward<W>(group, plan.stages[s], sample);
-  const LossOfSample<W> result =
-      cross_entropy<W>(group.at(plan.logits), plan.classes, label, share, group.at(plan.gradient[0]));
+  const LossOfSample<W> result = loss_of_sample<W>(group.params.loss, group.at(plan.logits), plan.classes, label, share,
+                                                   group.at(plan.gradient[0]));
   backward<W>(group);
   for (int l = 0; l < W; ++l) {
     loss[l] += result.loss[l];

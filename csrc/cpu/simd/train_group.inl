@@ -87,36 +87,6 @@ struct Group {
     for (int l = 0; l < W; ++l) index[l] = params.order[model[l] * params.order_stride + t];
   }
 
-  // Images [C, H, W] of the lanes, normalised, with the lanes innermost.
-  void load_images(const int64_t (&index)[W]) const {
-    F* image = at(plan.image);
-    for (int c = 0; c < plan.image_channels; ++c, image += plan.image_plane) {
-      const int64_t start = static_cast<int64_t>(c) * plan.image_plane;
-      const float scale = params.channel_scale[c], shift = params.channel_shift[c];
-      if (params.images_u8 != nullptr)
-        interleave(params.images_u8, index, start, image);
-      else
-        interleave(params.images_f32, index, start, image);
-      for (int i = 0; i < plan.image_plane; ++i) image[i] = image[i] * scale + shift;
-    }
-  }
-
-  template <class T>
-  void interleave(const T* images, const int64_t (&index)[W], int64_t start, F* image) const {
-    if (params.order_stride == 0) {
-      const T* source = images + index[0] * params.image_elements + start;
-      for (int i = 0; i < plan.image_plane; ++i) image[i] = F{} + static_cast<float>(source[i]);
-      return;
-    }
-    const T* source[W];
-    for (int l = 0; l < W; ++l) source[l] = images + index[l] * params.image_elements + start;
-    for (int i = 0; i < plan.image_plane; ++i) {
-      Vector<T, W> value;
-      for (int l = 0; l < W; ++l) value[l] = source[l][i];
-      image[i] = __builtin_convertvector(value, F);
-    }
-  }
-
   // The input with a border of zeros where the stage pads it.
   const F* padded_input(const TrainStage& stage) const {
     if (stage.padded) {

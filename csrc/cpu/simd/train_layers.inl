@@ -186,21 +186,33 @@ void average_pool_gradient(const TrainOp& op, const Floats<W>* gradient, Floats<
   for_windows(op, [=](int to, int from, int) { input_gradient[from] += gradient[to] * share; });
 }
 
-// Cross-entropy of each lane's label; gradient = (softmax - one-hot) * scale. `correct`: -1 where the label has the
+// `correct`: -1 where the label has the
 // largest logit, and no other before it has the same.
 template <int W>
 struct LossOfSample {
   Floats<W> loss;
   Ints<W> correct;
 };
+// Mean square distance of the scores to the one-hot vector of the label; gradient with respect to scale * loss.
 template <int W>
-LossOfSample<W> cross_entropy(const Floats<W>* logits, int classes, Ints<W> label, float scale, Floats<W>* gradient) {
+Floats<W> squared_error(const Floats<W>* logits, int classes, Ints<W> label, float scale, Floats<W>* gradient) {
+  const float share = 1.0f / static_cast<float>(classes);
+  Floats<W> sum{};
+  for (int c = 0; c < classes; ++c) {
+    const Floats<W> error = logits[c] - (label == Ints<W>{} + c ? broadcast<W>(1.0f) : Floats<W>{});
+    sum += error * error;
+    gradient[c] = error * (2.0f * share * scale);
+  }
+  return sum * share;
+}
+
+// Cross-entropy of the label; gradient = (softmax - one-hot) * scale.
+template <int W>
+Floats<W> cross_entropy(const Floats<W>* logits, int classes, Ints<W> label, float scale, Floats<W>* gradient) {
   Floats<W> largest = logits[0], of_label{}, sum{};
-  Ints<W> prediction{};
   for (int c = 0; c < classes; ++c) {
     const Ints<W> larger = logits[c] > largest;
     largest = larger ? logits[c] : largest;
-    prediction = larger ? Ints<W>{} + c : prediction;
     of_label = label == Ints<W>{} + c ? logits[c] : of_label;
   }
   for (int c = 0; c < classes; ++c) {
@@ -210,7 +222,22 @@ LossOfSample<W> cross_entropy(const Floats<W>* logits, int classes, Ints<W> labe
   const Floats<W> factor = scale / sum;
   for (int c = 0; c < classes; ++c)
     gradient[c] = gradient[c] * factor - (label == Ints<W>{} + c ? broadcast<W>(scale) : Floats<W>{});
-  return {logarithm<W>(sum) + (largest - of_label), prediction == label};
+  return logarithm<W>(sum) + (largest - of_label);
+}
+
+template <int W>
+LossOfSample<W> loss_of_sample(LossKind kind, const Floats<W>* logits, int classes, Ints<W> label, float scale,
+                               Floats<W>* gradient) {
+  Floats<W> largest = logits[0];
+  Ints<W> prediction{};
+  for (int c = 1; c < classes; ++c) {
+    const Ints<W> larger = logits[c] > largest;
+    largest = larger ? logits[c] : largest;
+    prediction = larger ? Ints<W>{} + c : prediction;
+  }
+  const Floats<W> loss = kind == LossKind::squared_error ? squared_error<W>(logits, classes, label, scale, gradient)
+                                                         : cross_entropy<W>(logits, classes, label, scale, gradient);
+  return {loss, prediction == label};
 }
 
 }  // namespace
