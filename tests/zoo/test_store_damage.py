@@ -107,6 +107,30 @@ def test_a_newer_version(folder: Path) -> None:
         Zoo.open(folder)
 
 
+@pytest.mark.parametrize("version", [0, -1, True, "1", None])
+def test_a_version_that_never_was(folder: Path, version: object) -> None:
+    rewrite(folder, lambda manifest: manifest.update(version=version))
+    with pytest.raises(StoreError, match=rf"manifest\.json is damaged: version {version!r}"):
+        Zoo.open(folder)
+
+
+def test_rows_that_do_not_add_up(folder: Path) -> None:
+    rewrite(folder, lambda manifest: manifest["populations"]["variational"][0].update(rows=99))
+    with pytest.raises(StoreError, match="says a matrix has 99 rows, shards with 3 and a table with 3"):
+        read(folder)
+
+
+def test_verifying_reads_every_file(folder: Path) -> None:
+    listed = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".parquet")]
+    assert Zoo.verify(folder) == sum(path.stat().st_size for path in listed)
+    for path in listed:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(StoreError, match=rf"{path.name} was altered"):
+            Zoo.verify(folder)
+        path.write_bytes(content)
+
+
 def test_a_manifest_of_something_else(folder: Path) -> None:
     rewrite(folder, lambda manifest: manifest.update(format="web app"))
     with pytest.raises(
@@ -117,7 +141,9 @@ def test_a_manifest_of_something_else(folder: Path) -> None:
         zoo().save(folder, overwrite=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": "zoosparse-zoo"'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": "zoosparse-zoo"', b"[" * 10**5]
+)
 def test_a_manifest_that_is_no_json_object(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(StoreError, match=r"manifest\.json is damaged"):

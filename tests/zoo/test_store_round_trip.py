@@ -134,6 +134,10 @@ def test_sizes_are_known_without_reading(tmp_path: Path) -> None:
     again = Zoo.open(tmp_path)
     assert again.info() == mine.info()
     assert again.info()["populations"] == {"original": 4, "magnitude": 5}
+    assert again.info()["bytes"] == {
+        "original": 4 * (8 * 4 + 6),
+        "magnitude": 5 * (8 * 4 + 6),
+    }  # 8 weights, 6 images
     assert again.info()["tables"] == {"models": 4, "history": 4, "twins": 4}
 
 

@@ -26,6 +26,7 @@ MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _TEMPORARY = ".tmp"
 _FOLDERS = ("shards", "tables")
+_UNCHANGED = "what was there is unchanged"
 _OURS = re.compile(r"(rows|labels|models|history|twins)-[0-9a-f]{16}\.\w+(\.tmp)?|manifest\.json\.tmp|\.lock")
 
 
@@ -149,7 +150,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     try:
         content = path.read_bytes()
         manifest = json.loads(content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
     if not isinstance(manifest, dict):
         raise StoreError(f"{path} is damaged: expected a JSON object")
@@ -254,11 +255,24 @@ def _replace(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        handle = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    _sync_names(path)
+
+
+def _sync_names(path: Path) -> None:
+    """Have the name of a file outlast a loss of power, as its content does already."""
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOTSUP):
+            return  # network file systems that keep names by themselves
+        what = f"cannot confirm that {path} is on the disk: {_reason(error)}"
+        after = (
+            "the new state is in place; open the zoo again to go on" if path.name == MANIFEST else _UNCHANGED
+        )
+        raise StoreError(f"{what}; {after}") from error
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -266,10 +280,12 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = " (the disk is full)" if error.errno == errno.ENOSPC else ""
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}{full}; what was there is unchanged"
-        ) from error
+        raise StoreError(f"cannot write {path}: {_reason(error)}; {_UNCHANGED}") from error
+
+
+def _reason(error: OSError) -> str:
+    full = " (the disk is full)" if error.errno == errno.ENOSPC else ""
+    return f"{error.strerror or error}{full}"
 
 
 def _digest(path: Path) -> str:

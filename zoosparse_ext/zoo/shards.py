@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population, chunks
 from zoosparse_ext.zoo import tables
-from zoosparse_ext.zoo.folder import FileEntry, check_file, understood, write_file
+from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood, write_file
 
 SHARD_BYTES = 64 * 2**20
 _TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
@@ -57,7 +58,25 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
             for name in entry["tensors"]
         }
         table = tables.read_table(folder, entry["table"], verify=verify)
+        rows = sum(shard["rows"] for shard in entry["shards"])
+        if not entry["rows"] == rows == len(table):
+            came = f"{entry['rows']} rows, shards with {rows} and a table with {len(table)}"
+            raise StoreError(f"{folder / MANIFEST} is damaged: it says a matrix has {came}")
         return Population(tensors.pop("weights"), architecture, table, **tensors)  # type: ignore[arg-type]
+
+
+def groups_size(groups: list[Population]) -> tuple[int, int]:
+    """Rows of matrices in memory, and bytes of all that belongs to these rows but their table."""
+    tensors = [getattr(group, name) for group in groups for name in _TENSORS]
+    return sum(map(len, groups)), sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+def entry_size(entry: dict[str, Any]) -> tuple[int, int]:
+    """The same of a matrix on disk, from its entry in the manifest."""
+    row_bytes = sum(
+        getattr(torch, dtype).itemsize * prod(shape) for dtype, *shape in entry["tensors"].values()
+    )
+    return entry["rows"], entry["rows"] * row_bytes
 
 
 def write_tensors(folder: Path, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:

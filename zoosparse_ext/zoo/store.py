@@ -19,6 +19,8 @@ from zoosparse_ext.zoo import tables
 from zoosparse_ext.zoo.folder import (
     MANIFEST,
     changing,
+    check_file,
+    file_entries,
     is_free,
     locked,
     read_manifest,
@@ -27,7 +29,7 @@ from zoosparse_ext.zoo.folder import (
     write_manifest,
 )
 from zoosparse_ext.zoo.index_dict import index_dict
-from zoosparse_ext.zoo.shards import read_tensors, write_group, write_tensors
+from zoosparse_ext.zoo.shards import groups_size, read_tensors, write_group, write_tensors
 from zoosparse_ext.zoo.stored import StoredPopulations
 
 FORMAT, VERSION = "zoosparse-zoo", 1
@@ -169,14 +171,32 @@ class Zoo:
                 (folder / MANIFEST).unlink()
                 sweep(folder)
 
+    @staticmethod
+    def verify(path: str | Path) -> int:
+        """Compare every file of a zoo with its size and checksum; returns how many bytes were compared.
+
+        Raises:
+            StoreError: not a zoo, written by a newer version, or a file is missing or damaged; names it.
+        """
+        folder = Path(path)
+        manifest, _ = read_manifest(folder)
+        with understood(folder):
+            _check_manifest(folder, manifest)
+            entries = list(file_entries(manifest))
+            for entry in entries:
+                check_file(folder, entry)
+            return sum(entry.bytes for entry in entries)
+
     def info(self) -> dict[str, Any]:
-        """Sizes: rows of every population and table, and the data set."""
-        if isinstance(self.populations, StoredPopulations):
-            sizes = {name: self.populations.rows(name) for name in self.populations}
-        else:
-            sizes = {name: sum(map(len, groups)) for name, groups in self.populations.items()}
+        """Sizes: rows of every population and table, bytes of the matrices, and the data set; reads no matrix."""
+        stored = self.populations if isinstance(self.populations, StoredPopulations) else None
+        sizes = {
+            name: stored.size(name) if stored is not None else groups_size(self.populations[name])
+            for name in self.populations
+        }
         return {
-            "populations": sizes,
+            "populations": {name: rows for name, (rows, _) in sizes.items()},
+            "bytes": {name: size for name, (_, size) in sizes.items()},
             "tables": {"models": len(self.models), "history": len(self.history), "twins": len(self.twins)},
             "dataset": self.dataset,
             "provenance": self.provenance,
@@ -225,7 +245,9 @@ def _check_manifest(folder: Path, manifest: dict[str, Any]) -> None:
             f"{folder} is not a zoo: its manifest says {manifest.get('format')!r}, expected {FORMAT!r}"
         )
     version = manifest.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or version < 1:  # True is an int as well
+        raise StoreError(f"{folder / MANIFEST} is damaged: version {version!r}, expected a number from 1")
+    if version > VERSION:
         raise StoreError(
             f"{folder} was written in version {version} of the format, this package reads up to {VERSION}; "
             "upgrade zoosparse-ext"

@@ -8,7 +8,7 @@ from typing import Any
 
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo.folder import carry_file, file_entries, understood
-from zoosparse_ext.zoo.shards import read_group
+from zoosparse_ext.zoo.shards import entry_size, groups_size, read_group
 
 
 class StoredPopulations(Mapping[str, list[Population]]):
@@ -36,12 +36,13 @@ class StoredPopulations(Mapping[str, list[Population]]):
         """Whether a population is as it is on disk."""
         return name not in self._groups
 
-    def rows(self, name: str) -> int:
-        """Number of models or twins of a population; reads nothing."""
+    def size(self, name: str) -> tuple[int, int]:
+        """Rows of a population, and bytes of its matrices; reads none of them."""
         if name in self._groups:
-            return sum(map(len, self._groups[name]))
+            return groups_size(self._groups[name])
         with understood(self.folder):
-            return sum(entry["rows"] for entry in self.entries[name])
+            sizes = [entry_size(entry) for entry in self.entries[name]]
+            return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
     def carry(self, name: str, target: Path) -> list[dict[str, Any]]:
         """Make the files of an unread population count in a folder, this or another; returns its entries.
