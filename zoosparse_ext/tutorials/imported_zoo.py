@@ -1,0 +1,58 @@
+# %% [markdown]
+# # Twins of an imported zoo
+#
+# Somebody published a zoo; you want its sparse twins, in the form in which it came. Here the published zoo is a small
+# one written for the occasion, as a Ray tree of modelzoos.cc.
+
+# %%
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+import zoosparse_ext as zs
+from zoosparse_ext.study.stages import add_magnitude_twins
+
+folder = Path(tempfile.mkdtemp(prefix="zoosparse-tutorial-"))
+data = zs.load_dataset("digits").limit(300)
+
+published = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 9))
+history = zs.train(published, data, epochs=2, optimizer=zs.Adam(lr=1e-3))
+zoo = zs.Zoo({"original": [published]}, models=published.models, history=history)
+zs.export_zoo(zoo, folder / "published", format="modelzoos")
+print(*sorted(path.name for path in (folder / "published").rglob("*") if path.is_dir())[:4], sep="\n")
+
+# %% [markdown]
+# ## Import
+# The layers are inferred from the tensors, pickles are read without running them, and what cannot be read is left out
+# and listed. With `out=` the zoo is written while it is read, in bounded memory.
+
+# %%
+imported = zs.import_zoo(folder / "published", out=folder / "my-zoo")
+models = imported.population("original")
+print(models, "| left out:", imported.provenance.get("import", {}).get("skipped", []))
+assert torch.equal(models.weights, published.weights[[published.ids.index(name) for name in models.ids]])
+
+# %% [markdown]
+# ## Twins
+# Data are needed for fine-tuning and for measuring; pruning alone needs none.
+
+# %%
+zoo = add_magnitude_twins(imported, data, ratios=[0.5, 0.9], epochs=1)
+print(zoo.twins.groupby(["target", "epoch"])[["sparsity", "accuracy", "agreement"]].median().round(3))
+zoo.save(folder / "my-zoo")
+
+# %% [markdown]
+# ## Back to the form it came in
+# Loaders of modelzoos.cc read the twins unchanged; `safetensors`, `npz`, `huggingface` and `modules` are the
+# other forms.
+
+# %%
+zs.export_zoo(zoo, folder / "shared", format="modelzoos")
+again = zs.import_zoo(folder / "shared")
+print(
+    f"shared: {len(again.models)} models, {again.twins.twin_id.nunique()} twins, in {', '.join(again.populations)}"
+)
+zs.Zoo.remove(folder / "my-zoo")
