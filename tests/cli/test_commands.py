@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,10 @@ def test_demo_makes_a_zoo_and_a_report(tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "report.html").exists()
     assert list(Zoo.open(tmp_path / "demo" / "zoo").populations) == list(KINDS)
     assert not (tmp_path / "demo" / "zoo.resume").exists()
+    events = [
+        json.loads(line)["event"] for line in (tmp_path / "demo" / "log.jsonl").read_text().splitlines()
+    ]
+    assert events == ["run", "epoch", "finished", "finished", "epoch", "finished", "finished"]
 
 
 def test_the_same_seed_gives_the_same_bits(finished: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
     """A bar over models × epochs, with the time left and the current accuracy."""
     columns = (
         TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=10),
         TextColumn("{task.fields[state]}"),
         _Clock(),
     )

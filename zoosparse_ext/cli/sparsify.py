@@ -60,7 +60,8 @@ def prune(
         "allow_nan": allow_nan,
     }
     name = f"magnitude-matched-{scope}" if matched else f"magnitude-{scope}"
-    with resumable(zoo_path, name) as checkpoint, training_bar(f"prune ({scope})") as progress:
+    title = f"prune (matched, {scope})" if matched else f"prune ({scope})"
+    with resumable(zoo_path, name) as checkpoint, training_bar(title) as progress:
         if matched:
             zoo = add_matched_twins(zoo, images, scope, checkpoint=checkpoint, progress=progress, **settings)
         else:

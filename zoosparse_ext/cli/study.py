@@ -27,6 +27,7 @@ from zoosparse_ext.cli.console import (
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import StudyConfig, read_config, recipe, recipe_text, recipes
+from zoosparse_ext.study.log import RunLog
 from zoosparse_ext.study.plan import plan_study
 from zoosparse_ext.study.run import load_data, run_study
 from zoosparse_ext.zoo import Zoo
@@ -114,7 +115,8 @@ def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> Non
         if restart:
             Zoo.remove(path)
             shutil.rmtree(checkpoint, ignore_errors=True)
-        zoo = run_study(config, path, checkpoint, training_bar)
+        log = RunLog(folder / "log.jsonl")
+        zoo = run_study(config, path, checkpoint, log.stages(training_bar))
         page = reporting.write(zoo, folder, config.title)
         claims = reporting.claims(zoo)
     if as_json:

@@ -79,7 +79,7 @@ def _sparsify(
         for scope in magnitude.scopes:
             if f"magnitude-{scope}" in zoo.populations:
                 continue
-            with bar(f"magnitude pruning, {scope}, {len(magnitude.ratios)} ratios") as progress:
+            with bar(f"prune ({scope})") as progress:
                 zoo = add_magnitude_twins(
                     zoo,
                     data,
@@ -110,7 +110,7 @@ def _sparsify(
         for scope in magnitude.matched_scopes:
             if f"magnitude-matched-{scope}" in zoo.populations:
                 continue
-            with bar(f"magnitude pruning to the sparsity of the variational twins, {scope}") as progress:
+            with bar(f"prune (matched, {scope})") as progress:
                 zoo = add_matched_twins(
                     zoo, data, scope, checkpoint=checkpoint, progress=progress, **fine_tuning
                 )

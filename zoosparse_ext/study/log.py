@@ -1,0 +1,87 @@
+"""The log of a study: JSON lines, one event each, for whoever watches from outside or asks afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from zoosparse_ext.errors import StoreError
+from zoosparse_ext.population.train import Progress
+from zoosparse_ext.study.provenance import provenance
+from zoosparse_ext.study.run import StageBar
+from zoosparse_ext.study.stages import OnProgress
+from zoosparse_ext.zoo.plain import plain
+
+
+class RunLog:
+    """Appends to a file, which is made when the first epoch or stage is done; a run that goes on adds to it.
+
+    Events: ``run`` (versions and machine, once per run), ``epoch`` (stage, epoch, epochs, networks, accuracy in
+    training, seconds since the stage began), ``finished`` (stage, seconds) and ``stopped`` (stage, reason). All have
+    ``time``.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._begun = False
+
+    def stages(self, bar: StageBar) -> StageBar:
+        """The same progress bars, with every epoch and stage written down."""
+
+        @contextmanager
+        def logged(stage: str) -> Iterator[OnProgress]:
+            started = time.monotonic()
+
+            def seconds() -> float:
+                return round(time.monotonic() - started, 3)
+
+            try:
+                with bar(stage) as show:
+
+                    def progress(state: Progress) -> None:
+                        show(state)
+                        if state.models == state.population:
+                            done = {
+                                "epoch": state.epoch,
+                                "epochs": state.epochs,
+                                "networks": state.population,
+                            }
+                            self.write(
+                                "epoch", stage=stage, **done, accuracy=state.accuracy, seconds=seconds()
+                            )
+
+                    yield progress
+            except BaseException as error:
+                if self._begun:  # else it was bad input, which leaves nothing behind
+                    self.write("stopped", stage=stage, reason=f"{type(error).__name__}: {error}".rstrip(": "))
+                raise
+            self.write("finished", stage=stage, seconds=seconds())
+
+        return logged
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        events = [{"event": event, **values}]
+        if not self._begun:
+            events.insert(0, {"event": "run", **provenance()})
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        lines = [json.dumps(plain({"time": now, **item}), allow_nan=False) + "\n" for item in events]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write("".join(lines))
+        except OSError as error:
+            raise StoreError(f"cannot write the log {self.path}: {error.strerror or error}") from error
+        self._begun = True
