@@ -57,7 +57,8 @@ void train_group(const TrainParams& params, const TrainPlan& plan, int64_t first
 template <int W>
 float multiply_adds(int64_t count) {
   constexpr int kChains = 12;  // more than latency x units on any CPU here
-  Floats<W> sum[kChains] = {}, factor = broadcast<W>(0.999f), term = broadcast<W>(0.001f);
+  Floats<W> sum[kChains], factor = broadcast<W>(0.999f), term = broadcast<W>(0.001f);
+  for (int j = 0; j < kChains; ++j) sum[j] = broadcast<W>(static_cast<float>(j));  // else they were one chain
   for (int64_t i = 0; i < count; i += kChains * W) {
     for (int j = 0; j < kChains; ++j) sum[j] = sum[j] * factor + term;
     asm volatile("" : "+r"(i));  // no round may be folded into another

@@ -40,11 +40,15 @@ void interleave_moved(const TrainPlan& plan, const T* const (&source)[W], const 
     }
 }
 
+// Bytes are gathered as ints: one conversion for all lanes, not one for each.
+inline int32_t pixel(uint8_t value) { return value; }
+inline float pixel(float value) { return value; }
+
 template <int W, class T>
 void interleave(const TrainPlan& plan, const T* const (&source)[W], Floats<W>* image) {
   for (int i = 0; i < plan.image_plane; ++i) {
-    Vector<T, W> value;
-    for (int l = 0; l < W; ++l) value[l] = source[l][i];
+    Vector<decltype(pixel(T{})), W> value;
+    for (int l = 0; l < W; ++l) value[l] = pixel(source[l][i]);
     image[i] = __builtin_convertvector(value, Floats<W>);
   }
 }
