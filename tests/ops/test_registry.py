@@ -56,6 +56,25 @@ def test_forced_level_that_cannot_run() -> None:
         )
 
 
+OTHER_SOURCES = """
+import sys, types, torch
+def refuse():
+    raise RuntimeError("schemas differ")
+other = types.ModuleType("_C")
+other.build_info = lambda: {"torch": torch.__version__}
+other.simd_level = lambda: "baseline"
+other.register_operators = refuse
+sys.modules["zoosparse_ext._C"] = other
+import zoosparse_ext
+"""
+
+
+def test_an_extension_of_other_sources_is_an_error_that_says_what_to_do() -> None:
+    result = run(OTHER_SOURCES, ZOOSPARSE_DISABLE_EXT="0")
+    assert result.returncode != 0
+    assert "was built from other sources than this package; build it again" in result.stderr
+
+
 HIDE = "import sys; sys.modules['zoosparse_ext._C'] = None\n"
 STALE = """
 import sys, types

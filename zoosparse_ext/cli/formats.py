@@ -50,7 +50,7 @@ def import_(
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Make a zoo of what other tools wrote: Ray trees of modelzoos.cc, and more.
+    """Make a zoo of what other tools wrote: Ray trees of modelzoos.cc, matrices, folders of checkpoints.
 
     Broken models are left out and listed. Ctrl-C keeps what was read; the same command goes on from there.
 

@@ -65,6 +65,7 @@ def load_native() -> None:
 
     Raises:
         InputError: ZOOSPARSE_SIMD asks for an instruction set that the CPU lacks or nobody knows.
+        ImportError: the extension belongs to another version of the package.
     """
     global native, why_no_native
     if os.environ.get("ZOOSPARSE_DISABLE_EXT", "0") not in ("", "0"):
@@ -83,7 +84,13 @@ def load_native() -> None:
         module.simd_level()
     except RuntimeError as error:
         raise InputError(str(error)) from None
-    module.register_operators()
+    try:
+        module.register_operators()
+    except RuntimeError as error:  # schemas of operators differ
+        raise ImportError(
+            "zoosparse_ext._C was built from other sources than this package; build it again with "
+            "`pip install --no-build-isolation .`, or set ZOOSPARSE_DISABLE_EXT=1 to run without it"
+        ) from error
     native = module
 
 

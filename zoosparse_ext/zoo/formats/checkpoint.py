@@ -109,7 +109,7 @@ def zip_records(content: bytearray | mmap.mmap, path: object) -> dict[str, Recor
 
 
 def read_tensor(
-    content: bytearray, records: Mapping[str, Record], tensor: StoredTensor, path: object
+    content: bytearray | mmap.mmap, records: Mapping[str, Record], tensor: StoredTensor, path: object
 ) -> Tensor:
     """A tensor from its record; shares memory with `content`.
 
@@ -205,7 +205,7 @@ def _record(content: bytearray, records: Mapping[str, Record], name: str, path: 
     return bytes(content[record.offset : record.offset + record.size])
 
 
-def _check(content: bytearray, record: Record, name: str, path: object) -> None:
+def _check(content: bytearray | mmap.mmap, record: Record, name: str, path: object) -> None:
     part = memoryview(content)[record.offset : record.offset + record.size]
     if record.crc and zlib.crc32(part) != record.crc:  # 0: PyTorch was told to write no checksums
         raise StoreError(f"{path} is damaged: the checksum of {name:.60} does not fit")

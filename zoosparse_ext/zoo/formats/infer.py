@@ -107,16 +107,10 @@ def network_name(architecture: Architecture) -> str | None:
 
 def _layers(shapes: Shapes) -> list[Layer]:
     layers: list[Layer] = []
-    for name, shape in shapes:
+    for name, shape in sorted(shapes, key=lambda item: _place(item[0])):
         module, _, kind = name.rpartition(".")
         prefix, dot, number = module.rpartition(".")
-        if (
-            kind == "weight"
-            and number.isascii()
-            and number.isdigit()
-            and len(number) < 6
-            and len(shape) in (2, 4)
-        ):
+        if kind == "weight" and _is_number(number) and len(shape) in (2, 4):
             layers.append(Layer(prefix + dot, int(number), shape, False))
         elif (
             kind == "bias"
@@ -136,6 +130,17 @@ def _layers(shapes: Shapes) -> list[Layer]:
     if not layers or any(min(layer.weight) < 1 for layer in layers):
         raise InputError("the state dict holds no weights of convolution or linear layers")
     return layers
+
+
+def _place(name: str) -> tuple[int, bool]:
+    """Layers by their numbers, weight before bias: files of safetensors and pruned modules have another order."""
+    module, _, kind = name.rpartition(".")
+    number = module.rpartition(".")[2]
+    return (int(number) if _is_number(number) else -1, kind != "weight")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6
 
 
 def _convolutional(layers: list[Layer], function: str, rate: float) -> Architecture | None:

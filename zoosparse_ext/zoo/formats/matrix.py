@@ -1,0 +1,208 @@
+"""Importing vectorised zoos: one matrix with a row per model, or per model and epoch, and a table of the rows."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from zoosparse_ext.errors import StoreError
+from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.zoo.formats.checkpoint import read_tensor, zip_records
+from zoosparse_ext.zoo.formats.contents import read_tensors
+from zoosparse_ext.zoo.formats.files import open_inside
+from zoosparse_ext.zoo.formats.model_tables import model_row, scalar
+from zoosparse_ext.zoo.formats.npy import map_npz, npy_array
+from zoosparse_ext.zoo.formats.plan import (
+    Block,
+    Group,
+    Options,
+    Record,
+    Row,
+    Skipped,
+    check_finite,
+    epoch_population,
+)
+from zoosparse_ext.zoo.formats.unpickle import StoredTensor, load_pickle
+
+SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
+_MODEL = ("model_id", "modeldir", "model", "id", "name")
+_EPOCH = ("epoch", "step", "training_iteration")
+_HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
+
+
+class Item(NamedTuple):
+    """A model: the rows of its epochs, and what the table says of each."""
+
+    root: str
+    file: str
+    id: str
+    rows: tuple[tuple[int, int], ...]  # epoch, row; ascending
+    records: tuple[Record, ...]  # of each epoch, by our names
+
+
+def open_matrix(root: str | os.PathLike[str], file: str | os.PathLike[str]) -> np.ndarray | Tensor:
+    """The matrix [rows, columns] of a file, mapped into memory.
+
+    Of several arrays in one file, the one named `weights`, `data` or `matrix`, or the only matrix.
+
+    Raises:
+        StoreError: the file is damaged, or holds no such matrix.
+    """
+    path = Path(file)
+    if path.suffix == ".safetensors":
+        return _choose(dict(read_tensors(Path(root), os.fspath(path))), path)
+    if path.suffix == ".npz":
+        return _choose(map_npz(Path(root), path), path)
+    with open_inside(root, path) as opened:
+        try:
+            content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+        except (ValueError, OSError) as error:
+            raise StoreError(f"{path} is empty or cannot be mapped: {error}") from error
+    if path.suffix == ".npy":
+        return _choose({"weights": npy_array(content, 0, len(content), path)}, path)
+    records = zip_records(content, path)
+    if "data.pkl" not in records:
+        raise StoreError(f"{path} was not written by torch.save")
+    pickled = records["data.pkl"]
+    value = load_pickle(content[pickled.offset : pickled.offset + pickled.size], path)
+    tensors = value if isinstance(value, dict) else {"weights": value}
+    matrices = {k: t for k, t in tensors.items() if isinstance(t, StoredTensor) and len(t.shape) == 2}
+    return _choose({str(k): read_tensor(content, records, t, path) for k, t in matrices.items()}, path)
+
+
+def matrix_groups(
+    root: Path,
+    file: Path,
+    table: pd.DataFrame | None,
+    architecture_of: dict[int, Architecture],
+    columns: np.ndarray | None,
+    options: Options,
+) -> tuple[list[Group], list[Skipped]]:
+    """Groups of the models of a matrix.
+
+    Args:
+        table: one line per row of the matrix, in its order; None: every row is a model.
+        architecture_of: of every row that can be read.
+        columns: of the file, in the order of the architecture; None: as they are.
+    """
+    models: dict[str, list[tuple[int, int]]] = {}
+    records: list[Any] = [{} for _ in architecture_of] if table is None else table.to_dict("records")
+    name = next((column for column in _MODEL if table is not None and column in table), None)
+    clock = next((column for column in _EPOCH if table is not None and column in table), None)
+    for row in architecture_of:
+        id = f"{row:06d}" if name is None else str(records[row][name])
+        epoch = 0 if clock is None else _integer(records[row][clock])
+        models.setdefault(id, []).append((epoch, row))
+    members: dict[Architecture, list[Item]] = {}
+    skipped: list[Skipped] = []
+    for number, (id, rows) in enumerate(models.items()):
+        rows.sort()
+        chosen = [pair for pair in rows if options.wants(pair[0], rows[-1][0])]
+        if not isinstance(options.epochs, str) and len({epoch for epoch, _ in chosen}) < len(options.epochs):
+            skipped.append(Skipped(id, "it lacks a row of an epoch that was asked for"))
+            continue
+        architecture = architecture_of[rows[-1][1]]
+        lines = tuple(_record(records[row], id, architecture, number, epoch) for epoch, row in chosen)
+        members.setdefault(architecture, []).append(
+            Item(os.fspath(root), os.fspath(file), id, tuple(chosen), lines)
+        )
+    groups = []
+    for architecture, items in members.items():
+        earlier = sorted({epoch for item in items for epoch, _ in item.rows[:-1]})
+        populations = ["original", *(f"original@{epoch}" for epoch in earlier)]
+        read = partial(read_matrix, columns=columns)
+        width = {"weights": (torch.float32, architecture.n_parameters)}
+        groups.append(Group(populations, architecture, items, read, width))
+    return groups, skipped
+
+
+def read_matrix(
+    architecture: Architecture,
+    items: Sequence[tuple[int, Item]],
+    options: Options,
+    columns: np.ndarray | None = None,
+) -> Block:
+    """Rows of a matrix."""
+    block = Block()
+    if not items:
+        return block
+    matrix = open_matrix(items[0][1].root, items[0][1].file)
+    for place, item in items:
+        rows = _rows(architecture, place, item, matrix, columns, options)
+        if isinstance(rows, Skipped):
+            block.skipped.append(rows)
+            continue
+        block.rows += rows
+        block.models.append(rows[-1].record)
+        for (epoch, _), record in zip(item.rows, item.records, strict=True):
+            measured = {name: record.get(name, math.nan) for name in _HISTORY}
+            measured["test_accuracy"] = record.get("accuracy", math.nan)
+            measured["test_loss"] = record.get("loss", math.nan)
+            if any(value == value for value in measured.values()):
+                block.history.append({"model_id": item.id, "epoch": epoch, **measured})
+    return block
+
+
+def _rows(
+    architecture: Architecture,
+    place: int,
+    item: Item,
+    matrix: np.ndarray | Tensor,
+    columns: np.ndarray | None,
+    options: Options,
+) -> list[Row] | Skipped:
+    rows = []
+    for (epoch, row), record in zip(item.rows, item.records, strict=True):
+        values = np.asarray(matrix[row], dtype=np.float32)
+        weights = torch.from_numpy(np.array(values) if columns is None else values[columns])
+        try:
+            check_finite(weights, architecture, options.allow_nan)
+        except StoreError as error:
+            return Skipped(item.id, f"epoch {epoch}: {error}")
+        name = epoch_population("original", epoch, item.rows[-1][0])
+        rows.append(Row(name, place, record, {"weights": weights}))
+    return rows
+
+
+def _record(record: Record, id: str, architecture: Architecture, number: int, epoch: int) -> Record:
+    known = {str(key).removeprefix("config."): scalar(value) for key, value in record.items()}
+    known = {
+        key: value
+        for key, value in known.items()
+        if value is not None and key not in _MODEL and key not in _EPOCH
+    }
+    return {**model_row(known, id, architecture.name, number), "epoch": epoch}
+
+
+def _integer(value: object) -> int:
+    number = scalar(value)
+    if not isinstance(number, int | float) or not 0 <= number < 2**53 or number != int(number):
+        raise StoreError(f"{value!s:.40} is no epoch")
+    return int(number)
+
+
+def _choose(arrays: dict[str, np.ndarray] | dict[str, Tensor], path: Path) -> np.ndarray | Tensor:
+    floating = ("float16", "float32", "float64", "bfloat16")
+    matrices = {
+        name: array
+        for name, array in arrays.items()
+        if array.ndim == 2 and str(array.dtype).removeprefix("torch.") in floating
+    }
+    for name in ("weights", "data", "matrix"):
+        if name in matrices:
+            return matrices[name]
+    if len(matrices) != 1:
+        raise StoreError(
+            f"{path} holds {len(matrices)} matrices of weights, expected one, or one named 'weights'"
+        )
+    return next(iter(matrices.values()))
