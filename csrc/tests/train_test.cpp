@@ -86,6 +86,7 @@ struct Population {
     p.order = order.data(), p.order_stride = kSamples;
     p.optimizer = OptimizerKind::adam, p.hyper = hyper.data(), p.lr_factor = factors.data();
     p.seeds = seeds.data(), p.seed = 5, p.kl_weight = 0.01f, p.variational_bias = true;
+    p.crop = 2, p.flip = true, p.loss = variational ? LossKind::cross_entropy : LossKind::squared_error;
     p.loss_sum = loss.data(), p.correct = correct.data();
     return p;
   }

@@ -1,4 +1,4 @@
-// Element-wise functions on vectors of float: relative errors are those tested in csrc/tests/train_math.cpp.
+// Element-wise functions on vectors of float: relative errors are those tested in csrc/tests/train_math_test.cpp.
 // Coefficients are minimax fits made for this file (relative error, Lawson's iteration in extended precision).
 #pragma once
 
