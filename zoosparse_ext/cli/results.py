@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -62,13 +63,25 @@ def report(
     zoo_path: o.ZooPath,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html; default: <zoo>-report.")] = None,
     title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Serve it to this machine, anew after every stage of a running study."),
+    ] = False,
+    port: Annotated[int, typer.Option(help="Of --serve; 0 takes a free one.")] = 8000,
 ) -> None:
     """Write the report: one HTML page, with figures and tables as files beside it.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
       zoosparse report my-zoo --out my-report
+
+      zoosparse report my-study/zoo --serve
     """
     folder = out or zoo_path.with_name(zoo_path.name + "-report")
-    page = reporting.write(Zoo.open(zoo_path), folder, title or f"Sparse twins of {zoo_path.name}")
+    title = title or f"Sparse twins of {zoo_path.name}"
+    if serve:
+        for url in reporting.serve(zoo_path, folder, title, port):
+            say(f"{time.strftime('%H:%M:%S')} report at [bold]{url}[/], until Ctrl-C")
+        return
+    page = reporting.write(Zoo.open(zoo_path), folder, title)
     say(f"Report: [bold]{escape(str(page))}[/]")

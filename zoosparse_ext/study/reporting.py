@@ -5,11 +5,15 @@ What analyses and draws is imported when it is used: scipy and matplotlib take s
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from zoosparse_ext.errors import StoreError
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.folder import MANIFEST
 
 
 def claims(zoo: Zoo) -> pd.DataFrame:
@@ -36,3 +40,39 @@ def write(zoo: Zoo, folder: Path, title: str) -> Path:
     from zoosparse_ext.report import write_report
 
     return write_report(StudyData.from_zoo(zoo), folder, title=title, provenance=zoo.provenance)
+
+
+def serve(path: Path, folder: Path, title: str, port: int, *, every: float = 1.0) -> Iterator[str]:
+    """Write the report of a zoo and serve it on this machine; again whenever a stage of its study is saved.
+
+    Ends when the generator is closed, or by Ctrl-C.
+
+    Args:
+        path: of the zoo, which may be written to by a study at the same time.
+        every: seconds between two looks at the zoo.
+
+    Yields:
+        Where the report is, every time that it was written.
+
+    Raises:
+        StoreError: there is no zoo yet; the report cannot be written.
+        InputError: the port is taken.
+    """
+    from zoosparse_ext.report.serve import ReportServer
+
+    seen = (path / MANIFEST).read_bytes() if (path / MANIFEST).exists() else b""
+    write(Zoo.open(path), folder, title)
+    with ReportServer(folder, port) as server:
+        yield server.url
+        while True:
+            time.sleep(every)
+            manifest = (path / MANIFEST).read_bytes() if (path / MANIFEST).exists() else seen
+            if manifest == seen:
+                continue
+            try:
+                write(Zoo.open(path), folder, title)
+            except StoreError:  # the next stage was saved while this one was read: look again
+                continue
+            seen = manifest
+            server.renew()
+            yield server.url
