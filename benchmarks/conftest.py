@@ -60,6 +60,8 @@ _results: list[tuple[Path, Result]] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--results", action="store_true", help="write benchmarks/results/<benchmark>.json")
+    parser.addoption("--models", type=int, default=64, help="of benchmarks/evaluate.py")
+    parser.addoption("--images", type=int, default=1000, help="of benchmarks/evaluate.py")
 
 
 @pytest.fixture
