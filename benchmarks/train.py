@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
@@ -105,18 +107,22 @@ class Job:
         )
 
     def stacked(
-        self, weights: Tensor, scores: Callable[[dict[str, Tensor], Tensor], Tensor] | None
+        self,
+        weights: Tensor,
+        scores: Callable[[dict[str, Tensor], Tensor], Tensor] | None = None,
+        gradient: Callable[..., dict[str, Tensor]] | None = None,
     ) -> Tensor:
-        """One set of stacked parameters [N, ...]: gradients by `scores` for all models at once, or by `vmap`."""
+        """One set of stacked parameters [N, ...]; gradients from `scores` of all models at once, or `gradient`."""
         parameters = {k: v.clone().requires_grad_() for k, v in self.architecture.unflatten(weights).items()}
         optimizer = torch.optim.Adam(parameters.values(), lr=LR, fused=True)
         for index in self.order.long().split(self.batch, 1):
             images, labels = self.batch_of(index)
-            if scores is None:
-                gradients = self.gradient_of_models()(parameters, images, labels)
+            if gradient is not None:
+                gradients = gradient(parameters, images, labels)
                 for name, parameter in parameters.items():
                     parameter.grad = gradients[name]
             else:
+                assert scores is not None
                 optimizer.zero_grad()
                 logits = scores(parameters, images)
                 losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / self.batch
@@ -124,7 +130,6 @@ class Job:
             optimizer.step()
         return torch.cat([p.detach().flatten(1) for p in parameters.values()], 1)
 
-    @cache  # noqa: B019 (a job lives as long as its race)
     def gradient_of_models(self) -> Callable[..., dict[str, Tensor]]:
         module = self.architecture.module()
 
@@ -193,15 +198,20 @@ def test_train(race: Callable[..., None], case: str) -> None:
         return (work.weights.clone(),)
 
     scores = partial(grouped_scores, work.architecture)
+    vmapped = work.gradient_of_models()
+    contenders = {
+        "train_steps_": Contender(work.ours, fresh),
+        "multiply-adds alone": peak(work),
+        "module loop, a process a core": Contender(partial(loop_over_processes, arguments), fresh),
+        "module loop, torch threads": Contender(work.loop, fresh),
+        "torch.func.vmap": Contender(partial(work.stacked, gradient=vmapped), fresh),
+        "grouped convolution": Contender(partial(work.stacked, scores=scores), fresh),
+    }
+    if shutil.which(os.environ.get("CXX", "g++")):  # which torch.compile calls
+        compiled = torch.compile(vmapped)
+        contenders["torch.compile of vmap"] = Contender(partial(work.stacked, gradient=compiled), fresh)
     race(
-        {
-            "train_steps_": Contender(work.ours, fresh),
-            "multiply-adds alone": peak(work),
-            "module loop, a process a core": Contender(partial(loop_over_processes, arguments), fresh),
-            "module loop, torch threads": Contender(work.loop, fresh),
-            "torch.func.vmap": Contender(lambda w: work.stacked(w, None), fresh),
-            "grouped convolution": Contender(lambda w: work.stacked(w, scores), fresh),
-        },
+        contenders,
         flops=work.flops,
         roof="multiply-adds alone",
         same=close,
@@ -251,19 +261,15 @@ def test_variational_dropout(race: Callable[..., None]) -> None:
 
 
 def test_growth(race: Callable[..., None]) -> None:
-    """The same 4,096 models in one call or in many: time is linear in the number of models."""
-    work = job("cnn-s", "tanh", 4096, 10, 1)
-
-    def train(models_per_call: int) -> Callable[[Tensor], Tensor]:
-        return lambda weights: torch.cat([work.ours(part) for part in weights.split(models_per_call)])
-
+    """Time is linear in the number of models: few models for many steps, or many for few, the same work in all."""
+    jobs = [job("cnn-s", "tanh", n, 10, 4 * 4096 // n) for n in (4096, 1024, 256, 64, 16)]
     race(
         {
-            f"{4096 // n} calls of {n} models": Contender(
-                train(n), lambda: (work.weights.clone(),), validate=False
+            f"{work.n} models, {work.steps} steps each": Contender(
+                work.ours, lambda work=work: (work.weights.clone(),), validate=False
             )
-            for n in (4096, 1024, 256, 64, 16)
+            for work in jobs
         },
-        flops=work.flops,
-        rounds=7,
+        flops=jobs[0].flops,
+        rounds=5,
     )

@@ -16,11 +16,12 @@ from zoosparse_ext.errors import DataError, InputError, StoreError, ZoosparseErr
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.evaluate import Evaluation, evaluate
+from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.networks import architecture
 from zoosparse_ext.population.optimizers import SGD, Adam, AdamW, RMSprop
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.program import Program
-from zoosparse_ext.population.train import Progress, train
+from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.zoo import Zoo

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.train import Progress
+from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.study.config import StudyConfig, make_config
 from zoosparse_ext.study.run import run_study
 from zoosparse_ext.study.stages import OnProgress

@@ -20,7 +20,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from zoosparse_ext.population.train import Progress
+from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.zoo.folder import locked
 from zoosparse_ext.zoo.plain import plain
 

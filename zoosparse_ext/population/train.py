@@ -19,70 +19,15 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import native
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
-from zoosparse_ext.population.evaluate import Evaluation, check_split, evaluate
+from zoosparse_ext.population.evaluate import check_split, evaluate
 from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.hooks import EpochResult, Hooks, Progress
 from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population, chunks
 from zoosparse_ext.population.schedules import Constant, schedule
 from zoosparse_ext.population.steps import Engine, Steps, TrainState, reference_steps
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands, for progress bars; sent after every chunk of models."""
-
-    epoch: int  # counted from 1
-    epochs: int
-    models: int  # of this epoch done
-    population: int
-    accuracy: float  # mean training accuracy of the models of this epoch done so far
-    seconds: float  # since the start of this training
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What is known after an epoch (0: before the first)."""
-
-    epoch: int
-    population: Population  # as it was evaluated
-    train_loss: Tensor  # float64 [N]; NaN at epoch 0
-    train_accuracy: Tensor
-    evaluations: dict[str, Evaluation]  # by split name
-
-    def rows(self) -> pd.DataFrame:
-        """One row per model, columns of the `history` table."""
-        frame = {
-            "model_id": self.population.ids,
-            "epoch": self.epoch,
-            "train_loss": self.train_loss.numpy(),
-            "train_accuracy": self.train_accuracy.numpy(),
-        }
-        for split in ("val", "test"):
-            evaluation = self.evaluations.get(split)
-            frame[f"{split}_loss"] = math.nan if evaluation is None else evaluation.loss.numpy()
-            frame[f"{split}_accuracy"] = math.nan if evaluation is None else evaluation.accuracy.numpy()
-        return pd.DataFrame(frame)
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a method built on training changes.
-
-    Args:
-        rows: the rows of the history for an epoch.
-        before_epoch: called with the epoch (from 1) and the population; may change its masks.
-        evaluated: the population to evaluate in place of the one that is trained.
-        kl_weight: of an epoch counted from 0, for variational dropout.
-        key: what identifies these hooks in a checkpoint.
-    """
-
-    rows: Callable[[EpochResult], pd.DataFrame] = EpochResult.rows
-    before_epoch: Callable[[int, Population], None] = lambda epoch, population: None
-    evaluated: Callable[[Population], Population] = lambda population: population
-    kl_weight: Callable[[int], float] = lambda epoch: 1.0
-    key: str = ""
 
 
 def train(
@@ -142,97 +87,136 @@ def train(
             not fit, an unknown order, loss, split, schedule or engine, a checkpoint of another training.
     """
     optimizer = optimizer if optimizer is not None else Adam()
-    hooks = hooks if hooks is not None else Hooks()
     _check(population, data, epochs, batch_size, order, loss, splits)
     run = _choose_engine(engine, population)
-    table, dropout = optimizer.table(len(population)), population.dropout
-    steps_per_epoch = math.ceil(len(data.train) / batch_size)
-    factors = schedule(lr_schedule).factors(steps_per_epoch * epochs)
     if masks is not None:
         population.packed_masks = _packed(masks, population)
-    state = TrainState.fresh(population.weights, variational=variational is not None)
-    history: list[pd.DataFrame] = []
-    started = time.monotonic()
+    table = optimizer.table(len(population))
+    factors = schedule(lr_schedule).factors(math.ceil(len(data.train) / batch_size) * epochs)
+    settings = (epochs, batch_size, optimizer.kind, order, seed, splits, str(lr_schedule), loss, augment)
+    recipe = _Recipe(*settings, table, factors)
+    training = _Training(population, data, recipe, run, variational, hooks or Hooks(), progress, checkpoint)
+    training.begin()
+    while training.epoch < epochs:
+        training.learn_an_epoch()
+    return pd.concat(training.history, ignore_index=True)
 
-    saved = None
-    if checkpoint is not None:
-        settings = (
-            epochs,
-            batch_size,
-            optimizer.kind,
-            order,
-            seed,
-            splits,
-            data.fingerprint,
-            hooks.key,
-            str(lr_schedule),
-            loss,
-            repr(augment),
-        )
-        key = fingerprint(
-            settings, table, factors, dropout, population.weights, population.seeds, population.packed_masks
-        )
-        saved = Checkpoint(Path(checkpoint), key)
 
-    def report(epoch: int, train_loss: Tensor, accuracy: Tensor) -> None:
-        judged = hooks.evaluated(population)
-        evaluations = {
-            name: evaluate(judged, getattr(data, name)) for name in splits if getattr(data, name) is not None
-        }
-        predictions = evaluations["test"].predictions if "test" in evaluations else None
-        population.predictions = judged.predictions = predictions
-        history.append(hooks.rows(EpochResult(epoch, judged, train_loss, accuracy, evaluations)))
-        if saved is not None:
-            saved.save(epoch, population, state, pd.concat(history, ignore_index=True))
+@dataclass(frozen=True)
+class _Recipe:
+    """What decides the result, beside the population, the data and the hooks."""
 
-    restored = None if saved is None else saved.restore(population, state)
-    if restored is not None:
-        history.append(restored[1])
-    else:
-        _apply_masks_(population, state)
-        unknown = torch.full((len(population),), math.nan, dtype=torch.float64)
-        report(0, unknown, unknown)
-    for epoch in range(1 if restored is None else restored[0] + 1, epochs + 1):
-        train_loss = torch.zeros(len(population), dtype=torch.float64)
-        accuracy = torch.zeros_like(train_loss)
-        hooks.before_epoch(epoch, population)
-        _apply_masks_(population, state)
+    epochs: int
+    batch_size: int
+    kind: str  # of the optimizer
+    order: str
+    seed: int
+    splits: tuple[str, ...]
+    lr_schedule: str
+    loss: str
+    augment: Augment | None
+    table: Tensor  # float64 [N, 6], hyperparameters
+    factors: Tensor  # float64 [steps], of the learning rate
+
+    def fingerprint(self, population: Population, data: Dataset, key: str) -> str:
+        names = ("epochs", "batch_size", "kind", "order", "seed", "splits", "lr_schedule", "loss")
+        settings = [getattr(self, name) for name in names] + [repr(self.augment), data.fingerprint, key]
+        tensors = (population.weights, population.seeds, population.packed_masks, population.dropout)
+        return fingerprint(settings, self.table, self.factors, *tensors)
+
+
+class _Training:
+    """A population on its way: `epoch` epochs done, with the state of the optimizer and the history so far."""
+
+    def __init__(
+        self,
+        population: Population,
+        data: Dataset,
+        recipe: _Recipe,
+        run: _Run,
+        variational: Variational | None,
+        hooks: Hooks,
+        progress: Callable[[Progress], None] | None,
+        checkpoint: str | Path | None,
+    ) -> None:
+        self.population, self.data, self.recipe, self.run = population, data, recipe, run
+        self.variational, self.hooks, self.progress = variational, hooks, progress
+        self.state = TrainState.fresh(population.weights, variational=variational is not None)
+        self.epoch, self.started = 0, time.monotonic()
+        self.history: list[pd.DataFrame] = []
+        self.checkpoint: Checkpoint | None = None
+        if checkpoint is not None:
+            self.checkpoint = Checkpoint(Path(checkpoint), recipe.fingerprint(population, data, hooks.key))
+
+    def begin(self) -> None:
+        """Take up the checkpoint where there is one; else evaluate what is there as epoch 0."""
+        restored = None if self.checkpoint is None else self.checkpoint.restore(self.population, self.state)
+        if restored is not None:
+            self.epoch, history = restored
+            self.history.append(history)
+            return
+        self._apply_masks_()
+        unknown = torch.full((len(self.population),), math.nan, dtype=torch.float64)
+        self._conclude(unknown, unknown)
+
+    def learn_an_epoch(self) -> None:
+        """One pass over the training images for every model, chunk by chunk, then evaluation and checkpoint."""
+        self.epoch += 1
+        n = len(self.population)
+        loss, accuracy = torch.zeros(2, n, dtype=torch.float64)
+        self.hooks.before_epoch(self.epoch, self.population)
+        self._apply_masks_()
+        for rows in chunks(n, self.run.models_per_call):
+            result = self.run.engine(self.population.architecture, self.data.train, self._steps(rows))
+            loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
+            if self.progress is not None:
+                seconds, so_far = time.monotonic() - self.started, float(accuracy[: rows.stop].mean())
+                self.progress(Progress(self.epoch, self.recipe.epochs, rows.stop, n, so_far, seconds))
+        self.state.step += math.ceil(len(self.data.train) / self.recipe.batch_size)
+        self._conclude(loss, accuracy)
+
+    def _steps(self, rows: slice) -> Steps:
+        """This epoch's work on some models."""
+        population, recipe, variational = self.population, self.recipe, self.variational
         if variational is not None:
-            variational = replace(variational, kl_weight=hooks.kl_weight(epoch - 1))
-        for rows in chunks(len(population), run.models_per_call):
-            seeds = population.seeds[rows]
-            steps = Steps(
-                population.weights[rows],
-                state.at_rows(rows),
-                _order(order, seeds, seed, len(data.train), epoch - 1),
-                batch_size,
-                optimizer.kind,
-                table[rows],
-                factors[(epoch - 1) * steps_per_epoch : epoch * steps_per_epoch],
-                seeds,
-                seed,
-                packed_masks=None if population.packed_masks is None else population.packed_masks[rows],
-                dropout=None if dropout is None else dropout[rows],
-                variational=_rows_of(variational, rows),
-                loss=loss,
-                augment=augment,
-            )
-            result = run.engine(population.architecture, data.train, steps)
-            train_loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
-            if progress is not None:
-                so_far = float(accuracy[: rows.stop].mean())
-                progress(
-                    Progress(epoch, epochs, rows.stop, len(population), so_far, time.monotonic() - started)
-                )
-        state.step += steps_per_epoch
-        report(epoch, train_loss, accuracy)
-    return pd.concat(history, ignore_index=True)
+            kl_weight = self.hooks.kl_weight(self.epoch - 1)
+            variational = replace(variational, log_sigma2=variational.log_sigma2[rows], kl_weight=kl_weight)
+        seeds = population.seeds[rows]
+        samples = len(self.data.train)
+        per_epoch = math.ceil(samples / recipe.batch_size)
+        return Steps(
+            population.weights[rows],
+            self.state.at_rows(rows),
+            _order(recipe.order, seeds, recipe.seed, samples, self.epoch - 1),
+            recipe.batch_size,
+            recipe.kind,
+            recipe.table[rows],
+            recipe.factors[(self.epoch - 1) * per_epoch : self.epoch * per_epoch],
+            seeds,
+            recipe.seed,
+            packed_masks=None if population.packed_masks is None else population.packed_masks[rows],
+            dropout=None if population.dropout is None else population.dropout[rows],
+            variational=variational,
+            loss=recipe.loss,
+            augment=recipe.augment,
+        )
 
+    def _conclude(self, loss: Tensor, accuracy: Tensor) -> None:
+        """Evaluate, extend the history, save."""
+        judged = self.hooks.evaluated(self.population)
+        splits = {name: getattr(self.data, name) for name in self.recipe.splits}
+        evaluations = {name: evaluate(judged, split) for name, split in splits.items() if split is not None}
+        predictions = evaluations["test"].predictions if "test" in evaluations else None
+        self.population.predictions = judged.predictions = predictions
+        self.history.append(self.hooks.rows(EpochResult(self.epoch, judged, loss, accuracy, evaluations)))
+        if self.checkpoint is not None:
+            history = pd.concat(self.history, ignore_index=True)
+            self.checkpoint.save(self.epoch, self.population, self.state, history)
 
-def _apply_masks_(population: Population, state: TrainState) -> None:
-    if population.packed_masks is not None:
-        for tensor in (population.weights, state.first, state.second):
-            ops.apply_mask_(tensor, population.packed_masks)
+    def _apply_masks_(self) -> None:
+        if self.population.packed_masks is not None:
+            for tensor in (self.population.weights, self.state.first, self.state.second):
+                ops.apply_mask_(tensor, self.population.packed_masks)
 
 
 @dataclass(frozen=True)
@@ -289,7 +273,3 @@ def _packed(masks: Tensor, population: Population) -> Tensor:
 def _order(kind: str, seeds: Tensor, seed: int, samples: int, epoch: int) -> Tensor:
     keys = seeds if kind == "per-model" else torch.zeros(1, dtype=torch.int64)
     return random.permutation(keys, seed, samples, epoch=epoch)
-
-
-def _rows_of(variational: Variational | None, rows: slice) -> Variational | None:
-    return None if variational is None else replace(variational, log_sigma2=variational.log_sigma2[rows])

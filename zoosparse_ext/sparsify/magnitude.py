@@ -14,9 +14,12 @@ from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture, Segment
+from zoosparse_ext.population.augment import Augment
+from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population, find_nan
-from zoosparse_ext.population.train import Hooks, Progress, train
+from zoosparse_ext.population.schedules import Constant
+from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
 
@@ -33,7 +36,9 @@ def magnitude_prune(
     schedule: str | OneShot | Iterative | Cubic = "one-shot",
     batch_size: int = 10,
     optimizer: Optimizer | None = None,
-    lr_schedule: str = "constant",
+    lr_schedule: str | Constant = "constant",
+    loss: str = "cross_entropy",
+    augment: Augment | None = None,
     order: str = "per-model",
     seed: int = 0,
     biases: bool = False,
@@ -61,7 +66,8 @@ def magnitude_prune(
         data: needed for fine-tuning, and for the performance and agreement columns of `history`.
         epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
-        batch_size, optimizer, lr_schedule, order, seed, engine, checkpoint, progress: as in `zoosparse_ext.train`.
+        batch_size, optimizer, lr_schedule, loss, augment, order, seed, engine, checkpoint, progress: as in
+            :func:`zoosparse_ext.train`.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
@@ -106,6 +112,8 @@ def magnitude_prune(
         batch_size=batch_size,
         optimizer=optimizer,
         lr_schedule=lr_schedule,
+        loss=loss,
+        augment=augment,
         order=order,
         seed=seed,
         splits=("test",),

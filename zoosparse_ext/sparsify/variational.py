@@ -13,10 +13,13 @@ from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population, find_nan
-from zoosparse_ext.population.train import Hooks, Progress, train
+from zoosparse_ext.population.schedules import Constant
+from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
 
 
@@ -62,7 +65,9 @@ def variational_dropout(
     threshold: float = vardrop.THRESHOLD,
     batch_size: int = 10,
     optimizer: Optimizer | None = None,
-    lr_schedule: str = "constant",
+    lr_schedule: str | Constant = "constant",
+    loss: str = "cross_entropy",
+    augment: Augment | None = None,
     order: str = "per-model",
     seed: int = 0,
     allow_nan: bool = False,
@@ -87,7 +92,8 @@ def variational_dropout(
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
         optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
-        batch_size, lr_schedule, order, seed, engine, checkpoint, progress: as in :func:`zoosparse_ext.train`.
+        batch_size, lr_schedule, loss, augment, order, seed, engine, checkpoint, progress: as in
+            :func:`zoosparse_ext.train`.
         allow_nan: keep NaN weights instead of raising.
 
     Returns:
@@ -122,6 +128,8 @@ def variational_dropout(
         batch_size=batch_size,
         optimizer=optimizer if optimizer is not None else Adam(lr=3e-4),
         lr_schedule=lr_schedule,
+        loss=loss,
+        augment=augment,
         order=order,
         seed=seed,
         splits=("test",),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoosparse_ext.errors import StoreError
-from zoosparse_ext.population.train import Progress
+from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.run import StageBar
 from zoosparse_ext.study.stages import OnProgress

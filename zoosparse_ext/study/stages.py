@@ -15,8 +15,9 @@ import pandas as pd
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.evaluate import evaluate
+from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.population.train import Progress, train
+from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.study.grid import ModelGroup

@@ -1,0 +1,69 @@
+"""What a training tells while it runs, and what a method built on it may change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from torch import Tensor
+
+from zoosparse_ext.population.evaluate import Evaluation
+from zoosparse_ext.population.population import Population
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, for progress bars; sent after every chunk of models."""
+
+    epoch: int  # counted from 1
+    epochs: int
+    models: int  # of this epoch done
+    population: int
+    accuracy: float  # mean training accuracy of the models of this epoch done so far
+    seconds: float  # since the start of this training
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What is known after an epoch (0: before the first)."""
+
+    epoch: int
+    population: Population  # as it was evaluated
+    train_loss: Tensor  # float64 [N]; NaN at epoch 0
+    train_accuracy: Tensor
+    evaluations: dict[str, Evaluation]  # by split name
+
+    def rows(self) -> pd.DataFrame:
+        """One row per model, columns of the `history` table."""
+        frame = {
+            "model_id": self.population.ids,
+            "epoch": self.epoch,
+            "train_loss": self.train_loss.numpy(),
+            "train_accuracy": self.train_accuracy.numpy(),
+        }
+        for split in ("val", "test"):
+            evaluation = self.evaluations.get(split)
+            frame[f"{split}_loss"] = math.nan if evaluation is None else evaluation.loss.numpy()
+            frame[f"{split}_accuracy"] = math.nan if evaluation is None else evaluation.accuracy.numpy()
+        return pd.DataFrame(frame)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a method built on training changes.
+
+    Args:
+        rows: the rows of the history for an epoch.
+        before_epoch: called with the epoch (from 1) and the population; may change its masks.
+        evaluated: the population to evaluate in place of the one that is trained.
+        kl_weight: of an epoch counted from 0, for variational dropout.
+        key: what identifies these hooks in a checkpoint.
+    """
+
+    rows: Callable[[EpochResult], pd.DataFrame] = EpochResult.rows
+    before_epoch: Callable[[int, Population], None] = lambda epoch, population: None
+    evaluated: Callable[[Population], Population] = lambda population: population
+    kl_weight: Callable[[int], float] = lambda epoch: 1.0
+    key: str = ""
