@@ -132,9 +132,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for path in {path for path, _ in _results}:
             target = path.parent / "results" / f"{path.stem}.json"
             target.parent.mkdir(exist_ok=True)
-            races = [asdict(result) for where, result in _results if where == path]
-            target.write_text(json.dumps({"machine": facts, "races": races}, indent=1) + "\n")
+            races = _races_before(target, facts)
+            races |= {result.name: asdict(result) for where, result in _results if where == path}
+            content = {"machine": facts, "races": list(races.values())}
+            target.write_text(json.dumps(content, indent=1) + "\n")
             write(f"\nwritten: {target}")
+
+
+def _races_before(target: Path, facts: dict[str, str | int]) -> dict[str, Any]:
+    """What the file holds of the same machine: a run of some races leaves the others as they are."""
+    if not target.exists():
+        return {}
+    content = json.loads(target.read_text())
+    return {race["name"]: race for race in content["races"]} if content["machine"] == facts else {}
 
 
 def table(result: Result) -> list[str]:
