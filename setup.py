@@ -22,6 +22,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
@@ -71,7 +72,22 @@ class CMakeBuild(build_ext):
         subprocess.run([cmake, "--build", str(build), "--parallel", jobs], check=True)
 
 
+class WithBenchmarks(build_py):
+    """Puts the benchmarks into an installed package, where `zoosparse bench` finds them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "zoosparse_ext" / "benchmarks"
+            shutil.copytree(
+                ROOT / "benchmarks",
+                target,
+                ignore=shutil.ignore_patterns("results", "__pycache__"),
+                dirs_exist_ok=True,
+            )
+
+
 setup(
     ext_modules=[Extension("zoosparse_ext._C", sources=[], optional=True)],
-    cmdclass={"build_ext": CMakeBuild},
+    cmdclass={"build_ext": CMakeBuild, "build_py": WithBenchmarks},
 )

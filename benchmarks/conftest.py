@@ -5,6 +5,7 @@ every rival, so that a slow minute of the machine slows all of them. The table c
 
     pytest benchmarks/magnitude.py                 the table
     pytest benchmarks/magnitude.py --results       the same, and JSON in benchmarks/results/
+    zoosparse bench magnitude                      the same from an installed package
     ZOOSPARSE_SIMD=baseline pytest benchmarks/…    another instruction set
 """
 
@@ -24,6 +25,7 @@ import torch
 
 from zoosparse_ext.ops import _registry
 
+RESULTS = Path(__file__).parent / "results"
 BUDGET_S = 3.0  # a rival is timed in every round until it has used this much, but at least twice
 
 
@@ -59,7 +61,12 @@ _results: list[tuple[Path, Result]] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--results", action="store_true", help="write benchmarks/results/<benchmark>.json")
+    parser.addoption(
+        "--results",
+        nargs="?",
+        const=RESULTS,
+        help="write <benchmark>.json into this folder; default: results/",
+    )
     parser.addoption("--models", type=int, default=64, help="of benchmarks/evaluate.py")
     parser.addoption("--images", type=int, default=1000, help="of benchmarks/evaluate.py")
 
@@ -130,8 +137,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             write(line)
     if config.getoption("--results"):
         for path in {path for path, _ in _results}:
-            target = path.parent / "results" / f"{path.stem}.json"
-            target.parent.mkdir(exist_ok=True)
+            target = Path(config.getoption("--results")) / f"{path.stem}.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
             races = _races_before(target, facts)
             races |= {result.name: asdict(result) for where, result in _results if where == path}
             content = {"machine": facts, "races": list(races.values())}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoosparse_ext.cli import formats, info, results, sparsify, study, train
+from zoosparse_ext.cli import bench, formats, info, results, sparsify, study, train
 from zoosparse_ext.cli.console import fail
 from zoosparse_ext.errors import ZoosparseError
 
@@ -44,6 +44,7 @@ app.command("evaluate")(results.evaluate)
 app.command("analyze")(results.analyze)
 app.command("report")(results.report)
 app.command("study")(study.study)
+app.command("bench")(bench.bench)
 app.command("info")(info.info)
 
 
