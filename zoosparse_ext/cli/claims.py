@@ -12,20 +12,19 @@ _COLOURS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
 
 def print_claims(claims: pd.DataFrame) -> None:
-    """One row per claim and kind of twin: the number measured here with its 95 % interval, and the verdict."""
+    """Claim by claim, one line per kind of twin: verdict, and the number measured here with its 95 % interval."""
     from zoosparse_ext.report import readable_claims  # matplotlib takes a second to load
 
-    table = Table(title="Claims of “Sparsified Model Zoo Twins”, measured on this zoo", title_justify="left")
-    for name, justify in (("claim", "left"), ("twins", "left"), ("measured", "left"), ("verdict", "left")):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    previous = ""
-    for row in readable_claims(claims).to_dict("records"):
-        if row["claim"] != previous:
-            table.add_section()
-        claim = "" if row["claim"] == previous else escape(row["claim"])
-        previous = row["claim"]
-        number = f"[bold]{row['measured']}[/] ({row['interval']})"
-        measured = f"{escape(row['measure'])}: {number}, {escape(row['criterion'])}"
-        colour = _COLOURS.get(row["verdict"], "white")
-        table.add_row(claim, escape(row["twins"]), measured, f"[{colour}]{row['verdict']}[/]")
-    out.print(table)
+    out.print("\nClaims of “Sparsified Model Zoo Twins”, measured on this zoo", style="italic")
+    for claim, rows in readable_claims(claims).groupby("claim", sort=False):
+        out.print(f"\n[bold]{escape(str(claim))}[/]", highlight=False)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for width in (15, 20, None):  # verdict, twins, measured
+            table.add_column(width=width)
+        for row in rows.to_dict("records"):
+            colour = _COLOURS.get(row["verdict"], "white")
+            number = f"[bold]{row['measured']}[/] ({row['interval']})"
+            measured = f"{escape(row['measure'])}: {number}, {escape(row['criterion'])}"
+            table.add_row(f"  [{colour}]{row['verdict']}[/]", escape(row["twins"]), measured)
+        out.print(table)
+    out.print()
