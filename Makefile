@@ -12,7 +12,7 @@ TORCH ?= torch==2.13.0
 
 SOURCES := setup.py CMakeLists.txt pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test test-fallback sanitize lint format bench clean
+.PHONY: demo test test-fallback sanitize cuda-check lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/zoosparse demo --out demo
@@ -34,16 +34,19 @@ sanitize: $(VENV)/.dependencies  ## the C++ tests under the address, undefined-b
 	    (cd $$folder && $(abspath $(BIN))/ctest --output-on-failure) || exit 1; \
 	done
 
+cuda-check:  ## compile the CUDA kernels and print what they take of a multiprocessor; needs nvcc, but no GPU
+	$(firstword $(wildcard $(BIN)/python) $(PYTHON)) .ci/cuda-check
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' | xargs $(BIN)/clang-format --dry-run --Werror
+	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cuh' -o -name '*.cu' | xargs $(BIN)/clang-format --dry-run --Werror
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' | xargs $(BIN)/clang-format -i
+	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cuh' -o -name '*.cu' | xargs $(BIN)/clang-format -i
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benchmarks/*.py

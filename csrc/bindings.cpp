@@ -26,7 +26,14 @@ pybind11::dict build_info() {
   info["compiler"] = ZOOSPARSE_COMPILER;
   info["build_type"] = ZOOSPARSE_BUILD_TYPE;
   info["flags"] = flags;
+#if defined(ZOOSPARSE_WITH_CUDA)
+  info["cuda"] = true;
+  info["cuda_compiler"] = ZOOSPARSE_CUDA_COMPILER;
+  info["cuda_architectures"] = ZOOSPARSE_CUDA_ARCHITECTURES;
+#else
   info["cuda"] = false;
+  info["why_no_cuda"] = ZOOSPARSE_WHY_NO_CUDA;
+#endif
   return info;
 }
 

@@ -1,9 +1,14 @@
-// The operator table: what is registered for which device. Schemas and references are in zoosparse_ext/ops/.
+// The operator table of the CPU; csrc/cuda/library.cpp has that of CUDA. Schemas and references are in
+// zoosparse_ext/ops/.
 #include <torch/library.h>
 
 #include "operators.h"
 
 namespace zoosparse {
+
+namespace cuda {
+void register_operators();  // csrc/cuda/library.cpp, where it is built
+}
 
 // A function that Python calls rather than TORCH_LIBRARY_IMPL, whose static initialiser would run inside a torch other
 // than the one this was built against before anybody could look at the version.
@@ -21,6 +26,9 @@ void register_operators() {
   library.impl("train_steps_", &cpu::train_steps_);
   library.impl("infer", &cpu::infer);
   library.impl("infer_scores", &cpu::infer_scores);
+#if defined(ZOOSPARSE_WITH_CUDA)
+  cuda::register_operators();
+#endif
 }
 
 }  // namespace zoosparse

@@ -1,4 +1,4 @@
-// The compiled copies of a kernel table that this CPU can run, and a failure count that becomes the exit code.
+// The compiled copies of a kernel table that this CPU can run.
 #pragma once
 
 #include <cstdio>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/simd/level.h"
+#include "tests/expect.h"
 
 namespace zoosparse::test {
 
@@ -19,14 +20,6 @@ inline bool runs(const char* level) {
   for (const std::string& name : available_simd_levels())
     if (name == level) return true;
   return false;
-}
-
-inline int failures = 0;
-
-inline void expect(bool ok, const char* what, const std::string& variant, long size) {
-  if (ok) return;
-  ++failures;
-  std::printf("FAILED %s: %s at size %ld\n", variant.c_str(), what, size);
 }
 
 }  // namespace zoosparse::test

@@ -7,6 +7,7 @@
 // (Sampling: Floyd and Rivest, "Expected Time Bounds for Selection", Communications of the ACM, 1975.)
 #include "cpu/simd/magnitude.h"
 #include "cpu/simd/vector.h"
+#include "select.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
@@ -229,12 +230,7 @@ Selected<Key> select(Run<Key> run, int64_t rank, Key* spare, Key* other) {
 // Keys of `count` weights into `to`, padded.
 template <class Word, class Key>
 Run<Key> make_keys(const Word* __restrict weights, int64_t count, Key infinity, Key* __restrict to) {
-  constexpr Word magnitude = static_cast<Word>(~Word(0)) >> 1;  // all but the sign
-  const Key nan = infinity + 1;
-  for (int64_t i = 0; i < count; ++i) {
-    const Key key = static_cast<Key>(weights[i] & magnitude);
-    to[i] = key < nan ? key : nan;
-  }
+  for (int64_t i = 0; i < count; ++i) to[i] = magnitude_key<Key>(weights[i], infinity);
   const Run<Key> run{to, count};
   run.pad();
   return run;
@@ -267,13 +263,6 @@ void write(Run<Key> run, int64_t first, int64_t last, Key limit, Word* __restric
   for (int64_t i = first; i < last; ++i) weights[i] = keys[i] > limit ? weights[i] : Word(0);
 }
 
-// The weight whose magnitude has this key, as a quiet NaN if it is one.
-template <class Word, class Key>
-Word to_weight(Key key, Key infinity) {
-  const Key quiet = (infinity & -infinity) >> 1;
-  return static_cast<Word>(key > infinity ? infinity | quiet : key);
-}
-
 template <class Word, class Key>
 void select_row(const SelectRow& row) {
   const auto infinity = static_cast<Key>(row.infinity);
@@ -284,8 +273,7 @@ void select_row(const SelectRow& row) {
     auto* const pruned = row.prune ? weights : nullptr;
     auto* const mask = row.mask != nullptr ? row.mask + start : nullptr;
     if (k == 0) {
-      constexpr Word sign = static_cast<Word>(Word(1) << (8 * sizeof(Word) - 1));
-      if (thresholds != nullptr) thresholds[s] = static_cast<Word>(infinity) | sign;
+      if (thresholds != nullptr) thresholds[s] = minus_infinity<Word>(infinity);
       if (mask != nullptr) __builtin_memset(mask, 1, count);
       continue;
     }
@@ -293,7 +281,7 @@ void select_row(const SelectRow& row) {
     auto* const scratch = static_cast<Key*>(row.scratch);
     const Run<Key> run = make_keys<Word, Key>(weights, count, infinity, scratch);
     const auto [threshold, ties_before] = select(run, k - 1, scratch + room, scratch + 2 * room);
-    if (thresholds != nullptr) thresholds[s] = to_weight<Word, Key>(threshold, infinity);
+    if (thresholds != nullptr) thresholds[s] = weight_of_key<Word>(threshold, infinity);
     if (mask == nullptr) continue;
     const int64_t cut = cut_of_ties(run, threshold, ties_before + 1);
     write<Word, Key>(run, 0, cut, threshold, pruned, mask);

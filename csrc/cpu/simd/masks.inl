@@ -1,19 +1,12 @@
 // Mask loops on one row. Eight columns at a time as one 64-bit word of bool bytes or one byte of bits; with AVX2,
 // packing takes 32.
 #include "cpu/simd/masks.h"
+
+#include "bits.h"
 #include "cpu/simd/vector.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
-
-// Gathers the low bit of each byte into one byte: the product puts byte j's bit at position 56 + j.
-inline uint8_t to_bits(uint64_t bools) { return static_cast<uint8_t>((bools * 0x0102040810204080u) >> 56); }
-
-// The inverse: byte j becomes 1 if bit j is set. Adding 0x7f carries any set bit into the byte's top bit.
-inline uint64_t to_bools(uint8_t bits) {
-  const uint64_t spread = (bits * 0x0101010101010101u) & 0x8040201008040201u;
-  return ((spread + 0x7f7f7f7f7f7f7f7fu) >> 7) & 0x0101010101010101u;
-}
 
 void pack(const uint8_t* mask, int64_t p, uint8_t* packed) {
   int64_t column = 0;

@@ -1,0 +1,18 @@
+// The operator table of the CUDA kernels. Whatever is not in it runs on the PyTorch reference.
+#include <torch/library.h>
+
+#include "cuda/operators.h"
+
+namespace zoosparse::cuda {
+
+void register_operators() {
+  static torch::Library library(torch::Library::IMPL, "zoosparse", c10::DispatchKey::CUDA, __FILE__, __LINE__);
+  library.impl("magnitude_threshold", &magnitude_threshold);
+  library.impl("magnitude_mask", &magnitude_mask);
+  library.impl("magnitude_prune_", &magnitude_prune_);
+  library.impl("pack_mask", &pack_mask);
+  library.impl("unpack_mask", &unpack_mask);
+  library.impl("apply_mask_", &apply_mask_);
+}
+
+}  // namespace zoosparse::cuda
