@@ -20,7 +20,7 @@ from zoosparse_ext.study.run import run_study
 from zoosparse_ext.zoo import Zoo
 
 # As many epochs as keep a process busy while it is being watched.
-LONG = ("--models", 2, "--limit", 40, "--epochs", 40)
+LONG = ("--models", 2, "--limit", 40, "--epochs", 120)
 STUDY = {
     "data.limit": 40,
     "zoo.seeds": 2,
@@ -66,7 +66,7 @@ def test_ctrl_c_keeps_finished_epochs(tmp_path: Path) -> None:
         wait_for(epochs, process)
         process.send_signal(signal.SIGINT)
         _, message = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, message
     assert "Interrupted. Finished epochs are kept in" in message and str(epochs.parent) in message
     assert "run the same command again" in message
     assert epochs.exists() and not zoo.exists()

@@ -159,14 +159,14 @@ def test_schedules_reach_the_sparsity_with_nested_masks(
     schedule: Any, data: zs.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     masks: list[Tensor] = []
-    prune_in_place = magnitude._prune_
+    prune_in_place = magnitude.prune_
 
     def noting(twins: zs.Population, *arguments: Any) -> None:
         prune_in_place(twins, *arguments)
         assert twins.masks is not None
         masks.append(twins.masks)
 
-    monkeypatch.setattr(magnitude, "_prune_", noting)
+    monkeypatch.setattr(magnitude, "prune_", noting)
     options = {"data": data, "epochs": 4, "schedule": schedule, **FINE_TUNING}
     population = tiny.population()
     twins = zs.magnitude_prune(population, 0.7, **options)
@@ -210,7 +210,7 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         r"has shape \[3, 5\], scope 'layer' expects \[3\] or \[3, 4\]",
     ),
     "per layer, global": ({"sparsity": torch.zeros(3, 4)}, r"scope 'global' expects \[3\]"),
-    "scope": ({"scope": "filter"}, "scope must be 'global' or 'layer', got 'filter'"),
+    "scope": ({"scope": "filter"}, "scope must be one of global, layer, output; got .filter."),
     "schedule": (
         {"schedule": "linear"},
         "unknown sparsity schedule 'linear'; known: one-shot, iterative, cubic",

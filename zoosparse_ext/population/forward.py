@@ -97,8 +97,12 @@ def forward(
     *,
     noise: StepNoise | None = None,
     variational: Variational | None = None,
+    watch: Callable[[Conv2d | Linear, Tensor], None] | None = None,
 ) -> Tensor:
-    """Class scores [N, B, classes]; in training mode (dropout, variational noise) if there is `noise`."""
+    """Class scores [N, B, classes]; in training mode (dropout, variational noise) if there is `noise`.
+
+    `watch` is shown what each layer multiplies with its weights: [N or 1, in·kh·kw, B·h·w].
+    """
     assert architecture.program is not None
     tensors = architecture.unflatten(weights)
     sigma2 = architecture.unflatten(variational.log_sigma2) if variational is not None else {}
@@ -108,6 +112,8 @@ def forward(
             weight = tensors[f"{op.name}.weight"].flatten(2)  # [N, out, in·kh·kw]
             bias = tensors[f"{op.name}.bias"] if op.bias else None  # [N, out]
             windows, size = _windows(hidden, op)
+            if watch is not None:
+                watch(op, windows)
             mean = _affine(windows, weight, bias, size)
             if variational is not None and noise is not None:
                 std = _deviation(op, windows, size, weight, bias, sigma2, variational)

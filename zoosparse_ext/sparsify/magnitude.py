@@ -10,10 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.architecture import Architecture, Segment
+from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Optimizer
@@ -21,9 +20,11 @@ from zoosparse_ext.population.population import Population, find_nan
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
+from zoosparse_ext.sparsify.scores import SCORES
+from zoosparse_ext.sparsify.selection import SCOPES, Pattern, pattern_sparsity, prune_
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
 
-Sparsity = float | Sequence[float] | Tensor
+Sparsity = float | Sequence[float] | Tensor | str
 
 
 def magnitude_prune(
@@ -34,6 +35,7 @@ def magnitude_prune(
     data: Dataset | None = None,
     epochs: int = 0,
     schedule: str | OneShot | Iterative | Cubic = "one-shot",
+    score: str = "magnitude",
     batch_size: int = 10,
     optimizer: Optimizer | None = None,
     lr_schedule: str | Constant = "constant",
@@ -53,19 +55,25 @@ def magnitude_prune(
     Example::
 
         twins = zs.magnitude_prune(population, sparsity=0.8)
+        twins = zs.magnitude_prune(population, sparsity="2:4")
         sweep = zs.magnitude_prune(population, sparsity=[0.5, 0.8, 0.9], data=data, epochs=15)
         sweep.history.groupby(["target", "epoch"]).accuracy.median()
 
     Args:
         population: N models; stays as it is.
         sparsity: share of the prunable weights to remove, in [0, 1): a number; a sequence of ratios, which gives a
-            population of (ratios × N) twins; a tensor [N] with one per model; or, with scope ``"layer"``, a tensor
-            [N, S] with one per model and prunable layer. k = round(sparsity × prunable weights), as in
+            population of (ratios × N) twins; a tensor [N] with one per model; with scope ``"layer"`` or
+            ``"output"``, a tensor [N, S] with one per model and prunable layer; or an N:M pattern such as ``"2:4"``
+            (see `Pattern`), which takes the place of the scope. k = round(sparsity × prunable weights), as in
             `torch.nn.utils.prune`.
-        scope: ``"global"`` (smallest weights of the whole model) or ``"layer"`` (the same share of every layer).
-        data: needed for fine-tuning, and for the performance and agreement columns of `history`.
+        scope: ``"global"`` (smallest weights of the whole model), ``"layer"`` (the same share of every layer) or
+            ``"output"`` (of the weights of every output).
+        data: needed for fine-tuning, for scores that look at images, and for the performance and agreement columns
+            of `history`.
         epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
+        score: what is compared: ``"magnitude"``, ``"gradient"``, ``"wanda"`` or ``"random"``, see
+            :mod:`zoosparse_ext.sparsify.scores`. Other than magnitude, it is the `method` of the twins.
         batch_size, optimizer, lr_schedule, loss, augment, order, seed, engine, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
@@ -77,13 +85,15 @@ def magnitude_prune(
         `twins` table, epoch 0 being the pruned model before fine-tuning.
 
     Raises:
-        InputError: no ratio, or one outside [0, 1); NaN weights (names row and layer); a scope or schedule that is
-            not known; epochs without data; an architecture without convolution and linear layers.
+        InputError: no ratio, or one outside [0, 1); NaN weights (names row and layer); a scope, schedule, score or
+            pattern that is not known, a pattern with a schedule in phases; epochs or a score without the data they
+            need; an architecture without convolution and linear layers.
     """
     if epochs and data is None:
         raise InputError(f"{epochs} epochs of fine-tuning need data=…")
-    if scope not in ("global", "layer"):
-        raise InputError(f"scope must be 'global' or 'layer', got {scope!r}")
+    for what, name, known in (("scope", scope, SCOPES), ("score", score, tuple(SCORES))):
+        if name not in known:
+            raise InputError(f"{what} must be one of {', '.join(known)}; got {name!r}")
     if population.architecture.n_prunable == 0:
         name = population.architecture.name
         raise InputError(
@@ -92,10 +102,15 @@ def magnitude_prune(
     nan = None if allow_nan else find_nan(population)
     if nan is not None:
         raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
-    twins, ratios = _twin_population(population, sparsity, scope, matched)
     phases = sparsity_schedule(schedule).phases(epochs)
     starts = dict(zip(accumulate((phase.epochs for phase in phases), initial=1), phases, strict=False))
-    _prune_(twins, ratios * phases[0].fraction, scope, biases)
+    if isinstance(sparsity, str) and len(phases) > 1:
+        raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
+    twins, ratios = _twin_population(population, sparsity, scope, score, matched)
+    images = None if data is None else data.train
+    scores = SCORES[score](population, images, seed)
+    scores = scores.repeat(len(twins) // len(population), 1)
+    prune_(twins, scores, _scaled(ratios, phases[0].fraction), scope, biases)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
         return twins
@@ -103,7 +118,8 @@ def magnitude_prune(
 
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
-            _prune_(trained, ratios * starts[epoch].fraction, scope, biases)
+            again = SCORES[score](trained, images, seed)
+            prune_(trained, again, _scaled(ratios, starts[epoch].fraction), scope, biases)
 
     twins.history = train(
         twins,
@@ -125,20 +141,24 @@ def magnitude_prune(
                 twins, result.epoch, result.evaluations["test"], source_predictions
             ),
             before_epoch=prune_further,
-            key=f"magnitude {scope} {schedule} {biases}",
+            key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
         ),
     )
     return twins
 
 
 def _twin_population(
-    population: Population, sparsity: Sparsity, scope: str, matched: Sequence[str] | None
-) -> tuple[Population, Tensor]:
-    """Copies of the models, one for each ratio, and the ratio of each twin: float64 [N] or [N, S]."""
+    population: Population, sparsity: Sparsity, scope: str, score: str, matched: Sequence[str] | None
+) -> tuple[Population, Tensor | Pattern]:
+    """Copies of the models, one for each ratio, and the ratio of each twin: float64 [N] or [N, S], or the pattern."""
     n = len(population)
-    if isinstance(sparsity, Tensor) and sparsity.dim() > 0:
+    pattern = Pattern.parse(sparsity) if isinstance(sparsity, str) else None
+    if pattern is not None:
+        share = pattern_sparsity(population.architecture, pattern)
+        ratios, copies, scope = torch.full((n,), share, dtype=torch.float64), 1, str(pattern)
+    elif isinstance(sparsity, Tensor) and sparsity.dim() > 0:
         ratios, copies = sparsity.to("cpu", torch.float64), 1
-        shapes = [(n,), (n, len(population.architecture.prunable_segments))][: 2 if scope == "layer" else 1]
+        shapes = [(n,), (n, len(population.architecture.prunable_segments))][: 1 if scope == "global" else 2]
         if tuple(ratios.shape) not in shapes:
             expected = " or ".join(str(list(shape)) for shape in shapes)
             raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")
@@ -157,45 +177,21 @@ def _twin_population(
     weights = population.weights.detach().repeat(copies, 1)
     table = pd.concat([population.models] * copies, ignore_index=True)
     table["source_id"] = population.ids * copies
-    table["method"], table["scope"] = "magnitude", scope
+    table["method"], table["scope"] = score, scope
     table["target"] = (ratios if ratios.dim() == 1 else _overall(ratios, population.architecture)).numpy()
     table["matched"] = None if matched is None else list(matched)
     label = [f"{target:.4g}" if matched is None else "matched" for target in table["target"]]
     table["twin_id"] = [
-        f"{source}/magnitude-{scope}-{at}" for source, at in zip(table["source_id"], label, strict=True)
+        f"{source}/{score}-{scope}-{at}" for source, at in zip(table["source_id"], label, strict=True)
     ]
-    return Population(weights, population.architecture, table), ratios
+    return Population(weights, population.architecture, table), ratios if pattern is None else pattern
+
+
+def _scaled(ratios: Tensor | Pattern, fraction: float) -> Tensor | Pattern:
+    return ratios if isinstance(ratios, Pattern) else ratios * fraction
 
 
 def _overall(ratios: Tensor, architecture: Architecture) -> Tensor:
     """Sparsity of the whole model from one per prunable layer [N, S]."""
     sizes = torch.tensor([s.size for s in architecture.prunable_segments], dtype=torch.float64)
     return (ratios * sizes).round().sum(1) / sizes.sum()
-
-
-def _prune_(twins: Population, ratios: Tensor, scope: str, biases: bool) -> None:
-    """Prune in place to the given ratios and set the masks; what an earlier phase pruned is zero and goes first."""
-    chosen = _candidates(twins.architecture, biases)
-    columns = torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in chosen])
-    candidates = twins.weights[:, columns]  # [N, candidates]
-    if scope == "global":
-        k = (ratios * columns.numel()).round().to(torch.int64)
-        kept = ops.magnitude_mask(candidates, k)
-    else:
-        if ratios.dim() == 2:  # one per layer; a bias goes with the weights of its layer
-            layers = [segment.layer for segment in twins.architecture.prunable_segments]
-            ratios = ratios[:, [layers.index(segment.layer) for segment in chosen]]
-        sizes = torch.tensor([segment.size for segment in chosen], dtype=torch.float64)
-        k = (ratios.view(len(twins), -1) * sizes).round().to(torch.int64)
-        boundaries = list(accumulate((segment.size for segment in chosen), initial=0))
-        kept = ops.magnitude_mask(candidates, k, segments=boundaries)
-    masks = torch.ones_like(twins.weights, dtype=torch.bool)
-    masks[:, columns] = kept
-    twins.packed_masks = ops.pack_mask(masks)
-    ops.apply_mask_(twins.weights, twins.packed_masks)
-
-
-def _candidates(architecture: Architecture, biases: bool) -> list[Segment]:
-    """The tensors that may be pruned, in the order of their columns."""
-    layers = {segment.layer for segment in architecture.prunable_segments}
-    return [s for s in architecture.segments if s.prunable or (biases and s.trainable and s.layer in layers)]
