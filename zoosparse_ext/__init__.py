@@ -27,6 +27,7 @@ from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.formats import export_zoo, import_zoo
+from zoosparse_ext.zoo.weights_dataset import WeightsDataset
 
 __all__ = [
     "SGD",
@@ -46,6 +47,7 @@ __all__ = [
     "Segment",
     "Split",
     "StoreError",
+    "WeightsDataset",
     "Zoo",
     "ZoosparseError",
     "architecture",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -19,6 +21,27 @@ from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood
 
 SHARD_BYTES = 64 * 2**20
 _TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
+
+
+@dataclass
+class MappedGroup:
+    """A matrix that stays on disk: the weights of its shards, mapped into memory, and its table.
+
+    Args:
+        weights: float32 [n, P] each; a row is read when it is looked at.
+    """
+
+    architecture: Architecture
+    models: pd.DataFrame
+    weights: list[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    @property
+    def ids(self) -> list[str]:
+        """`twin_id` of every row of a twin population, else `model_id`."""
+        return list(self.models["twin_id" if "twin_id" in self.models else "model_id"])
 
 
 def write_group(folder: Path, population: Population) -> dict[str, Any]:
@@ -63,6 +86,19 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
             came = f"{entry['rows']} rows, shards with {rows} and a table with {len(table)}"
             raise StoreError(f"{folder / MANIFEST} is damaged: it says a matrix has {came}")
         return Population(tensors.pop("weights"), architecture, table, **tensors)  # type: ignore[arg-type]
+
+
+def map_group(folder: Path, entry: dict[str, Any]) -> MappedGroup:
+    """One matrix without reading it: neither its weights nor their checksums.
+
+    Raises:
+        StoreError: a file is missing or truncated, or does not hold what the manifest says.
+    """
+    with understood(folder):
+        kinds = {"weights": entry["tensors"]["weights"]}
+        shards = [_read_shard(folder, shard, kinds, verify=False)["weights"] for shard in entry["shards"]]
+        table = tables.read_table(folder, entry["table"], verify=False)
+        return MappedGroup(Architecture.from_dict(entry["architecture"]), table, shards)
 
 
 def groups_size(groups: list[Population]) -> tuple[int, int]:

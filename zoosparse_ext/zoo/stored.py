@@ -8,7 +8,7 @@ from typing import Any
 
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo.folder import carry_file, file_entries, understood
-from zoosparse_ext.zoo.shards import entry_size, groups_size, read_group
+from zoosparse_ext.zoo.shards import MappedGroup, entry_size, groups_size, map_group, read_group
 
 
 class StoredPopulations(Mapping[str, list[Population]]):
@@ -44,6 +44,16 @@ class StoredPopulations(Mapping[str, list[Population]]):
             sizes = [entry_size(entry) for entry in self.entries[name]]
             return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
 
+    def mapped(self, name: str) -> list[MappedGroup]:
+        """The matrices of a population with their weights left on disk, unless they were read already.
+
+        Raises:
+            StoreError: a file is missing or truncated.
+        """
+        if name in self._groups:
+            return mapped(self._groups[name])
+        return [map_group(self.folder, entry) for entry in self.entries[name]]
+
     def carry(self, name: str, target: Path) -> list[dict[str, Any]]:
         """Make the files of an unread population count in a folder, this or another; returns its entries.
 
@@ -72,3 +82,8 @@ class StoredPopulations(Mapping[str, list[Population]]):
 
     def __len__(self) -> int:
         return len({**self.entries, **self._groups})
+
+
+def mapped(groups: list[Population]) -> list[MappedGroup]:
+    """Matrices in memory in the form of those on disk."""
+    return [MappedGroup(group.architecture, group.models, [group.weights]) for group in groups]

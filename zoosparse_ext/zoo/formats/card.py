@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from zoosparse_ext.zoo.formats.contents import base_epochs
+from zoosparse_ext.zoo.epochs import base_epochs
 from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo.formats.files import read_bytes, read_json, resolve_inside
 from zoosparse_ext.zoo.formats.plan import Group, Options, Plan, Record
 from zoosparse_ext.zoo.plain import plain
@@ -171,29 +170,6 @@ def read_tensors(
             }
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is damaged: {error!s:.200}") from error
-
-
-def base_epochs(zoo: Zoo) -> dict[str, list[str]]:
-    """Populations by what stands before the `@`: the last epoch first, then the earlier ones."""
-    bases: dict[str, list[str]] = {}
-    for name in zoo.populations:
-        bases.setdefault(name.partition("@")[0], []).append(name)
-    return bases
-
-
-def row_epochs(zoo: Zoo, population: str, group: Population) -> list[int]:
-    """The epoch of every row: as its population or its table says, else the last one of its history."""
-    _, _, earlier = population.partition("@")
-    if earlier:
-        return [int(earlier)] * len(group)
-    if "epoch" in group.models and bool(group.models["epoch"].notna().all()):
-        return [int(epoch) for epoch in group.models["epoch"]]
-    twins = "twin_id" in group.models
-    table, key = (zoo.twins, "twin_id") if twins else (zoo.history, "model_id")
-    last: dict[str, float] = {}
-    if len(table):
-        last = dict(table.groupby(key)["epoch"].max())
-    return [int(last.get(model, 0)) for model in group.ids]
 
 
 def _to_parquet(table: pd.DataFrame, path: Path) -> None:

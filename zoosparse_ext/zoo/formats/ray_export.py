@@ -20,7 +20,8 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.program import Activation
-from zoosparse_ext.zoo.formats.contents import FOLDER, base_epochs, row_epochs, write_contents
+from zoosparse_ext.zoo.epochs import base_epochs, row_epochs
+from zoosparse_ext.zoo.formats.contents import FOLDER, write_contents
 from zoosparse_ext.zoo.formats.infer import network_name
 from zoosparse_ext.zoo.formats.plan import Record
 from zoosparse_ext.zoo.formats.states import state_dict, write_beside
