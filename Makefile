@@ -12,7 +12,7 @@ TORCH ?= torch==2.13.0
 
 SOURCES := setup.py CMakeLists.txt pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test test-fallback sanitize cuda-check lint format bench clean
+.PHONY: demo test test-fallback sanitize cuda-check gpu-check lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/zoosparse demo --out demo
@@ -36,6 +36,9 @@ sanitize: $(VENV)/.dependencies  ## the C++ tests under the address, undefined-b
 
 cuda-check:  ## compile the CUDA kernels and print what they take of a multiprocessor; needs nvcc, but no GPU
 	$(firstword $(wildcard $(BIN)/python) $(PYTHON)) .ci/cuda-check
+
+gpu-check:  ## build, test, sanitize and time the CUDA kernels on this machine's GPU, offline, with its own python3 and torch
+	$(PYTHON) .ci/gpu-check
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

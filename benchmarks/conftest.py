@@ -5,6 +5,7 @@ every rival, so that a slow minute of the machine slows all of them. The table c
 
     pytest benchmarks/magnitude.py                 the table
     pytest benchmarks/magnitude.py --results       the same, and JSON in benchmarks/results/
+    pytest benchmarks/magnitude.py --device cuda   on a GPU, timed by the device's own clock
     zoosparse bench magnitude                      the same from an installed package
     ZOOSPARSE_SIMD=baseline pytest benchmarks/…    another instruction set
 """
@@ -37,12 +38,9 @@ class Contender:
     setup: Callable[[], tuple[Any, ...]] = tuple
     validate: bool = True
 
-    def time(self) -> float:
+    def time(self, device: str) -> float:
         """Seconds of one round."""
-        arguments = self.setup()
-        start = time.perf_counter()
-        self.run(*arguments)
-        return time.perf_counter() - start
+        return stopwatch(device, self.run, self.setup())
 
 
 @dataclass
@@ -60,6 +58,22 @@ class Result:
 _results: list[tuple[Path, Result]] = []
 
 
+def stopwatch(device: str, run: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
+    """Seconds of `run(*arguments)`; on a GPU those of its kernels, without the time that the host takes to launch."""
+    if device == "cpu":
+        begin = time.perf_counter()
+        run(*arguments)
+        return time.perf_counter() - begin
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    torch.cuda._sleep(2_000_000)  # about a millisecond, during which the host queues what follows
+    start.record()
+    run(*arguments)
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--results",
@@ -67,12 +81,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const=RESULTS,
         help="write <benchmark>.json into this folder; default: results/",
     )
+    parser.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where to run")
     parser.addoption("--models", type=int, default=64, help="of benchmarks/evaluate.py")
     parser.addoption("--images", type=int, default=1000, help="of benchmarks/evaluate.py")
 
 
 @pytest.fixture
-def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
+def device(request: pytest.FixtureRequest) -> str:
+    """Where the benchmark runs, "cpu" or "cuda"."""
+    name = request.config.getoption("--device")
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.fail("--device cuda: torch sees no CUDA device", pytrace=False)
+    return name
+
+
+@pytest.fixture
+def race(benchmark: Any, request: pytest.FixtureRequest, device: str) -> Callable[..., None]:
     """race(ours, rivals, ...): one group of the benchmark. The first contender is ours."""
 
     def run(
@@ -95,42 +119,52 @@ def race(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
         def round_of_rivals() -> tuple[tuple[Any, ...], dict[str, Any]]:
             for name, rival in rivals:
                 if len(times[name]) < 2 or sum(times[name]) < BUDGET_S:
-                    times[name].append(rival.time())
+                    times[name].append(rival.time(device))
             return ours.setup(), {}
 
+        def ours_on_device(*arguments: Any) -> None:
+            times[our_name].append(stopwatch(device, ours.run, arguments))
+
         benchmark.group = request.node.name
-        benchmark.pedantic(ours.run, setup=round_of_rivals, rounds=rounds, warmup_rounds=2)
+        timed = ours.run if device == "cpu" else ours_on_device
+        benchmark.pedantic(timed, setup=round_of_rivals, rounds=rounds, warmup_rounds=2)
         if benchmark.stats is None:  # --benchmark-disable: validated, not timed
             return
-        times[our_name] = list(benchmark.stats.stats.data)
+        if device == "cpu":
+            times[our_name] = list(benchmark.stats.stats.data)
         result = Result(request.node.name, flops or bytes_moved, roof, "GFLOP/s" if flops else "GB/s")
         for name, measured in times.items():
             result.seconds[name] = statistics.median(measured)
             result.rounds[name] = len(measured)
-        benchmark.extra_info.update(asdict(result), machine=machine())
+        benchmark.extra_info.update(asdict(result), machine=machine(device))
         _results.append((Path(request.node.path), result))
 
     return run
 
 
-def machine() -> dict[str, str | int]:
+def machine(device: str = "cpu") -> dict[str, str | int]:
     """What a figure means nothing without."""
-    return {
+    facts: dict[str, str | int] = {
         "cpu": _cpu_name(),
         "kernels": _registry.native.simd_level() if _registry.native else "reference",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+    if device == "cuda":
+        built = _registry.native is not None and _registry.native.build_info()["cuda"]
+        facts |= {"gpu": torch.cuda.get_device_name(), "kernels": "cuda" if built else "reference"}
+    return facts
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if not _results:
         return
-    facts = machine()
+    facts = machine(config.getoption("--device"))
     write = terminalreporter.write_line
     terminalreporter.section("ours and its rivals")
-    write(f"{facts['cpu']}, {facts['threads']} threads, kernels {facts['kernels']}, torch {facts['torch']}")
+    where = facts.get("gpu", facts["cpu"])
+    write(f"{where}, {facts['threads']} threads, kernels {facts['kernels']}, torch {facts['torch']}")
     for _, result in _results:
         write("")
         for line in table(result):

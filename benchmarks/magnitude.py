@@ -1,7 +1,7 @@
 """Exact selection by magnitude against everything a user would reach for.
 
-The job: of each of 2,000 models of 2,464 parameters (CNN-s), find the 80 % smallest weights, zero them in place and
-return the mask. Copying the matrix is the roof: selection has to read and write as much.
+The job: of each of 2,000 models (10,000 on a GPU) of 2,464 parameters (CNN-s), find the 80 % smallest weights, zero
+them in place and return the mask. Copying the matrix is the roof: selection has to read and write as much.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ LAYERS = [
     (200, 0.25), (8, 0.1), (1200, 0.09), (6, 0.08), (96, 0.2), (4, 0.1), (720, 0.16), (20, 0.1), (200, 0.35), (10, 0.1),
 ]  # fmt: skip
 P = sum(count for count, _ in LAYERS)
-N = 2000
+MODELS = {"cpu": 2000, "cuda": 10000}
 K = round(0.8 * P)
 
 
-def random_rows(n: int = N) -> Tensor:
+def random_rows(n: int) -> Tensor:
     """Standard normal, float32 [n, P]."""
     return torch.randn(n, P, generator=torch.Generator().manual_seed(0))
 
 
-def trained_rows(n: int = N) -> Tensor:
+def trained_rows(n: int) -> Tensor:
     """Like trained models, float32 [n, P]: a scale a layer and model, heavy tails, so few exponents hold most keys."""
     generator = torch.Generator().manual_seed(0)
     layers = []
@@ -85,9 +85,17 @@ def by_prune_loop(weights: Tensor) -> Tensor:
     return torch.stack(masks)
 
 
+def rivals_on(device: str) -> dict[str, Callable[[Tensor], Tensor]]:
+    """What a user could write; NumPy and PyTorch's own pruning, a model at a time, are for the CPU."""
+    everywhere = {"torch.topk": by_topk, "torch.kthvalue": by_kthvalue, "torch.sort": by_sort}
+    if device == "cuda":
+        return everywhere
+    return {"np.partition": by_partition, **everywhere, "torch.nn.utils.prune, a loop": by_prune_loop}
+
+
 @pytest.mark.parametrize("kind", ROWS)
-def test_prune(race: Callable[..., None], kind: str) -> None:
-    weights = ROWS[kind]()
+def test_prune(race: Callable[..., None], device: str, kind: str) -> None:
+    weights = ROWS[kind](MODELS[device]).to(device)
     buffer = torch.empty_like(weights)
 
     def fresh() -> tuple[Tensor]:
@@ -97,47 +105,43 @@ def test_prune(race: Callable[..., None], kind: str) -> None:
         {
             "magnitude_prune_": Contender(lambda w: ops.magnitude_prune_(w, K), fresh),
             "copy of the matrix": Contender(lambda: buffer.copy_(weights), validate=False),
-            "np.partition": Contender(by_partition, fresh),
-            "torch.topk": Contender(by_topk, fresh),
-            "torch.kthvalue": Contender(by_kthvalue, fresh),
-            "torch.sort": Contender(by_sort, fresh),
-            "torch.nn.utils.prune, a loop": Contender(by_prune_loop, fresh),
+            **{name: Contender(rival, fresh) for name, rival in rivals_on(device).items()},
         },
         bytes_moved=2 * weights.nbytes,
         roof="copy of the matrix",
     )
 
 
-def test_threshold(race: Callable[..., None]) -> None:
+def test_threshold(race: Callable[..., None], device: str) -> None:
     """Selection alone, without mask or zeros."""
-    weights = trained_rows()
-    array = weights.numpy()
-    race(
-        {
-            "magnitude_threshold": Contender(lambda: ops.magnitude_threshold(weights, K)),
-            "np.partition": Contender(
-                lambda: torch.from_numpy(np.partition(np.abs(array), K - 1, axis=1)[:, K - 1])
-            ),
-            "torch.topk": Contender(lambda: weights.abs().topk(P - K + 1, dim=1).values[:, -1]),
-            "torch.kthvalue": Contender(lambda: weights.abs().kthvalue(K, dim=1).values),
-        },
-        bytes_moved=weights.nbytes,
-    )
+    weights = trained_rows(MODELS[device]).to(device)
+    contenders = {
+        "magnitude_threshold": Contender(lambda: ops.magnitude_threshold(weights, K)),
+        "torch.topk": Contender(lambda: weights.abs().topk(P - K + 1, dim=1).values[:, -1]),
+        "torch.kthvalue": Contender(lambda: weights.abs().kthvalue(K, dim=1).values),
+    }
+    if device == "cpu":
+        array = weights.numpy()
+        contenders["np.partition"] = Contender(
+            lambda: torch.from_numpy(np.partition(np.abs(array), K - 1, axis=1)[:, K - 1])
+        )
+    race(contenders, bytes_moved=weights.nbytes)
 
 
-def test_layers(race: Callable[..., None]) -> None:
+def test_layers(race: Callable[..., None], device: str) -> None:
     """The same share of every layer: a selection per row and segment."""
-    weights = trained_rows()
+    weights = trained_rows(MODELS[device]).to(device)
     segments = [0]
     for count, _ in LAYERS:
         segments.append(segments[-1] + count)
-    k = [round(0.8 * count) for count, _ in LAYERS]
+    k = torch.tensor([round(0.8 * count) for count, _ in LAYERS], device=device)
+    kept = [count - round(0.8 * count) for count, _ in LAYERS]
 
     def layer_by_layer() -> Tensor:
         masks = []
-        for layer, count in zip(weights.split([count for count, _ in LAYERS], dim=1), k, strict=True):
-            kept = layer.abs().topk(layer.shape[1] - count, dim=1, sorted=False).indices
-            masks.append(torch.zeros_like(layer, dtype=torch.bool).scatter_(1, kept, True))
+        for layer, count in zip(weights.split([count for count, _ in LAYERS], dim=1), kept, strict=True):
+            largest = layer.abs().topk(count, dim=1, sorted=False).indices
+            masks.append(torch.zeros_like(layer, dtype=torch.bool).scatter_(1, largest, True))
         return torch.cat(masks, dim=1)
 
     race(
@@ -149,26 +153,43 @@ def test_layers(race: Callable[..., None]) -> None:
     )
 
 
-def test_rows_to_fear(race: Callable[..., None]) -> None:
+def test_masks(race: Callable[..., None], device: str) -> None:
+    """Holding a mask after an optimizer's step: bits against a multiplication."""
+    weights = trained_rows(MODELS[device]).to(device)
+    mask = ops.magnitude_mask(weights, K)
+    packed = ops.pack_mask(mask)
+    race(
+        {
+            "apply_mask_, bits": Contender(lambda: ops.apply_mask_(weights, packed)),
+            "apply_mask_, bools": Contender(lambda: ops.apply_mask_(weights, mask)),
+            "torch.mul_": Contender(lambda: weights.mul_(mask)),
+        },
+        bytes_moved=2 * weights.nbytes,
+    )
+
+
+def test_rows_to_fear(race: Callable[..., None], device: str) -> None:
     """Ours on rows that trouble selection algorithms: no kind may be much slower than random rows."""
-    normal = random_rows()
-    uniform = torch.rand(N, P, generator=torch.Generator().manual_seed(1))
-    one_differs = torch.full((N, P), 0.3)
+    n = MODELS[device]
+    normal = random_rows(n)
+    uniform = torch.rand(n, P, generator=torch.Generator().manual_seed(1))
+    one_differs = torch.full((n, P), 0.3)
     one_differs[:, P // 2] = 0.7
     kinds = {
         "random": normal,
-        "trained": trained_rows(),
+        "trained": trained_rows(n),
         "pruned before (80 % zeros)": normal * (uniform > 0.8),
         "quantised to 4 bits": (normal * 2).round().clamp(-8, 7),
         "crowded in one exponent": 0.25 + 1e-6 * normal,
-        "all equal": torch.full((N, P), 0.3),
+        "all equal": torch.full((n, P), 0.3),
         "one value differs": one_differs,
         "denormals": normal * 1e-40,
         "half infinite, some NaN": torch.where(
             uniform < 0.5, float("inf"), torch.where(uniform > 0.9, float("nan"), normal)
         ),
     }
+    there = {name: weights.to(device) for name, weights in kinds.items()}
     race(
-        {name: Contender(lambda w=w: ops.magnitude_mask(w, K), validate=False) for name, w in kinds.items()},
+        {name: Contender(lambda w=w: ops.magnitude_mask(w, K), validate=False) for name, w in there.items()},
         bytes_moved=normal.nbytes,
     )
