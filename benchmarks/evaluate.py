@@ -12,18 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+import evaluate_rivals
 import pytest
 import torch
 from conftest import Contender
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
 
 import zoosparse_ext as zs
 from zoosparse_ext import ops
 from zoosparse_ext.ops import _registry
 from zoosparse_ext.population.plan import Plan
 
-BATCH = 1000  # images a call of the rivals; more than that and their activations leave the caches
 pytestmark = pytest.mark.skipif(not ops.infer.available(), reason="the native engine is not built")
 
 
@@ -33,6 +32,7 @@ class Job:
     def __init__(self, network: str, activation: str, models: int, images: int, sparsity: float) -> None:
         channels, size = (3, 32) if network == "cnn-l" else (1, 28)
         architecture = zs.architecture(network, channels, activation)
+        self.sparsity = sparsity
         dense = zs.Population.initialise(architecture, range(models))
         self.population = zs.magnitude_prune(dense, sparsity) if sparsity else dense
         generator = torch.Generator().manual_seed(0)
@@ -55,39 +55,11 @@ class Job:
         plan: Plan = self.population.compile(sparse)
         return plan.judge(self.split.images, self.split.mean, self.split.std, self.split.labels)[0]
 
-    def batches(self) -> list[slice]:
-        return [slice(start, start + BATCH) for start in range(0, len(self.split), BATCH)]
-
-    def loop(self) -> Tensor:
-        with torch.no_grad():
-            rows = [
-                torch.cat([module(self.split.normalized(rows)).argmax(1) for rows in self.batches()])
-                for module in self.modules
-            ]
-        return torch.stack(rows).to(torch.uint8)
-
-    def vmap(self) -> Tensor:
-        module = self.modules[0]
-
-        def scores(state: dict[str, Tensor], images: Tensor) -> Tensor:
-            return functional_call(module, state, images)
-
-        state = stack_module_state(self.modules)[0]
-        with torch.no_grad():
-            parts = [
-                vmap(scores, (0, None))(state, self.split.normalized(rows)).argmax(2)
-                for rows in self.batches()
-            ]
-        return torch.cat(parts, 1).to(torch.uint8)
-
-    @property
-    def modules(self) -> list[torch.nn.Module]:
-        return _modules(self)
-
-
-@cache
-def _modules(job: Job) -> list[torch.nn.Module]:
-    return job.population.to_modules()
+    def rivals(self) -> dict[str, Contender]:
+        """Ready to run, on images that are normalised already; ours normalises them on the way in."""
+        images, modules = self.split.normalized(), self.population.to_modules()
+        ready = evaluate_rivals.rivals(modules, images, self.sparsity)
+        return {name: Contender(run, lambda: (images,)) for name, run in ready}
 
 
 @cache
@@ -117,7 +89,5 @@ def test_evaluate(race: Callable[..., None], size: tuple[int, int], network: str
         "evaluate, dense": Contender(lambda: work.ours("dense")),
         "evaluate, sparse": Contender(lambda: work.ours("sparse")),
         "multiply-adds alone": Contender(lambda: native.multiply_adds(work.flops // 2), validate=False),
-        "module loop": Contender(work.loop),
-        "torch.func.vmap": Contender(work.vmap),
-    }
+    } | work.rivals()
     race(contenders, flops=work.flops, roof="multiply-adds alone", same=alike, rounds=7)
