@@ -17,9 +17,10 @@ using Ints = Vector<int32_t, W>;
 template <int W>
 using Words = Vector<uint32_t, W>;
 
+// The difference to zero is the number itself, whatever it is, so compilers emit a broadcast alone; a sum is not (-0).
 template <int W>
 inline Floats<W> broadcast(float value) {
-  return Floats<W>{} + value;
+  return value - Floats<W>{};
 }
 
 // NaN stays NaN: both pick the second operand where the comparison fails.
