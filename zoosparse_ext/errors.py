@@ -6,6 +6,8 @@ Each message names the thing, what came, what was expected and the way out. The 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ZoosparseError(Exception):
     """Base of every error that the package raises on purpose."""
@@ -21,3 +23,13 @@ class DataError(ZoosparseError):
 
 class StoreError(ZoosparseError):
     """A zoo on disk that is damaged, foreign, of a newer version, or could not be written."""
+
+
+class ChunkError(ZoosparseError):
+    """Parts of a study that failed for good, while the others went on."""
+
+    @classmethod
+    def of(cls, failures: Sequence[ChunkError], chunks: int) -> ChunkError:
+        """All failures of a stage as one error."""
+        told = "; ".join(str(failure) for failure in failures)
+        return cls(f"{len(failures)} of {chunks} chunks failed, the others are done and kept: {told}")

@@ -39,11 +39,11 @@ def test_every_epoch_and_stage_is_written_down(tmp_path: Path) -> None:
 
 
 def test_a_run_that_stopped_says_so_and_the_next_goes_on(tmp_path: Path) -> None:
-    with pytest.raises(MemoryError):
+    with pytest.raises(StoreError):
         run(tmp_path, Stages(fails_in="train"))
     events = run(tmp_path, Stages())
     assert [event["event"] for event in events] == ["run", "epoch", "stopped", "run", "epoch", "finished"]
-    assert events[2]["reason"] == "MemoryError"
+    assert events[2]["reason"] == "StoreError: the disk is full"
 
 
 def test_bad_input_leaves_no_log(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.study.config import StudyConfig, make_config
 from zoosparse_ext.study.run import run_study
-from zoosparse_ext.study.stages import OnProgress
+from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo import Zoo
 
 
@@ -31,7 +31,7 @@ class Stages:
         def update(progress: Progress) -> None:
             assert 0 < progress.models <= progress.population
             if self.fails_in in title and progress.epoch > 1:
-                raise MemoryError
+                raise StoreError("the disk is full")
 
         yield update
 
@@ -86,7 +86,7 @@ def test_what_decided_the_result_is_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fails_in", ["layer", "matched"])
 def test_a_stage_that_broke_is_gone_on_with(whole: tuple[Zoo, Stages], tmp_path: Path, fails_in: str) -> None:
-    with pytest.raises(MemoryError):
+    with pytest.raises(StoreError):
         run(config(), tmp_path, Stages(fails_in))
     again = Stages()
     resumed = run(config(), tmp_path, again)

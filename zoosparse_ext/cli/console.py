@@ -46,8 +46,8 @@ def training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
             networks = f"{progress.population} network" + "s" * (progress.population > 1)
             bars.update(
                 task,
-                total=progress.epochs * progress.population,
-                completed=(progress.epoch - 1) * progress.population + progress.models,
+                total=progress.total,
+                completed=progress.done,
                 state=f"{networks} × epoch {progress.epoch}/{progress.epochs}, accuracy {percent(progress.accuracy)}",
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ def prune(
     wanted = o.parse_ratios(ratios)
     zoo = Zoo.open(zoo_path)
     images = o.data_of(zoo, data)
-    settings = {
+    settings: dict[str, Any] = {
         "epochs": epochs,
         "schedule": schedule,
         "batch_size": batch_size,

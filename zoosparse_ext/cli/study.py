@@ -26,10 +26,12 @@ from zoosparse_ext.cli.console import (
 )
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.study import reporting
+from zoosparse_ext.study.chunks import MODELS
 from zoosparse_ext.study.config import StudyConfig, read_config, recipe, recipe_text, recipes
 from zoosparse_ext.study.log import RunLog
 from zoosparse_ext.study.plan import plan_study
 from zoosparse_ext.study.run import load_data, run_study
+from zoosparse_ext.study.runner import LocalRunner, Runner
 from zoosparse_ext.zoo import Zoo
 
 Folder = Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")]
@@ -37,6 +39,9 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: --set zoo.seeds=4", show_default=False)
 ]
 Restart = Annotated[bool, typer.Option("--restart", help="Throw away an earlier study in the same folder.")]
+Chunk = Annotated[
+    int, typer.Option("--chunk", min=1, help="Models that run, fail and are tried again together.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON.")]
 
 
@@ -45,6 +50,7 @@ def demo(
     models: Annotated[int, typer.Option(help="How many models.")] = 64,
     changes: Changes = None,
     restart: Restart = False,
+    chunk: Chunk = MODELS,
     as_json: AsJson = False,
 ) -> None:
     """Train a small zoo on real digits, sparsify it both ways, and write the report.
@@ -55,7 +61,8 @@ def demo(
 
       zoosparse demo --out demo --models 16
     """
-    _run(recipe("demo", {"zoo.seeds": models, **_overrides(changes)}), folder, restart, as_json)
+    settings = recipe("demo", {"zoo.seeds": models, **_overrides(changes)})
+    _run(settings, folder, restart, as_json, LocalRunner(chunk))
 
 
 def study(
@@ -78,6 +85,7 @@ def study(
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a study.")] = False,
     restart: Restart = False,
+    chunk: Chunk = MODELS,
     as_json: AsJson = False,
 ) -> None:
     """Run a whole study from one file: train, sparsify, analyse, report.
@@ -105,10 +113,10 @@ def study(
         if dry_run:
             _print_plan(chosen, as_json)
         else:
-            _run(chosen, folder or Path(path.stem), restart, as_json)
+            _run(chosen, folder or Path(path.stem), restart, as_json, LocalRunner(chunk))
 
 
-def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> None:
+def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool, runner: Runner) -> None:
     started = time.monotonic()
     path = folder / "zoo"
     with resumable(path, "study") as checkpoint:
@@ -116,7 +124,7 @@ def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool) -> Non
             Zoo.remove(path)
             shutil.rmtree(checkpoint, ignore_errors=True)
         log = RunLog(folder / "log.jsonl")
-        zoo = run_study(config, path, checkpoint, log.stages(training_bar))
+        zoo = run_study(config, path, checkpoint, log.stages(training_bar), runner)
         page = reporting.write(zoo, folder, config.title)
         claims = reporting.claims(zoo)
     if as_json:

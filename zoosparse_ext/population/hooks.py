@@ -24,6 +24,16 @@ class Progress:
     accuracy: float  # mean training accuracy of the models of this epoch done so far
     seconds: float  # since the start of this training
 
+    @property
+    def done(self) -> int:
+        """Networks × epochs behind."""
+        return (self.epoch - 1) * self.population + self.models
+
+    @property
+    def total(self) -> int:
+        """Networks × epochs in all."""
+        return self.epochs * self.population
+
 
 @dataclass(frozen=True)
 class EpochResult:

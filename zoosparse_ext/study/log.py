@@ -14,16 +14,17 @@ from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.run import StageBar
-from zoosparse_ext.study.stages import OnProgress
+from zoosparse_ext.study.runner import StageProgress
+from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo.plain import plain
 
 
 class RunLog:
     """Appends to a file, which is made when the first epoch or stage is done; a run that goes on adds to it.
 
-    Events: ``run`` (versions and machine, once per run), ``epoch`` (stage, epoch, epochs, networks, accuracy in
-    training, seconds since the stage began), ``finished`` (stage, seconds) and ``stopped`` (stage, reason). All have
-    ``time``.
+    Events: ``run`` (versions and machine, once per run), ``epoch`` (stage, chunk, epoch, epochs, networks of the chunk,
+    their accuracy in training, seconds since the stage began), ``finished`` (stage, seconds) and ``stopped`` (stage,
+    reason). All have ``time``.
 
     Args:
         path: the file.
@@ -49,14 +50,7 @@ class RunLog:
                     def progress(state: Progress) -> None:
                         show(state)
                         if state.models == state.population:
-                            done = {
-                                "epoch": state.epoch,
-                                "epochs": state.epochs,
-                                "networks": state.population,
-                            }
-                            self.write(
-                                "epoch", stage=stage, **done, accuracy=state.accuracy, seconds=seconds()
-                            )
+                            self.write("epoch", stage=stage, **_epoch(state), seconds=seconds())
 
                     yield progress
             except BaseException as error:
@@ -85,3 +79,14 @@ class RunLog:
         except OSError as error:
             raise StoreError(f"cannot write the log {self.path}: {error.strerror or error}") from error
         self._begun = True
+
+
+def _epoch(state: Progress) -> dict[str, Any]:
+    """An epoch of a chunk in plain values."""
+    return {
+        "chunk": state.chunk if isinstance(state, StageProgress) else None,
+        "epoch": state.epoch,
+        "epochs": state.epochs,
+        "networks": state.population,
+        "accuracy": state.accuracy,
+    }

@@ -5,35 +5,62 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from zoosparse_ext.data import Dataset, load_dataset
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import ChunkError, InputError
 from zoosparse_ext.study.config import DataConfig, StudyConfig
 from zoosparse_ext.study.grid import model_groups
+from zoosparse_ext.study.runner import Runner
 from zoosparse_ext.study.stages import (
-    OnProgress,
+    LOCAL,
     add_magnitude_twins,
     add_matched_twins,
     add_variational_twins,
+    in_order,
     train_zoo,
 )
+from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo import Zoo
 
 StageBar = Callable[[str], AbstractContextManager[OnProgress]]
 
 
-def run_study(config: StudyConfig, path: Path, checkpoint: Path, bar: StageBar) -> Zoo:
+@dataclass(frozen=True)
+class Stage:
+    """One population of twins that a study makes.
+
+    Args:
+        population: its name in the zoo.
+        title: for people.
+        add: makes the twins; takes the zoo and the data, and how to run it.
+        needs: the population that it starts from.
+    """
+
+    population: str
+    title: str
+    add: Callable[..., Zoo]
+    needs: str = "original"
+
+
+def run_study(
+    config: StudyConfig, path: Path, checkpoint: Path, bar: StageBar, runner: Runner = LOCAL
+) -> Zoo:
     """Run what is missing of a study and return its zoo, saved at `path`.
 
     Args:
         config: the study.
         path: folder of the zoo; each finished stage is saved there.
-        checkpoint: folder for the epochs of the stage under way.
+        checkpoint: folder for the epochs of the chunks under way, and the logs of those that failed.
         bar: makes a progress bar for a stage, given its title.
+        runner: of the chunks; default: one after the other, in this process. The result does not depend on it.
 
     Raises:
         InputError: the folder holds the zoo of another study.
+        ChunkError: chunks that failed for good, after everything that does not need them is done.
     """
     data = load_data(config.data)
     settings = config.model_dump(mode="json")
@@ -53,10 +80,11 @@ def run_study(config: StudyConfig, path: Path, checkpoint: Path, bar: StageBar) 
                 checkpoint=checkpoint,
                 progress=progress,
                 settings=settings,
+                runner=runner,
                 **config.zoo.how_to_train(),
             )
-        _keep(zoo, path, checkpoint)
-    return _sparsify(zoo, data, config, path, checkpoint, bar)
+        _keep(zoo, path, checkpoint / "original")
+    return _sparsify(zoo, data, config, path, checkpoint, bar, runner)
 
 
 def load_data(config: DataConfig) -> Dataset:
@@ -65,63 +93,76 @@ def load_data(config: DataConfig) -> Dataset:
     return data if config.limit is None else data.limit(config.limit)
 
 
-def _sparsify(
-    zoo: Zoo, data: Dataset, config: StudyConfig, path: Path, checkpoint: Path, bar: StageBar
-) -> Zoo:
+def twin_stages(config: StudyConfig) -> list[Stage]:
+    """The twins of a study, in the order in which they are made."""
+    stages: list[Stage] = []
     magnitude, variational = config.magnitude, config.variational
     if magnitude:
-        fine_tuning = {
+        fine_tuning: dict[str, Any] = {
             "epochs": magnitude.epochs,
             "batch_size": magnitude.batch_size,
             "optimizer": magnitude.optimizer.build(),
             "seed": config.seed,
         }
         for scope in magnitude.scopes:
-            if f"magnitude-{scope}" in zoo.populations:
-                continue
-            with bar(f"prune ({scope})") as progress:
-                zoo = add_magnitude_twins(
-                    zoo,
-                    data,
-                    magnitude.ratios,
-                    scope,
-                    schedule=magnitude.schedule,
-                    checkpoint=checkpoint,
-                    progress=progress,
-                    **fine_tuning,
-                )
-            _keep(zoo, path, checkpoint)
-    if variational and "variational" not in zoo.populations:
-        with bar("variational dropout") as progress:
-            zoo = add_variational_twins(
-                zoo,
-                data,
-                epochs=variational.epochs,
-                batch_size=variational.batch_size,
-                preset=variational.preset,
-                threshold=variational.threshold,
-                optimizer=variational.optimizer.build(),
-                seed=config.seed,
-                checkpoint=checkpoint,
-                progress=progress,
-            )
-        _keep(zoo, path, checkpoint)
+            how = {"ratios": magnitude.ratios, "scope": scope, "schedule": magnitude.schedule, **fine_tuning}
+            add = partial(add_magnitude_twins, **how)
+            stages.append(Stage(f"magnitude-{scope}", f"prune ({scope})", add))
+    if variational:
+        add = partial(
+            add_variational_twins,
+            epochs=variational.epochs,
+            batch_size=variational.batch_size,
+            preset=variational.preset,
+            threshold=variational.threshold,
+            optimizer=variational.optimizer.build(),
+            seed=config.seed,
+        )
+        stages.append(Stage("variational", "variational dropout", add))
     if magnitude and variational:
         for scope in magnitude.matched_scopes:
-            if f"magnitude-matched-{scope}" in zoo.populations:
-                continue
-            with bar(f"prune (matched, {scope})") as progress:
-                zoo = add_matched_twins(
-                    zoo, data, scope, checkpoint=checkpoint, progress=progress, **fine_tuning
-                )
-            _keep(zoo, path, checkpoint)
+            add = partial(add_matched_twins, scope=scope, **fine_tuning)
+            name, title = f"magnitude-matched-{scope}", f"prune (matched, {scope})"
+            stages.append(Stage(name, title, add, needs="variational"))
+    return stages
+
+
+def _sparsify(
+    zoo: Zoo,
+    data: Dataset,
+    config: StudyConfig,
+    path: Path,
+    checkpoint: Path,
+    bar: StageBar,
+    runner: Runner,
+) -> Zoo:
+    failures: list[ChunkError] = []
+    stages = twin_stages(config)
+    for stage in stages:
+        if stage.population in zoo.populations or stage.needs not in zoo.populations:
+            continue
+        try:
+            with bar(stage.title) as progress:
+                zoo = stage.add(zoo, data, checkpoint=checkpoint, progress=progress, runner=runner)
+        except ChunkError as error:
+            failures.append(error)
+            continue
+        _keep(zoo, path, checkpoint / stage.population)
+    if failures:
+        told = "; ".join(map(str, failures))
+        raise ChunkError(f"{told}; run the same command again to try these again")
+    places = ["original", *(stage.population for stage in stages), *zoo.populations]
+    order = sorted(zoo.populations, key=places.index)
+    if list(zoo.populations) != order:  # a stage that failed at first came later than planned
+        zoo = in_order(zoo, order)
+        zoo.save(path)
     return zoo
 
 
-def _keep(zoo: Zoo, path: Path, checkpoint: Path) -> None:
+def _keep(zoo: Zoo, path: Path, epochs: Path) -> None:
     """Save a finished stage; its epochs are then no longer needed."""
     zoo.save(path)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    shutil.rmtree(epochs, ignore_errors=True)
 
 
 def _require_same(zoo: Zoo, settings: dict[str, object], path: Path) -> None:

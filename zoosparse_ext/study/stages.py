@@ -1,11 +1,11 @@
-"""The stages of a study. Each takes a zoo and gives a zoo; each keeps its progress in a checkpoint until it is done.
+"""The stages of a study. Each takes a zoo and gives a zoo; its chunks keep their progress below `checkpoint`.
 
 `train_zoo → add_magnitude_twins → add_variational_twins → add_matched_twins → report`
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,15 @@ import pandas as pd
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.evaluate import evaluate
-from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.population.train import train
-from zoosparse_ext.sparsify.magnitude import magnitude_prune
-from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.study.chunks import cut, join
 from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.provenance import provenance
+from zoosparse_ext.study.runner import LocalRunner, Runner
+from zoosparse_ext.study.work import Dropping, OnProgress, Pruning, Training, Work
 from zoosparse_ext.zoo import Zoo
 
-OnProgress = Callable[[Progress], None]
+LOCAL = LocalRunner()
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -39,39 +38,20 @@ def train_zoo(
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
     settings: dict[str, Any] | None = None,
+    runner: Runner = LOCAL,
     **how: Any,
 ) -> Zoo:
     """Train the models of every group and make a zoo of them.
 
     `settings` go into its provenance; `how` to :func:`zoosparse_ext.train`: schedule, loss, augmentation.
     """
-    populations, histories = [], []
-    for index, group in enumerate(groups):
-        models = group.models
-        population = Population.initialise(
-            group.architecture, models.seed.tolist(), models.init.tolist(), models
-        )
-        history = train(
-            population,
-            data,
-            epochs=epochs,
-            batch_size=batch_size,
-            optimizer=group.optimizer,
-            order=order,
-            seed=seed,
-            checkpoint=_part(checkpoint, "train", index),
-            progress=progress,
-            **how,
-        )
-        final = history[history.epoch == epochs]
-        population.models["loss"] = final.test_loss.to_numpy()
-        population.models["accuracy"] = final.test_accuracy.to_numpy()
-        populations.append(population)
-        histories.append(history)
+    options = {"epochs": epochs, "batch_size": batch_size, "order": order, "seed": seed, **how}
+    works = [Training(options, group) for group in groups]
+    populations = _run("original", works, data, runner, checkpoint, progress)
     return Zoo(
         populations={"original": populations},
         models=pd.concat([population.models for population in populations], ignore_index=True),
-        history=pd.concat(histories, ignore_index=True),
+        history=pd.concat([population.history for population in populations], ignore_index=True),
         labels=data.test.labels,
         dataset=data.describe(),
         provenance=provenance(**(settings or {})),
@@ -85,30 +65,39 @@ def add_magnitude_twins(
     scope: str = "global",
     *,
     checkpoint: Path | None = None,
+    progress: OnProgress | None = None,
+    runner: Runner = LOCAL,
     **options: Any,
 ) -> Zoo:
     """Twins by magnitude pruning at every ratio, as population `magnitude-<scope>`; options as `magnitude_prune`."""
     name = f"magnitude-{scope}"
-    groups = [
-        magnitude_prune(
-            group, list(ratios), scope, data=data, checkpoint=_part(checkpoint, name, index), **options
-        )
-        for index, group in enumerate(_originals(zoo, data))
-    ]
-    return _with_twins(zoo, name, groups)
+    works = [Pruning(options, group, list(ratios), scope) for group in _originals(zoo, data)]
+    return _with_twins(zoo, name, _run(name, works, data, runner, checkpoint, progress))
 
 
-def add_variational_twins(zoo: Zoo, data: Dataset, *, checkpoint: Path | None = None, **options: Any) -> Zoo:
+def add_variational_twins(
+    zoo: Zoo,
+    data: Dataset,
+    *,
+    checkpoint: Path | None = None,
+    progress: OnProgress | None = None,
+    runner: Runner = LOCAL,
+    **options: Any,
+) -> Zoo:
     """Twins by variational dropout, as population `variational`; options as `variational_dropout`."""
-    groups = [
-        variational_dropout(group, data, checkpoint=_part(checkpoint, "variational", index), **options)
-        for index, group in enumerate(_originals(zoo, data))
-    ]
-    return _with_twins(zoo, "variational", groups)
+    works = [Dropping(options, group) for group in _originals(zoo, data)]
+    return _with_twins(zoo, "variational", _run("variational", works, data, runner, checkpoint, progress))
 
 
 def add_matched_twins(
-    zoo: Zoo, data: Dataset, scope: str = "global", *, checkpoint: Path | None = None, **options: Any
+    zoo: Zoo,
+    data: Dataset,
+    scope: str = "global",
+    *,
+    checkpoint: Path | None = None,
+    progress: OnProgress | None = None,
+    runner: Runner = LOCAL,
+    **options: Any,
 ) -> Zoo:
     """Every model pruned by magnitude to exactly the sparsity that its variational twin reached, in all or per layer.
 
@@ -118,24 +107,29 @@ def add_matched_twins(
     if "variational" not in zoo.populations:
         raise InputError("matched twins need variational twins first; run `zoosparse vardrop`")
     name = f"magnitude-matched-{scope}"
-    groups = []
-    pairs = zip(_originals(zoo, data), zoo.populations["variational"], strict=True)
-    for index, (group, twins) in enumerate(pairs):
+    works = []
+    for group, twins in zip(_originals(zoo, data), zoo.populations["variational"], strict=True):
         reached = twins.sparsity(by_layer=scope == "layer")
-        groups.append(
-            magnitude_prune(
-                group,
-                reached.clamp(
-                    max=1 - 1e-12
-                ),  # a twin that lost a whole layer stays in [0, 1) and rounds to all of it
-                scope,
-                data=data,
-                matched=twins.ids,
-                checkpoint=_part(checkpoint, name, index),
-                **options,
-            )
-        )
-    return _with_twins(zoo, name, groups)
+        # A twin that lost a whole layer stays in [0, 1) and rounds to all of it.
+        works.append(Pruning(options, group, reached.clamp(max=1 - 1e-12), scope, matched=twins.ids))
+    return _with_twins(zoo, name, _run(name, works, data, runner, checkpoint, progress))
+
+
+def _run(
+    stage: str,
+    works: Sequence[Work],
+    data: Dataset,
+    runner: Runner,
+    checkpoint: Path | None,
+    progress: OnProgress | None,
+) -> list[Population]:
+    """One population for each group, however the work on it was cut."""
+    chunks = cut(stage, works, runner.models)
+    done = list(zip(chunks, runner.run(chunks, data, checkpoint, progress), strict=True))
+    return [
+        join([part for chunk, part in done if chunk.group == group], work.copies)
+        for group, work in enumerate(works)
+    ]
 
 
 def evaluate_zoo(zoo: Zoo, data: Dataset) -> pd.DataFrame:
@@ -170,15 +164,22 @@ def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
 def _with_twins(zoo: Zoo, name: str, groups: list[Population]) -> Zoo:
     """The zoo with a population of twins added, or replaced if it was there."""
     rows = pd.concat([group.history for group in groups], ignore_index=True)
-    kept = zoo.twins[_kind(zoo.twins) != _kind(rows)[0]]
+    kept = zoo.twins[_population_of(zoo.twins) != name]
     twins = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
     return replace(zoo.with_population(name, groups), twins=twins)
 
 
-def _kind(twins: pd.DataFrame) -> pd.Series:
-    """What tells the rows of one population of twins from those of another: method, scope, matched or not."""
-    return twins.method + " " + twins.scope.fillna("") + " " + twins.matched.notna().map(str)
+def in_order(zoo: Zoo, names: Sequence[str]) -> Zoo:
+    """The zoo with its populations, and their rows in the table of twins, in another order."""
+    rank = _population_of(zoo.twins).map({name: place for place, name in enumerate(names)})
+    return replace(
+        zoo,
+        populations={name: zoo.populations[name] for name in names},
+        twins=zoo.twins.iloc[rank.argsort(kind="stable")].reset_index(drop=True),
+    )
 
 
-def _part(checkpoint: Path | None, stage: str, group: int) -> Path | None:
-    return None if checkpoint is None else checkpoint / f"{stage}-{group}.safetensors"
+def _population_of(twins: pd.DataFrame) -> pd.Series:
+    """Name of the population that each row belongs to, out of method, scope, and whether it was matched."""
+    matched = twins.matched.notna().map({True: "-matched", False: ""})
+    return twins.method + matched + ("-" + twins.scope).fillna("")

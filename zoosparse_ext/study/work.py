@@ -1,0 +1,152 @@
+"""What a stage does with the models of one architecture, as a value: it can be cut by rows, sent elsewhere, and run.
+
+The rows of the result depend on nothing but the rows of the work: not on the cut, nor on where and when it runs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from zoosparse_ext.data import Dataset
+from zoosparse_ext.population.hooks import Progress
+from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.train import train
+from zoosparse_ext.sparsify.magnitude import magnitude_prune
+from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.study.grid import ModelGroup
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Work(ABC):
+    """Work on a group of models.
+
+    Args:
+        options: of the function that does it, `epochs` among them.
+    """
+
+    options: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def models(self) -> int:
+        """How many models go in."""
+
+    @property
+    def copies(self) -> int:
+        """How many networks come out for each; the first of every model, then the second of every model, …"""
+        return 1
+
+    @property
+    def network_epochs(self) -> int:
+        """How much is to do: networks times epochs."""
+        return self.models * self.copies * int(self.options.get("epochs", 0))
+
+    @abstractmethod
+    def at_rows(self, start: int, stop: int) -> Work:
+        """The same work on some of the models."""
+
+    @abstractmethod
+    def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
+        """Do it; the population that comes out, with its history."""
+
+
+@dataclass(frozen=True)
+class Training(Work):
+    """The original models of a group, from their seeds."""
+
+    group: ModelGroup
+
+    @property
+    def models(self) -> int:
+        return len(self.group.models)
+
+    def at_rows(self, start: int, stop: int) -> Training:
+        models = self.group.models.iloc[start:stop].reset_index(drop=True)
+        optimizer = self.group.optimizer.at_rows(start, stop)
+        return replace(self, group=replace(self.group, models=models, optimizer=optimizer))
+
+    def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
+        architecture, models = self.group.architecture, self.group.models
+        population = Population.initialise(architecture, models.seed.tolist(), models.init.tolist(), models)
+        history = train(
+            population,
+            data,
+            optimizer=self.group.optimizer,
+            checkpoint=checkpoint,
+            progress=progress,
+            **self.options,
+        )
+        final = history[history.epoch == self.options["epochs"]]
+        population.models["loss"] = final.test_loss.to_numpy()
+        population.models["accuracy"] = final.test_accuracy.to_numpy()
+        population.history = history
+        return population
+
+
+@dataclass(frozen=True)
+class Pruning(Work):
+    """Twins by magnitude: of every model at every ratio, or, matched, at the sparsity that its other twin reached.
+
+    Args:
+        population: the originals, with predictions.
+        sparsity: ratios, or float64 [N] or [N, S], one row per model.
+        matched: ids of the twins that gave those rows.
+    """
+
+    population: Population
+    sparsity: Sequence[float] | Tensor
+    scope: str
+    matched: Sequence[str] | None = None
+
+    @property
+    def models(self) -> int:
+        return len(self.population)
+
+    @property
+    def copies(self) -> int:
+        return 1 if self.matched is not None else len(self.sparsity)
+
+    def at_rows(self, start: int, stop: int) -> Pruning:
+        part = replace(self, population=self.population[start:stop])
+        if self.matched is None:
+            return part
+        return replace(part, sparsity=self.sparsity[start:stop], matched=self.matched[start:stop])
+
+    def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
+        return magnitude_prune(
+            self.population,
+            self.sparsity,
+            self.scope,
+            data=data,
+            matched=self.matched,
+            checkpoint=checkpoint,
+            progress=progress,
+            **self.options,
+        )
+
+
+@dataclass(frozen=True)
+class Dropping(Work):
+    """Twins by variational dropout."""
+
+    population: Population
+
+    @property
+    def models(self) -> int:
+        return len(self.population)
+
+    def at_rows(self, start: int, stop: int) -> Dropping:
+        return replace(self, population=self.population[start:stop])
+
+    def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
+        return variational_dropout(
+            self.population, data, checkpoint=checkpoint, progress=progress, **self.options
+        )
