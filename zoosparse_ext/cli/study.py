@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +41,21 @@ Changes = Annotated[
 ]
 Restart = Annotated[bool, typer.Option("--restart", help="Throw away an earlier study in the same folder.")]
 Chunk = Annotated[
-    int, typer.Option("--chunk", min=1, help="Models that run, fail and are tried again together.")
+    int | None,
+    typer.Option(
+        "--chunk",
+        min=1,
+        help=f"Models that run, fail and are tried again together; default: {MODELS}, with --ray fewer.",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="local|ADDRESS", help="Run the chunks on Ray: here, or on the cluster there."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Of --ray; default: one for every four cores.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON.")]
 
@@ -50,7 +65,7 @@ def demo(
     models: Annotated[int, typer.Option(help="How many models.")] = 64,
     changes: Changes = None,
     restart: Restart = False,
-    chunk: Chunk = MODELS,
+    chunk: Chunk = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a small zoo on real digits, sparsify it both ways, and write the report.
@@ -62,7 +77,7 @@ def demo(
       zoosparse demo --out demo --models 16
     """
     settings = recipe("demo", {"zoo.seeds": models, **_overrides(changes)})
-    _run(settings, folder, restart, as_json, LocalRunner(chunk))
+    _run(settings, folder, restart, as_json, _runner(chunk))
 
 
 def study(
@@ -85,7 +100,9 @@ def study(
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a study.")] = False,
     restart: Restart = False,
-    chunk: Chunk = MODELS,
+    chunk: Chunk = None,
+    ray: Ray = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a whole study from one file: train, sparsify, analyse, report.
@@ -97,6 +114,8 @@ def study(
       zoosparse study --init mnist-seed > my-study.toml
 
       zoosparse study my-study.toml --set zoo.seeds=16 --set data.spec=idx:path/to/mnist --dry-run
+
+      zoosparse study my-study.toml --ray local --workers 4
     """
     if list_recipes:
         out.print("\n".join(recipes()))
@@ -113,10 +132,24 @@ def study(
         if dry_run:
             _print_plan(chosen, as_json)
         else:
-            _run(chosen, folder or Path(path.stem), restart, as_json, LocalRunner(chunk))
+            _run(chosen, folder or Path(path.stem), restart, as_json, _runner(chunk, ray, workers))
 
 
-def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool, runner: Runner) -> None:
+def _runner(
+    chunk: int | None, ray: str | None = None, workers: int | None = None
+) -> AbstractContextManager[Runner]:
+    if ray is None:
+        if workers is not None:
+            raise InputError("--workers needs --ray; without it, one process uses all cores")
+        return nullcontext(LocalRunner(chunk or MODELS))
+    from zoosparse_ext.study.ray_runner import RayRunner  # Ray is optional, and takes a second to load
+
+    return RayRunner(ray, workers, chunk)
+
+
+def _run(
+    config: StudyConfig, folder: Path, restart: bool, as_json: bool, runner: AbstractContextManager[Runner]
+) -> None:
     started = time.monotonic()
     path = folder / "zoo"
     with resumable(path, "study") as checkpoint:
@@ -124,7 +157,8 @@ def _run(config: StudyConfig, folder: Path, restart: bool, as_json: bool, runner
             Zoo.remove(path)
             shutil.rmtree(checkpoint, ignore_errors=True)
         log = RunLog(folder / "log.jsonl")
-        zoo = run_study(config, path, checkpoint, log.stages(training_bar), runner)
+        with runner as workers:
+            zoo = run_study(config, path, checkpoint, log.stages(training_bar), workers)
         page = reporting.write(zoo, folder, config.title)
         claims = reporting.claims(zoo)
     if as_json:

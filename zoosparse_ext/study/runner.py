@@ -49,9 +49,8 @@ class StageProgress(Progress):
 class Runner(Protocol):
     """Runs chunks."""
 
-    @property
-    def models(self) -> int:
-        """At most so many in a chunk."""
+    def chunk_size(self, models: int) -> int:
+        """How many of so many models to put into one chunk."""
         ...
 
     def run(
@@ -75,6 +74,9 @@ class LocalRunner:
 
     models: int = MODELS
 
+    def chunk_size(self, models: int) -> int:
+        return self.models
+
     def run(
         self,
         chunks: Sequence[Chunk],
@@ -97,14 +99,23 @@ class LocalRunner:
 
 
 def run_chunk(
-    chunk: Chunk, data: Dataset, checkpoint: Path | None = None, progress: OnProgress | None = None
+    chunk: Chunk,
+    data: Dataset,
+    checkpoint: Path | None = None,
+    progress: OnProgress | None = None,
+    models: int | None = None,
 ) -> Population:
     """Run one chunk to its end, again if it fails, in halves if it is too large.
+
+    Args:
+        models: more than so many are too large. Default: only what runs out of memory is.
 
     Raises:
         ChunkError: it failed for good; names the log.
         ZoosparseError: what no further attempt can mend: bad input, a full disk.
     """
+    if models is not None and chunk.work.models > max(1, models):
+        return run_halves(chunk, data, checkpoint, progress, models)
     error: Exception | None = None
     for attempt in range(1, ATTEMPTS + 1):
         result = _attempt(chunk, data, checkpoint, progress)
@@ -113,8 +124,8 @@ def run_chunk(
         error = result
         log.warning("%s failed, attempt %d of %d: %r", chunk, attempt, ATTEMPTS, error)
         if is_out_of_memory(error) and chunk.work.models > 1:
-            return run_halves(chunk, data, checkpoint, progress)
-    raise failed(chunk, checkpoint, error) from error
+            return run_halves(chunk, data, checkpoint, progress, chunk.work.models)
+    raise failed(chunk, checkpoint, error, ATTEMPTS) from error
 
 
 def _attempt(
@@ -131,13 +142,13 @@ def _attempt(
 
 
 def run_halves(
-    chunk: Chunk, data: Dataset, checkpoint: Path | None, progress: OnProgress | None
+    chunk: Chunk, data: Dataset, checkpoint: Path | None, progress: OnProgress | None, models: int
 ) -> Population:
     """Both halves of a chunk, one after the other; what they give is what the whole would have given."""
     if (epochs := chunk.file(checkpoint, ".safetensors")) is not None:
         epochs.unlink(missing_ok=True)  # of no use to the halves
     watch = Watch(chunk.halves(), progress)
-    parts = [run_chunk(half, data, checkpoint, watch.of(half)) for half in chunk.halves()]
+    parts = [run_chunk(half, data, checkpoint, watch.of(half), models) for half in chunk.halves()]
     return join(parts, chunk.work.copies)
 
 
@@ -148,10 +159,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def failed(chunk: Chunk, checkpoint: Path | None, error: BaseException | None) -> ChunkError:
+def failed(chunk: Chunk, checkpoint: Path | None, error: BaseException | None, times: int) -> ChunkError:
     """What to say of a chunk that failed for good."""
     file = chunk.file(checkpoint, ".log")
-    reason = f"{chunk} failed {ATTEMPTS} times: {type(error).__name__}: {error}".rstrip(": ")
+    reason = f"{chunk} failed {times} times: {type(error).__name__}: {error}".rstrip(": ")
     return ChunkError(reason if file is None else f"{reason} (log: {file})")
 
 

@@ -124,7 +124,7 @@ def _run(
     progress: OnProgress | None,
 ) -> list[Population]:
     """One population for each group, however the work on it was cut."""
-    chunks = cut(stage, works, runner.models)
+    chunks = cut(stage, works, runner.chunk_size(sum(work.models for work in works)))
     done = list(zip(chunks, runner.run(chunks, data, checkpoint, progress), strict=True))
     return [
         join([part for chunk, part in done if chunk.group == group], work.copies)

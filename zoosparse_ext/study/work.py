@@ -53,6 +53,10 @@ class Work(ABC):
     def at_rows(self, start: int, stop: int) -> Work:
         """The same work on some of the models."""
 
+    def alone(self) -> Work:
+        """The same work, sharing no memory with that of other rows: a view would travel with all that it is of."""
+        return self
+
     @abstractmethod
     def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
         """Do it; the population that comes out, with its history."""
@@ -120,6 +124,9 @@ class Pruning(Work):
             return part
         return replace(part, sparsity=self.sparsity[start:stop], matched=self.matched[start:stop])
 
+    def alone(self) -> Pruning:
+        return replace(self, population=self.population.clone())
+
     def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
         return magnitude_prune(
             self.population,
@@ -145,6 +152,9 @@ class Dropping(Work):
 
     def at_rows(self, start: int, stop: int) -> Dropping:
         return replace(self, population=self.population[start:stop])
+
+    def alone(self) -> Dropping:
+        return replace(self, population=self.population.clone())
 
     def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
         return variational_dropout(
