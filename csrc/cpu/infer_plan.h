@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "host_device.h"
 #include "params.h"
 
 namespace zoosparse {
@@ -19,11 +20,11 @@ struct InferLayout {
   int64_t place;
 };
 
-static inline int32_t column_of(const InferLayout& layout, int32_t x) {
+ZOOSPARSE_HOST_DEVICE static inline int32_t column_of(const InferLayout& layout, int32_t x) {
   const int32_t padded = x + layout.border_x;
   return padded % layout.stride_x * layout.phase + padded / layout.stride_x;
 }
-static inline int64_t row_of(const InferLayout& layout, int32_t channel, int32_t y) {
+ZOOSPARSE_HOST_DEVICE static inline int64_t row_of(const InferLayout& layout, int32_t channel, int32_t y) {
   return layout.place + static_cast<int64_t>(channel) * layout.plane +
          static_cast<int64_t>(y + layout.border_y) * layout.row;
 }

@@ -8,117 +8,13 @@
 #include "cpu/infer_model.h"
 #include "cpu/infer_planner.h"
 #include "cpu/simd/infer.h"
+#include "tests/infer_oracle.h"
 #include "tests/variants.h"
 
 ZOOSPARSE_VARIANTS(InferKernels, infer_kernels)
 
 namespace zoosparse::test {
 namespace {
-
-TrainOp op(OpKind kind, int c, int h, int w, int out_c, int out_h, int out_w, int kernel, int stride, int padding,
-           int64_t weight = 0, int64_t bias = -1, ActivationKind activation = ActivationKind::identity,
-           float value = 0) {
-  return {kind,   c,      h,       w,       out_c,  out_h, out_w,      kernel, kernel,
-          stride, stride, padding, padding, weight, bias,  activation, value,  0.0f};
-}
-
-// conv k5, max pool 2, tanh, padded conv of stride 2, gelu, max pool 3 of stride 2 with a border, dropout, flatten,
-// linear, leaky ReLU, linear.
-std::vector<TrainOp> program() {
-  return {op(OpKind::conv2d, 2, 29, 27, 7, 25, 23, 5, 1, 0, 0, 350),
-          op(OpKind::max_pool2d, 7, 25, 23, 7, 12, 11, 2, 2, 0),
-          op(OpKind::activation, 7, 12, 11, 7, 12, 11, 1, 1, 0, 0, -1, ActivationKind::tanh),
-          op(OpKind::conv2d, 7, 12, 11, 6, 6, 6, 3, 2, 1, 357, 735),
-          op(OpKind::activation, 6, 6, 6, 6, 6, 6, 1, 1, 0, 0, -1, ActivationKind::gelu),
-          op(OpKind::max_pool2d, 6, 6, 6, 6, 3, 3, 3, 2, 1),
-          op(OpKind::dropout, 6, 3, 3, 6, 3, 3, 1, 1, 0, 0, -1, ActivationKind::identity, 0.25f),
-          op(OpKind::flatten, 6, 3, 3, 54, 1, 1, 1, 1, 0),
-          op(OpKind::linear, 54, 1, 1, 17, 1, 1, 1, 1, 0, 741, 1659),
-          op(OpKind::activation, 17, 1, 1, 17, 1, 1, 1, 1, 0, 0, -1, ActivationKind::leaky_relu, -0.2f),
-          op(OpKind::linear, 17, 1, 1, 5, 1, 1, 1, 1, 0, 1676)};
-}
-constexpr int64_t kParameters = 1761, kImages = 16, kPixels = 2 * 29 * 27;
-constexpr int kClasses = 5;
-
-uint32_t scramble(uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x7feb352du;
-  x = (x ^ (x >> 15)) * 0x846ca68bu;
-  return x ^ (x >> 16);
-}
-
-std::vector<float> weights(int kept_percent) {
-  std::vector<float> w;
-  for (uint32_t i = 0; i < kParameters; ++i) {
-    const bool kept = static_cast<int>(scramble(i + 90001) % 100) < kept_percent;
-    w.push_back(kept ? static_cast<float>(scramble(i) % 2001) / 4000.0f - 0.25f : 0.0f);
-  }
-  return w;
-}
-
-double activate(const TrainOp& op, double x) {
-  switch (op.activation) {
-    case ActivationKind::tanh:
-      return std::tanh(x);
-    case ActivationKind::gelu:
-      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-    case ActivationKind::leaky_relu:
-      return x > 0 ? x : x * op.value;
-    default:
-      return x;
-  }
-}
-
-// One window of a convolution or max pool at output (o, y, x).
-double window(const TrainOp& op, const std::vector<double>& in, const float* w, int o, int y, int x) {
-  const bool pool = op.kind == OpKind::max_pool2d;
-  double result = pool ? -INFINITY : op.bias >= 0 ? w[op.bias + o] : 0.0;
-  for (int c = pool ? o : 0; c < (pool ? o + 1 : op.in_channels); ++c)
-    for (int i = 0; i < op.kernel_height; ++i)
-      for (int j = 0; j < op.kernel_width; ++j) {
-        const int row = y * op.stride_height - op.padding_height + i,
-                  column = x * op.stride_width - op.padding_width + j;
-        if (row < 0 || row >= op.in_height || column < 0 || column >= op.in_width) continue;
-        const double value = in[(c * op.in_height + row) * op.in_width + column];
-        const int64_t tap = ((int64_t{o} * op.in_channels + c) * op.kernel_height + i) * op.kernel_width + j;
-        result = pool ? std::fmax(result, value) : result + w[op.weight + tap] * value;
-      }
-  return result;
-}
-
-std::vector<double> scores(const std::vector<TrainOp>& ops, const float* w, std::vector<double> hidden) {
-  for (const TrainOp& op : ops) {
-    if (op.kind == OpKind::flatten || op.kind == OpKind::dropout) continue;
-    if (op.kind == OpKind::activation) {
-      for (double& x : hidden) x = activate(op, x);
-      continue;
-    }
-    std::vector<double> out;
-    for (int o = 0; o < op.out_channels; ++o)
-      for (int y = 0; y < op.out_height; ++y)
-        for (int x = 0; x < op.out_width; ++x) out.push_back(window(op, hidden, w, o, y, x));
-    hidden = out;
-  }
-  return hidden;
-}
-
-struct Data {
-  std::vector<uint8_t> pixels;
-  std::vector<int64_t> labels;
-  float scale[2] = {1 / 64.0f, 1 / 80.0f}, shift[2] = {-2.0f, -1.5f};
-
-  Data() {
-    for (uint32_t i = 0; i < kImages * kPixels; ++i) pixels.push_back(static_cast<uint8_t>(scramble(i)));
-    for (int64_t i = 0; i < kImages; ++i) labels.push_back(i * 3 % kClasses);
-  }
-  InferImages images() const { return {pixels.data(), nullptr, scale, shift}; }
-  std::vector<double> image(int64_t m) const {
-    std::vector<double> values;
-    for (int64_t i = 0; i < kPixels; ++i)
-      values.push_back(pixels[static_cast<size_t>(m * kPixels + i)] * double{scale[i / (29 * 27)]} +
-                       shift[i / (29 * 27)]);
-    return values;
-  }
-};
 
 // A block of `count` images from `first` on.
 void test_block(const Variant<InferKernels>& variant, const Data& data, const std::vector<float>& w, InferMode mode,

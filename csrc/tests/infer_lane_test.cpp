@@ -1,0 +1,129 @@
+// What a lane of the CUDA engine computes, on the CPU: all lanes of all warps in turn, stage by stage, against loops
+// over single images.
+#include "infer_lane.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+#include "cpu/infer_planner.h"
+#include "tests/expect.h"
+#include "tests/infer_oracle.h"
+
+namespace zoosparse::test {
+namespace {
+
+enum class Mode { automatic, dense, sparse };
+
+// The lists of a model, as csrc/cuda/infer.cu makes them.
+struct Lists {
+  std::vector<SparseTap> taps;
+  std::vector<int32_t> counts, sparse;
+
+  Lists(const InferPlan& plan, const std::vector<float>& w, Mode mode) : taps(w.size()) {
+    for (int s = 0; s < plan.count; ++s) {
+      const InferStage& stage = plan.stages[s];
+      if (stage.kind != InferKind::convolution) continue;
+      int64_t kept = 0;
+      for (int o = 0; o < stage.op.out_channels; ++o) {
+        const int64_t first = stage.op.weight + static_cast<int64_t>(o) * stage.taps;
+        int32_t count = 0;
+        for (int k = 0; k < stage.taps; ++k)
+          if (w[first + k] != 0.0f) taps[first + count++] = {stage.tap_offset[k], w[first + k]};
+        counts.push_back(count);
+        kept += count;
+      }
+      const bool pays = list_pays(kept, static_cast<int64_t>(stage.taps) * stage.op.out_channels);
+      sparse.push_back(mode == Mode::automatic ? pays : mode == Mode::sparse);
+    }
+  }
+};
+
+// The image as the first layer reads it, in a lane of a tile.
+void load_image(const InferPlan& plan, const std::vector<double>& pixels, int lane, std::vector<float>& tile) {
+  const InferLayout& image = plan.image;
+  size_t next = 0;
+  for (int c = 0; c < image.channels; ++c)
+    for (int y = 0; y < image.height; ++y)
+      for (int x = 0; x < image.width; ++x)
+        tile[(row_of(image, c, y) + column_of(image, x)) * kTileImages + lane] = static_cast<float>(pixels[next++]);
+}
+
+void test_tile(const Data& data, const std::vector<float>& w, Mode mode, int warps) {
+  const std::vector<TrainOp> ops = program();
+  const InferPlanner planner(ops, kTileImages);
+  const InferPlan& plan = planner.plan();
+  const Lists lists(plan, w, mode);
+  const LaneModel model{w.data(), lists.taps.data(), lists.counts.data(), lists.sparse.data()};
+  const int64_t image_vectors = static_cast<int64_t>(plan.image.channels) * plan.image.plane;
+  std::vector<float> image(image_vectors * kTileImages), hidden((plan.vectors - image_vectors) * kTileImages);
+  for (int m = 0; m < kImages; ++m) load_image(plan, data.image(m), m, image);
+
+  for (int s = 0; s < plan.count; ++s)
+    for (int warp = 0; warp < warps; ++warp)
+      for (int lane = 0; lane < kTileImages; ++lane)
+        stage_of_lane(plan.stages[s], model, {image.data() + lane, hidden.data() + lane, image_vectors}, {warp, warps});
+
+  for (int m = 0; m < kImages; ++m) {
+    const float* found = scores_of_lane(plan, {image.data() + m, hidden.data() + m, image_vectors});
+    const std::vector<double> expected = scores(ops, w.data(), data.image(m));
+    const int64_t label = data.labels[m];
+    double sum = 0, furthest = 0;
+    int best = 0;
+    for (int c = 0; c < kClasses; ++c) {
+      furthest = std::fmax(furthest, std::fabs(expected[c] - found[c * kTileImages]));
+      sum += std::exp(expected[c]);
+      if (found[c * kTileImages] > found[best * kTileImages]) best = c;
+    }
+    const LaneVerdict verdict = judge_lane(found, kClasses, label);
+    expect(furthest < 1e-5, "scores", "lane", m);
+    expect(verdict.predicted == best, "prediction", "lane", m);
+    expect(std::fabs(verdict.loss - (std::log(sum) - expected[label])) < 1e-5, "loss", "lane", m);
+  }
+}
+
+void test_verdicts_at_the_edges() {
+  const float nan = NAN, inf = INFINITY;
+  const auto judge = [](std::vector<float> scores, int64_t label) {
+    std::vector<float> lanes(scores.size() * kTileImages);
+    for (size_t c = 0; c < scores.size(); ++c) lanes[c * kTileImages] = scores[c];
+    return judge_lane(lanes.data(), static_cast<int>(scores.size()), label);
+  };
+  expect(judge({nan, nan}, 0).predicted == 0 && std::isnan(judge({nan, nan}, 0).loss), "all NaN", "lane", 2);
+  expect(judge({nan, 1, 2}, 2).predicted == 2 && std::isnan(judge({nan, 1, 2}, 2).loss), "NaN", "lane", 3);
+  expect(judge({1, 3, 3}, 0).predicted == 1, "ties", "lane", 3);
+  expect(judge({-inf, 0}, 0).loss == inf && judge({-inf, 0}, 1).loss == 0, "-inf", "lane", 2);
+}
+
+void test_activations() {
+  for (int i = -4000; i <= 4000; ++i) {
+    const float x = static_cast<float>(i) / 200;
+    const double d = x, sigmoid = 1 / (1 + std::exp(-d));
+    const auto close = [&](ActivationKind kind, double expected, const char* name) {
+      const double error = std::fabs(activate(kind, 0.1f, x) - expected);
+      expect(error <= 2e-6 * std::fmax(1.0, std::fabs(expected)), name, "activation", i);
+    };
+    close(ActivationKind::identity, d, "identity");
+    close(ActivationKind::relu, std::fmax(d, 0), "relu");
+    close(ActivationKind::leaky_relu, d > 0 ? d : 0.1 * d, "leaky relu");
+    close(ActivationKind::tanh, std::tanh(d), "tanh");
+    close(ActivationKind::sigmoid, sigmoid, "sigmoid");
+    close(ActivationKind::silu, d * sigmoid, "silu");
+    close(ActivationKind::gelu, 0.5 * d * (1 + std::erf(d / std::sqrt(2.0))), "gelu");
+  }
+  expect(std::isnan(activate(ActivationKind::relu, 0, NAN)), "NaN", "activation", 0);
+}
+
+}  // namespace
+}  // namespace zoosparse::test
+
+int main() {
+  using namespace zoosparse::test;
+  const Data data;
+  test_activations();
+  test_verdicts_at_the_edges();
+  for (const int kept : {0, 1, 10, 50, 100})
+    for (const Mode mode : {Mode::automatic, Mode::dense, Mode::sparse})
+      for (const int warps : {1, 3, 16}) test_tile(data, weights(kept), mode, warps);
+  return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
