@@ -1,7 +1,8 @@
 """Evaluating many networks on the same images against everything a user would run today.
 
-The job: predictions of N models for M images, dense and pruned by magnitude. Rates count the multiply-adds of the dense
-network, whatever was left out: at 90 % sparsity a rate above the roof is right.
+The job: predictions of N models for M images, dense and pruned by magnitude over all layers at once. The networks are
+trained and fine-tuned, because training decides which layers and channels a mask leaves. Rates count the multiply-adds
+of the dense network, whatever was left out: at 90 % sparsity a rate above the roof is right.
 
     pytest benchmarks/evaluate.py                             64 models × 1,000 images
     pytest benchmarks/evaluate.py --models 256 --images 10000
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import evaluate_rivals
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import Contender
 from torch import Tensor
 
@@ -26,20 +29,22 @@ from zoosparse_ext.population.plan import Plan
 pytestmark = pytest.mark.skipif(not ops.infer.available(), reason="the native engine is not built")
 
 
+LEARNING: dict[str, Any] = {"epochs": 15, "batch_size": 10, "optimizer": zs.Adam(lr=2e-3)}
+
+
 class Job:
-    """A population [N, P], pruned to a sparsity, and images [M, C, H, W]; random, so no model is better than chance."""
+    """A trained population [N, P], pruned to a sparsity, and images [M, C, H, W]: digits, drawn with replacement."""
 
     def __init__(self, network: str, activation: str, models: int, images: int, sparsity: float) -> None:
-        channels, size = (3, 32) if network == "cnn-l" else (1, 28)
-        architecture = zs.architecture(network, channels, activation)
+        dense = trained(network, activation, models)
+        data = digits(dense.architecture)
         self.sparsity = sparsity
-        dense = zs.Population.initialise(architecture, range(models))
-        self.population = zs.magnitude_prune(dense, sparsity) if sparsity else dense
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (images, channels, size, size), generator=generator, dtype=torch.uint8)
-        labels = torch.randint(0, 10, (images,), generator=generator)
-        half = [0.5] * channels
-        self.split = zs.Dataset.from_tensors(pixels, labels, test=(pixels, labels), mean=half, std=half).test
+        self.population = (
+            zs.magnitude_prune(dense, sparsity, "layer", data=data, **LEARNING) if sparsity else dense
+        )
+        drawn = torch.randint(0, len(data.train), (images,), generator=torch.Generator().manual_seed(0))
+        test = (data.train.images[drawn], data.train.labels[drawn])
+        self.split = zs.Dataset.from_tensors(*test, test=test, mean=data.train.mean, std=data.train.std).test
 
     @property
     def flops(self) -> int:
@@ -60,6 +65,30 @@ class Job:
         images, modules = self.split.normalized(), self.population.to_modules()
         ready = evaluate_rivals.rivals(modules, images, self.sparsity)
         return {name: Contender(run, lambda: (images,)) for name, run in ready}
+
+
+def digits(architecture: zs.Architecture) -> zs.Dataset:
+    """The digits data set in the size and with the channels that an architecture takes."""
+    assert architecture.input_shape is not None
+    channels, *size = architecture.input_shape
+    data = zs.load_dataset("digits")
+    pixels = (
+        F.interpolate(data.train.images.float(), size)
+        .to(torch.uint8)
+        .expand(-1, channels, -1, -1)
+        .contiguous()
+    )
+    train = (pixels, data.train.labels)
+    return zs.Dataset.from_tensors(*train, test=train, mean=[0.5] * channels, std=[0.5] * channels)
+
+
+@cache
+def trained(network: str, activation: str, models: int) -> zs.Population:
+    """Models that have learnt the digits for a few epochs."""
+    architecture = zs.architecture(network, 3 if network == "cnn-l" else 1, activation)
+    population = zs.Population.initialise(architecture, range(models))
+    zs.train(population, digits(architecture), **LEARNING)
+    return population
 
 
 @cache

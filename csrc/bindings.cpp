@@ -8,6 +8,7 @@
 namespace zoosparse {
 void register_operators();
 namespace cpu {
+void set_infer_costs(double on_planes, double on_one_position);
 void multiply_adds(int64_t count);
 }  // namespace cpu
 }  // namespace zoosparse
@@ -45,6 +46,9 @@ PYBIND11_MODULE(_C, m) {
   m.def("register_operators", &zoosparse::register_operators, "Registers the CPU kernels with torch, once.");
   m.def("multiply_adds", &zoosparse::cpu::multiply_adds,
         "Spends that many multiply-adds on all threads, in registers: the roof of benchmarks.");
+  m.def("set_infer_costs", &zoosparse::cpu::set_infer_costs, pybind11::arg("on_planes"),
+        pybind11::arg("on_one_position"),
+        "Sets how many times longer a weight takes in a sparse list than in a dense tile: what `auto` chooses by.");
   m.def("simd_level", &zoosparse::simd_level_name, "The instruction set in use.");
   m.def("set_simd_level", &zoosparse::set_simd_level, "Switches the instruction set for this process.");
   m.def("available_simd_levels", &zoosparse::available_simd_levels, "What this CPU can run, best last.");

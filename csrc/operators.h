@@ -36,6 +36,9 @@ at::Tensor infer_scores(const at::Tensor& weights, const at::Tensor& program, co
                         const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes,
                         int64_t mode);
 
+// What the choice between dense and sparse reckons with from now on; see InferCosts.
+void set_infer_costs(double on_planes, double on_one_position);
+
 // Spends `count` multiply-adds on all threads, in registers: the roof that benchmarks measure against.
 void multiply_adds(int64_t count);
 

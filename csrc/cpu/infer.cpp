@@ -25,6 +25,8 @@ namespace {
 constexpr int64_t kModelsAtOnce = 256;
 constexpr int kMostLanes = 16;
 
+std::atomic<double> cost_on_planes{InferCosts{}.on_planes}, cost_on_one_position{InferCosts{}.on_one_position};
+
 struct FreeAligned {
   void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
 };
@@ -107,7 +109,7 @@ class Inference {
     std::vector<PreparedModel> models;
     models.reserve(static_cast<size_t>(last - first));
     const float* weights = weights_.const_data_ptr<float>();
-    for (int64_t m = first; m < last; ++m) models.emplace_back(plan(), weights + m * weights_.size(1), mode_);
+    for (int64_t m = first; m < last; ++m) models.emplace_back(plan(), weights + m * weights_.size(1), mode_, costs_);
     return models;
   }
 
@@ -120,6 +122,7 @@ class Inference {
   const InferKernels& kernels_;
   at::Tensor weights_, pixels_;  // [N, P], [M, C, H, W]
   InferMode mode_;
+  const InferCosts costs_{cost_on_planes, cost_on_one_position};
   std::vector<TrainOp> ops_;
   std::vector<float> scale_, shift_;  // [C]
   InferImages images_{};
@@ -157,6 +160,13 @@ void judge_all(const Inference& inference, const int64_t* labels, Class* predict
 }
 
 }  // namespace
+
+void set_infer_costs(double on_planes, double on_one_position) {
+  TORCH_CHECK_VALUE(on_planes > 0 && on_one_position > 0, "set_infer_costs: costs must be positive, got ", on_planes,
+                    " and ", on_one_position);
+  cost_on_planes = on_planes;
+  cost_on_one_position = on_one_position;
+}
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, const at::Tensor& program,
                                                      const at::Tensor& values, const at::Tensor& images,

@@ -1,50 +1,89 @@
 #include "cpu/infer_model.h"
 
+#include <algorithm>
 #include <cstddef>
 
 namespace zoosparse {
 namespace {
 
-// Time of a weight in a list over the time of a weight in a dense tile, measured with benchmarks/evaluate.py. Planes:
-// both keep the arithmetic busy, the list loads more. Single positions: a list has only its own sum to work on.
-constexpr double kCostOnPlanes = 1.15, kCostOnOnePosition = 2.0;
+using Flags = std::vector<uint8_t>;
 
-int64_t count_kept(const float* weights, int64_t size) {
+int64_t count_kept(const InferStage& stage, const float* weight, const Flags& needed) {
   int64_t kept = 0;
-  for (int64_t i = 0; i < size; ++i) kept += weights[i] != 0.0f;
+  for (const uint8_t counts : needed)
+    for (int32_t k = 0; k < stage.taps; ++k, ++weight) kept += counts && *weight != 0.0f;
   return kept;
+}
+
+// Input channels that a needed output channel has a weight for.
+Flags channels_read(const InferStage& stage, const float* weight, const Flags& needed) {
+  Flags read(static_cast<size_t>(stage.op.in_channels));
+  const int32_t window = stage.op.kernel_height * stage.op.kernel_width;
+  for (const uint8_t counts : needed)
+    for (uint8_t& channel : read)
+      for (int32_t k = 0; k < window; ++k, ++weight) channel |= counts && *weight != 0.0f;
+  return read;
+}
+
+// Where a flatten has made channels of single values, a channel before it is needed if any of its values is.
+Flags before_flatten(const Flags& needed, int32_t channels) {
+  Flags merged(static_cast<size_t>(channels));
+  const size_t values = needed.size() / merged.size();
+  for (size_t i = 0; i < needed.size(); ++i) merged[i / values] |= needed[i];
+  return merged;
 }
 
 }  // namespace
 
-bool sparse_pays(const InferStage& stage, int64_t kept) {
-  const double cost = stage.out.height * stage.out.width * stage.pool > 1 ? kCostOnPlanes : kCostOnOnePosition;
-  return cost * static_cast<double>(kept) <= static_cast<double>(stage.taps) * stage.op.out_channels;
+bool sparse_pays(const InferStage& stage, int64_t kept, InferCosts costs) {
+  const bool plane = stage.out.height * stage.out.width * stage.pool > 1;
+  return (plane ? costs.on_planes : costs.on_one_position) * static_cast<double>(kept) <=
+         static_cast<double>(stage.taps) * stage.op.out_channels;
 }
 
-PreparedModel::PreparedModel(const InferPlan& plan, const float* weights, InferMode mode) : weights_(weights) {
+PreparedModel::PreparedModel(const InferPlan& plan, const float* weights, InferMode mode, InferCosts costs)
+    : weights_(weights), sparse_(static_cast<size_t>(plan.convolutions)) {
+  const Flags needed = choose(plan, mode, costs);
   starts_.reserve(static_cast<size_t>(plan.channels) + 1);
   for (int32_t s = 0; s < plan.count; ++s) {
     const InferStage& stage = plan.stages[s];
-    if (stage.kind != InferKind::convolution) continue;
-    const int64_t size = static_cast<int64_t>(stage.taps) * stage.op.out_channels;
-    const bool sparse = mode == InferMode::automatic ? sparse_pays(stage, count_kept(weights + stage.op.weight, size))
-                                                     : mode == InferMode::sparse;
-    sparse_.push_back(sparse);
-    if (sparse)
-      add_taps(stage);
-    else
-      starts_.insert(starts_.end(), static_cast<size_t>(stage.op.out_channels), static_cast<int32_t>(taps_.size()));
+    if (stage.kind == InferKind::convolution) add_taps(stage, needed.data() + stage.first_channel);
   }
   starts_.push_back(static_cast<int32_t>(taps_.size()));
 }
 
-void PreparedModel::add_taps(const InferStage& stage) {
+// Settles layer by layer whether it runs dense or sparse, and returns which output channels of the convolutions are
+// needed. From the end: what a sparse layer does not read, nobody does; a dense layer multiplies everything, with 0
+// too.
+std::vector<uint8_t> PreparedModel::choose(const InferPlan& plan, InferMode mode, InferCosts costs) {
+  Flags all(static_cast<size_t>(plan.channels)), needed(static_cast<size_t>(plan.classes), 1);
+  for (int32_t s = plan.count - 1; s >= 0; --s) {
+    const InferStage& stage = plan.stages[s];
+    needed = before_flatten(needed, stage.out.channels);
+    if (stage.kind != InferKind::convolution) continue;
+    std::copy(needed.begin(), needed.end(), all.begin() + stage.first_channel);
+    const float* weight = weights_ + stage.op.weight;
+    const bool sparse = mode == InferMode::automatic ? sparse_pays(stage, count_kept(stage, weight, needed), costs)
+                                                     : mode == InferMode::sparse;
+    sparse_[static_cast<size_t>(stage.number)] = sparse;
+    needed = sparse ? channels_read(stage, weight, needed) : Flags(static_cast<size_t>(stage.op.in_channels), 1);
+  }
+  return all;
+}
+
+// A channel that is not needed has no taps: it costs what a channel without weights costs, and its values do not count.
+void PreparedModel::add_taps(const InferStage& stage, const uint8_t* needed) {
   const float* weight = weights_ + stage.op.weight;
-  for (int32_t o = 0; o < stage.op.out_channels; ++o) {
+  for (int32_t o = 0; o < stage.op.out_channels; ++o, weight += stage.taps) {
     starts_.push_back(static_cast<int32_t>(taps_.size()));
-    for (int32_t k = 0; k < stage.taps; ++k, ++weight)
-      if (*weight != 0.0f) taps_.push_back({stage.tap_offset[k], *weight});
+    if (!sparse_[static_cast<size_t>(stage.number)] || !needed[o]) continue;
+    size_t count = taps_.size();
+    taps_.resize(count + static_cast<size_t>(stage.taps));
+    for (int32_t k = 0; k < stage.taps; ++k) {  // without a branch: nobody can predict which weights are left
+      taps_[count] = {stage.tap_offset[k], weight[k]};
+      count += weight[k] != 0.0f;
+    }
+    taps_.resize(count);
   }
 }
 

@@ -9,14 +9,21 @@ namespace zoosparse {
 
 enum class InferMode : int32_t { automatic, dense, sparse };
 
+// Time of a weight in a list over the time of a weight in a dense tile. Planes: both keep the arithmetic busy, the list
+// loads more. Single positions: a list has only its own sum to work on. The defaults are those of an AVX2 machine.
+struct InferCosts {
+  double on_planes = 1.35, on_one_position = 1.8;
+};
+
 class PreparedModel {
  public:
   // `weights` [P] must outlive it.
-  PreparedModel(const InferPlan& plan, const float* weights, InferMode mode);
+  PreparedModel(const InferPlan& plan, const float* weights, InferMode mode, InferCosts costs);
   InferModel view() const { return {weights_, taps_.data(), starts_.data(), sparse_.data()}; }
 
  private:
-  void add_taps(const InferStage& stage);
+  std::vector<uint8_t> choose(const InferPlan& plan, InferMode mode, InferCosts costs);
+  void add_taps(const InferStage& stage, const uint8_t* needed);
 
   const float* weights_;
   std::vector<SparseTap> taps_;
@@ -24,7 +31,7 @@ class PreparedModel {
   std::vector<uint8_t> sparse_;
 };
 
-// Whether a convolution of which `kept` weights are not zero runs faster as a list of them.
-bool sparse_pays(const InferStage& stage, int64_t kept);
+// Whether a convolution of which `kept` weights are needed and not zero runs faster as a list of them.
+bool sparse_pays(const InferStage& stage, int64_t kept, InferCosts costs);
 
 }  // namespace zoosparse

@@ -189,6 +189,10 @@ def test_a_folder_without_a_zoo(tmp_path: Path, command: str) -> None:
     assert str(tmp_path / "zoo") in refused(tmp_path, command, tmp_path / "zoo", *words).message
 
 
+def test_tuning_takes_no_zoo(zoo: Path) -> None:
+    assert "--tune" in refused(zoo.parent, "info", zoo, "--tune").message
+
+
 @pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
 def test_a_damaged_shard(zoo: Path, damage: str) -> None:
     shard = max(zoo.glob("shards/rows-*"), key=lambda path: path.stat().st_size)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.cli.command import listing, succeed
+from zoosparse_ext import ops
 from zoosparse_ext.zoo import Zoo
 
 KINDS = {"original": 3, "magnitude-global": 6, "variational": 3, "magnitude-matched-global": 3}
@@ -110,6 +111,15 @@ def test_info_describes_installation_and_zoo(finished: Path) -> None:
     zoo = succeed("info", finished, "--json").json()
     assert zoo["populations"] == KINDS
     assert "zoosparse train --out" in succeed("info", finished).out
+
+
+@pytest.mark.skipif(not ops.infer.available(), reason="the native engine is not built")
+def test_info_tunes_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "built in" in succeed("info").out
+    assert "measured here" in succeed("info", "--tune").out
+    assert "measured here" in succeed("info").out
+    assert succeed("info", "--json").json()["infer_costs"]["on_planes"] >= 1
 
 
 def test_demo_makes_a_zoo_and_a_report(tmp_path: Path) -> None:

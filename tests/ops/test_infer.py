@@ -91,6 +91,29 @@ def test_bits_depend_on_neither_threads_nor_neighbours(level: str, sparse: str) 
     assert torch.equal(alone[0], predictions[4:5]) and torch.equal(alone[1], loss[4:5])
 
 
+@pytest.mark.parametrize("sparse", engine.MODES)
+def test_channels_that_nobody_reads(level: str, sparse: str) -> None:
+    """They may be left out, through pools and flattens; the second layer reads two of five, the third one of four."""
+    weights = SMALL.weights(3)
+    first, second = weights[:, SMALL.offsets["b.weight"] :], weights[:, SMALL.offsets["c.weight"] :]
+    first[:, : 4 * 5 * 4].view(3, 4, 5, 4)[:, :, [0, 2, 3]] = 0
+    second[:, : 7 * 36].view(3, 7, 4, 9)[:, :, 1:] = 0
+    second[2, : 7 * 36] = 0
+    check(SMALL, weights, sparse, **SMALL.images(19))
+
+
+@pytest.mark.parametrize("sparse", engine.MODES)
+def test_what_is_left_out_of_a_model_is_not_taken_from_its_neighbour(level: str, sparse: str) -> None:
+    """The first model fills the memory with NaN; the second one leaves channels out where the first has them."""
+    weights = SMALL.weights(2)
+    weights[0, : SMALL.offsets["b.weight"]] = math.nan
+    weights[1, SMALL.offsets["b.weight"] :][: 4 * 5 * 4].view(4, 5, 4)[:, 1:] = 0
+    options = {**SMALL.encode(), **SMALL.images(9), "sparse": sparse}
+    scores = engine.infer_scores(weights, **options)
+    assert torch.equal(scores[1:], engine.infer_scores(weights[1:], **options))
+    assert scores[1].isfinite().all()
+
+
 def test_nan_predicts_class_0_and_has_a_nan_loss(level: str) -> None:
     weights = SMALL.weights(3)
     weights[1, 0] = math.nan

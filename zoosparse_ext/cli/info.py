@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,10 @@ from rich.markup import escape
 
 from zoosparse_ext import ops
 from zoosparse_ext.cli.console import out, print_json, print_table
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.ops import infer_costs
+from zoosparse_ext.ops.infer_costs import InferCosts
+from zoosparse_ext.population.tuning import measure_infer_costs
 from zoosparse_ext.study.provenance import package_version
 from zoosparse_ext.zoo import Zoo
 
@@ -21,6 +26,9 @@ def info(
     zoo_path: Annotated[
         Path | None, typer.Argument(help="Describe this zoo instead.", show_default=False)
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Measure when leaving out zeros pays on this machine, and keep it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Describe the installation (operators, devices, instruction set), or a zoo.
@@ -30,14 +38,21 @@ def info(
       zoosparse info
 
       zoosparse info my-zoo --json
+
+      zoosparse info --tune
     """
     if zoo_path is not None:
+        if tune:
+            raise InputError("--tune measures this machine and takes no zoo; leave one of them out")
         described = Zoo.open(zoo_path).info()
         if as_json:
             print_json(described)
         else:
             _print_nested(described)
         return
+    if tune:
+        infer_costs.save(measure_infer_costs())
+    measured = infer_costs.saved()
     operators = pd.DataFrame(ops.implementations())
     versions = {
         "zoosparse_ext": package_version(),
@@ -46,10 +61,15 @@ def info(
         "threads": torch.get_num_threads(),
     }
     if as_json:
-        print_json({**versions, "operators": operators})
+        print_json({**versions, "infer_costs": asdict(measured or InferCosts()), "operators": operators})
         return
     out.print(", ".join(f"{name} {value}" for name, value in versions.items()))
     print_table(operators, "Operators")
+    costs, origin = (measured, "measured here") if measured else (InferCosts(), "built in; measure: --tune")
+    out.print(
+        f"A weight in a sparse list costs {costs.on_planes:.2f} times one in a dense convolution, "
+        f"{costs.on_one_position:.2f} times one in a dense linear layer ({origin})."
+    )
 
 
 def _print_nested(values: dict[str, Any], indent: str = "") -> None:

@@ -139,8 +139,8 @@ class Dataset:
             test = (images[held_out], labels[held_out])
             images, labels = images[~held_out], labels[~held_out]
         default_mean, default_std = _moments(images)
-        centre = default_mean if mean is None else torch.tensor(mean, dtype=torch.float32)
-        scale = default_std if std is None else torch.tensor(std, dtype=torch.float32)
+        centre = default_mean if mean is None else torch.as_tensor(mean, dtype=torch.float32)
+        scale = default_std if std is None else torch.as_tensor(std, dtype=torch.float32)
 
         def split(name: str, pair: tuple[Tensor, Tensor]) -> Split:
             pixels, classes = _pair(name, pair)
