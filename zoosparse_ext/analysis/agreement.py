@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.data import Array, StudyData, remembered
 from zoosparse_ext.analysis.twins import cells, final_twins
 from zoosparse_ext.errors import InputError
 
@@ -85,6 +85,7 @@ def _divide(numerator: Array, denominator: Array) -> Array:
     return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator != 0)
 
 
+@remembered
 def agreement_of_twins(data: StudyData) -> pd.DataFrame:
     """The last epoch of every twin; agreement that the table lacks is computed from stored predictions."""
     twins = final_twins(data)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,6 +17,8 @@ _CHUNK_ELEMENTS = 4_000_000  # floats resampled at once: 32 MB
 
 # A statistic reduces one axis: median(samples, axis=1) of [R, n, ...] gives [R, ...].
 Statistic = Callable[..., Array]
+# Reduces the columns of [n, k], in populations given by counts [R, n], to [R, k].
+Reduction = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,6 @@ class Interval:
     low: float
     high: float
     n: int
-
-
-def nan_median(values: Array, axis: int = -1) -> Array:
-    """`np.nanmedian` that is NaN, without a warning, where there is nothing to take a median of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmedian(values, axis=axis))
 
 
 def bootstrap(
@@ -71,13 +66,47 @@ def bootstrap(
     values = np.asarray(values, dtype=np.float64)
     if values.ndim == 1:
         values = values[~np.isnan(values)]
+        if statistic is np.median:
+            return bootstrap_columns(values[:, None], medians, level=level, resamples=resamples, seed=seed)
     n = len(values)
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
     estimate = float(statistic(values[None], axis=1)[0])
-    if n == 1:
-        return Interval(estimate, np.nan, np.nan, 1)
-    replicates = _replicates(values, statistic, resamples, seed)
+    replicates = _replicates(values, statistic, resamples, seed) if n > 1 else np.empty(0)
+    return _percentiles(estimate, replicates, n, level)
+
+
+def bootstrap_columns(
+    values: Array,
+    reduction: Reduction,
+    statistic: Callable[[Array], Array] = lambda reduced: reduced[:, 0],
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """The same for medians or deviations of columns, ten times faster: rows are counted instead of drawn.
+
+    >>> values = np.array([[1.0, 9.0], [2.0, np.nan], [3.0, 7.0]])
+    >>> bootstrap_columns(values, medians, lambda of: of[:, 1] - of[:, 0]).estimate
+    6.0
+
+    Args:
+        values: [n, k], one row per model.
+        reduction: :func:`medians` or :func:`deviations`.
+        statistic: of the reduced columns, [R, k] → [R]. Default: the first of them.
+        level, resamples, seed: as of :func:`bootstrap`.
+    """
+    n = len(values)
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    estimate = float(statistic(reduction(values, np.ones((1, n), dtype=np.uint16)))[0])
+    replicates = statistic(reduction(values, _counts(n, resamples, seed))) if n > 1 else np.empty(0)
+    return _percentiles(estimate, replicates, n, level)
+
+
+def _percentiles(estimate: float, replicates: Array, n: int, level: float) -> Interval:
+    """The middle `level` of the replicates that are defined."""
     replicates = replicates[~np.isnan(replicates)]
     if len(replicates) == 0:
         return Interval(estimate, np.nan, np.nan, n)
@@ -95,6 +124,56 @@ def _replicates(values: Array, statistic: Statistic, resamples: int, seed: int) 
         size = (min(chunk, resamples - start), len(values))
         parts.append(statistic(values[generator.integers(0, len(values), size)], axis=1))
     return np.concatenate(parts)
+
+
+@lru_cache(maxsize=8)
+def _counts(n: int, resamples: int, seed: int) -> Array:
+    """How often each of n models is drawn into each population, uint16 [R, n]; most tables have the same n."""
+    generator = np.random.default_rng(seed)
+    counts = np.empty((resamples, n), dtype=np.uint16)
+    for row in counts:
+        row[:] = np.bincount(generator.integers(0, n, n), minlength=n)
+    return counts
+
+
+def medians(values: Array, counts: Array) -> Array:
+    """Medians of the columns of values [n, k] in populations that hold model i counts[r, i] times, [R, k].
+
+    NaN does not count in its column.
+
+    >>> medians(np.array([[1.0], [2.0], [4.0]]), np.array([[1, 1, 1], [0, 1, 1]])).tolist()
+    [[2.0], [3.0]]
+    """
+    result = np.full((len(counts), values.shape[1]), np.nan)
+    for column, of_column in enumerate(values.T):
+        order = np.argsort(of_column)[: np.count_nonzero(~np.isnan(of_column))]  # NaN comes last
+        if len(order) == 0:
+            continue
+        ranked = of_column[order]
+        upto = np.cumsum(counts[:, order], axis=1, dtype=np.int32)  # how many are this small or smaller
+        total = upto[:, -1:]
+        lower = np.argmax(upto >= (total + 1) // 2, axis=1)
+        upper = np.argmax(upto >= total // 2 + 1, axis=1)
+        result[:, column] = np.where(total[:, 0] > 0, (ranked[lower] + ranked[upper]) / 2, np.nan)
+    return result
+
+
+def deviations(values: Array, counts: Array) -> Array:
+    """Sample standard deviations of the columns of values [n, k] in the same populations, [R, k].
+
+    NaN for fewer than two models.
+
+    >>> deviations(np.array([[1.0], [2.0], [4.0]]), np.array([[1, 1, 1], [2, 0, 1]])).round(3).tolist()
+    [[1.528], [1.732]]
+    """
+    n = int(counts[0].sum())
+    if n < 2:
+        return np.full((len(counts), values.shape[1]), np.nan)
+    centred = values - values.mean(axis=0)
+    squares, sums = counts @ centred**2, counts @ centred
+    variance = squares - sums**2 / n
+    variance[variance < 1e-12 * squares] = 0.0  # equal values: what is left is rounding
+    return np.asarray(np.sqrt(variance / (n - 1)))
 
 
 def wilson(successes: float, n: int) -> Interval:

@@ -21,7 +21,7 @@ from zoosparse_ext.analysis.correlation import correlate
 from zoosparse_ext.analysis.data import StudyData
 from zoosparse_ext.analysis.methods import crossover, difference_between, matched_pairs, pairs_by_sparsity
 from zoosparse_ext.analysis.operating import DIVIDE, operating_name, operating_twins
-from zoosparse_ext.analysis.robustness import deviation
+from zoosparse_ext.analysis.robustness import deviation_of
 from zoosparse_ext.analysis.twins import series_order
 
 MIN_MODELS = 5  # fewer decide nothing
@@ -125,8 +125,8 @@ def _measured(check: Check, subject: str, interval: Interval) -> Claim:
 
 def _robust(operating: dict[str, pd.DataFrame]) -> Iterator[Claim]:
     for series, twins in operating.items():
-        change = twins["change"].to_numpy(dtype=float)
-        yield _measured(ROBUST, operating_name(series, twins), bootstrap(change, deviation))
+        spread = deviation_of(twins["change"].to_numpy(dtype=float))
+        yield _measured(ROBUST, operating_name(series, twins), spread)
 
 
 def _methods(data: StudyData) -> list[Claim]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -191,6 +193,33 @@ class StudyData:
         ]
         ordered = dict.fromkeys([*known, *columns])
         return [name for name in ordered if name in columns]
+
+
+Remembered = TypeVar("Remembered")
+
+
+def remembered(function: Callable[[StudyData], Remembered]) -> Callable[[StudyData], Remembered]:
+    """Compute something once for a study, and again only for another one. Data frames are handed out as copies.
+
+    >>> @remembered
+    ... def count(data):
+    ...     print("counting")
+    ...     return len(data.models)
+    >>> data = StudyData(pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]}), pd.DataFrame())
+    >>> count(data) + count(data)
+    counting
+    2
+    """
+    known: WeakKeyDictionary[StudyData, Remembered] = WeakKeyDictionary()
+
+    @wraps(function)
+    def recall(data: StudyData) -> Remembered:
+        if data not in known:
+            known[data] = function(data)
+        result = known[data]
+        return result.copy() if isinstance(result, pd.DataFrame) else result
+
+    return recall
 
 
 def _require_columns(table: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:

@@ -8,11 +8,13 @@ model, and the model is the unit.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, nan_median, wilson
-from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_columns, medians, wilson
+from zoosparse_ext.analysis.data import Array, StudyData, remembered
 from zoosparse_ext.analysis.twins import (
     VD,
     bin_label,
@@ -31,6 +33,7 @@ _BIN_COLUMNS = ["series", "level", "level_label", "n", "sparsity", "magnitude", 
 _MATCHED_COLUMNS = [name for name in _BIN_COLUMNS if name != "level"]
 
 
+@remembered
 def pairs_by_sparsity(data: StudyData) -> pd.DataFrame:
     """Each model's VD epochs beside its own magnitude twins at the same sparsity, averaged within tenths of
     sparsity.
@@ -49,12 +52,7 @@ def pairs_by_sparsity(data: StudyData) -> pd.DataFrame:
     magnitude = twins[(twins["series"] != VD) & twins["final"]]
     parts = []
     for series, group in magnitude.groupby("series"):
-        curves = {source: _curve(rows) for source, rows in group.groupby("source_id")}
-        part = vd[vd["source_id"].isin(curves)]
-        interpolated = [
-            _interpolate(curves[s], x) for s, x in zip(part["source_id"], part["sparsity"], strict=True)
-        ]
-        part = part.assign(series=series, magnitude=interpolated, variational=part["accuracy"])
+        part = vd.assign(series=series, magnitude=_interpolated(group, vd), variational=vd["accuracy"])
         parts.append(part.dropna(subset=["magnitude", "variational"]))
     if not parts:
         return pd.DataFrame(columns=_PAIR_COLUMNS)
@@ -66,16 +64,26 @@ def pairs_by_sparsity(data: StudyData) -> pd.DataFrame:
     return means.assign(difference=means["magnitude"] - means["variational"])[_PAIR_COLUMNS]
 
 
-def _curve(rows: pd.DataFrame) -> Array:
-    """Sparsity and accuracy of one model's magnitude twins, from the original on, [2, ratios + 1]."""
-    means = rows.groupby("sparsity")["accuracy"].mean()  # sorted by sparsity
-    if len(means) and means.index[0] > 0:
-        means = pd.concat([pd.Series([rows["source_accuracy"].iloc[0]], index=[0.0]), means])
-    return np.stack([means.index.to_numpy(dtype=float), means.to_numpy(dtype=float)])
-
-
-def _interpolate(curve: Array, sparsity: float) -> float:
-    return float(np.interp(sparsity, curve[0], curve[1], right=np.nan))
+def _interpolated(magnitude: pd.DataFrame, at: pd.DataFrame) -> Array:
+    """Accuracy on the curve of the same model at every row's sparsity, [len(at)]; NaN beyond its end."""
+    columns = ["accuracy", "source_accuracy"]
+    curve = magnitude.groupby(["source_id", "sparsity"], as_index=False)[columns].mean()
+    origin = curve.drop_duplicates("source_id").query("sparsity > 0")
+    origin = origin.assign(sparsity=0.0, accuracy=origin["source_accuracy"])
+    curve = pd.concat([origin, curve]).sort_values(["source_id", "sparsity"], ignore_index=True)
+    # All curves in one: model i lies between 2i and 2i + 1, so that a single search serves all.
+    models = pd.Index(curve["source_id"].unique())
+    start, place = (2.0 * models.get_indexer(table["source_id"]) for table in (curve, at))
+    sparsity, accuracy = curve["sparsity"].to_numpy(float), curve["accuracy"].to_numpy(float)
+    x = at["sparsity"].to_numpy(float)
+    right = np.searchsorted(start + sparsity, place + x)
+    inside = (right < len(curve)) & (np.append(start, -1.0)[right] == place) & (place >= 0)
+    right = np.where(inside, right, 0)
+    left = np.where(sparsity[right] == x, right, right - 1)
+    width = sparsity[right] - sparsity[left]
+    share = np.divide(x - sparsity[left], width, out=np.zeros(len(x)), where=width > 0)
+    result = accuracy[left] + share * (accuracy[right] - accuracy[left])
+    return np.where(inside, result, np.nan)
 
 
 def compare_by_sparsity(data: StudyData) -> pd.DataFrame:
@@ -108,10 +116,10 @@ def _summary(pairs: pd.DataFrame) -> dict[str, float]:
     interval = bootstrap(difference)
     wins = float((difference > 0).sum() + 0.5 * (difference == 0).sum())
     share = wilson(wins, len(difference))
-    medians = pairs[["sparsity", "magnitude", "variational"]].median().to_dict()
+    middle = pairs[["sparsity", "magnitude", "variational"]].median().to_dict()
     return {
         "n": len(pairs),
-        **medians,
+        **middle,
         **dict(zip(_DIFFERENCE_COLUMNS, (interval.estimate, interval.low, interval.high), strict=True)),
         **dict(zip(_WIN_COLUMNS, (share.estimate, share.low, share.high), strict=True)),
     }
@@ -183,10 +191,7 @@ def crossover(pairs: pd.DataFrame) -> Interval:
         return Interval(np.nan, np.nan, np.nan, 0)
     sparsity = pairs.groupby("level")["sparsity"].median().loc[table.columns].to_numpy(dtype=float)
 
-    def statistic(samples: Array, axis: int) -> Array:
-        return last_sign_change(sparsity, nan_median(samples, axis=axis))
-
-    return bootstrap(table.to_numpy(dtype=float), statistic)
+    return bootstrap_columns(table.to_numpy(dtype=float), medians, partial(last_sign_change, sparsity))
 
 
 def last_sign_change(x: Array, y: Array) -> Array:

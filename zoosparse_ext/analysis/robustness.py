@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.bootstrap import bootstrap
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap_columns, deviations
 from zoosparse_ext.analysis.data import Array, StudyData
 from zoosparse_ext.analysis.twins import cells, final_twins
 
@@ -52,7 +52,7 @@ def robustness(data: StudyData) -> pd.DataFrame:
 
 def _spreads(twins: pd.DataFrame) -> dict[str, object]:
     pairs = twins[["source_accuracy", "accuracy"]].dropna().to_numpy(dtype=float)  # [n, 2]
-    ratio = bootstrap(pairs, spread_ratio)
+    ratio = bootstrap_columns(pairs, deviations, _ratio)
     verdict = "unchanged"
     if np.isnan(ratio.low):
         verdict = "–"
@@ -74,21 +74,17 @@ def _spreads(twins: pd.DataFrame) -> dict[str, object]:
 
 def standard_deviation(values: Array) -> float:
     """Sample standard deviation; NaN for fewer than two values."""
-    return float(deviation(values[None])[0])
+    return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
 
 
-def deviation(samples: Array, axis: int = 1) -> Array:
-    """Sample standard deviation of [R, n] for :func:`bootstrap`; NaN for fewer than two values."""
-    if samples.shape[axis] < 2:
-        return np.full(len(samples), np.nan)
-    return np.asarray(np.std(samples, axis=axis, ddof=1))
+def deviation_of(values: Array) -> Interval:
+    """Sample standard deviation of [n] with its bootstrap interval; NaN is left out."""
+    return bootstrap_columns(values[~np.isnan(values)][:, None], deviations)
 
 
-def spread_ratio(pairs: Array, axis: int = 1) -> Array:
-    """std after / std before of [R, n, 2]; NaN where the originals do not differ at all."""
-    if pairs.shape[axis] < 2:
-        return np.full(pairs.shape[0], np.nan)
-    before, after = np.std(pairs, axis=axis, ddof=1).T  # [R] each
+def _ratio(before_after: Array) -> Array:
+    """std after / std before of [R, 2]; NaN where the originals do not differ at all."""
+    before, after = before_after.T  # [R] each
     return after / np.where(before > 1e-12, before, np.nan)
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.data import StudyData, remembered
 
 MAGNITUDE, VARIATIONAL = "magnitude", "variational"
 VD = "VD"
 BIN_WIDTH = 0.1  # of sparsity; 80 %, where the paper sees the methods cross, is an edge
-_JOINED: WeakKeyDictionary[StudyData, dict[bool, pd.DataFrame]] = WeakKeyDictionary()  # every table needs it
 _SCOPE_NAMES = {"global": "MP global", "layer": "MP per layer"}
 
 
@@ -29,10 +27,17 @@ def epochs_of_twins(data: StudyData, *, matched: bool = False) -> pd.DataFrame:
         matched: False leaves out magnitude twins that were pruned to the sparsity of a VD twin; True returns
             only those.
     """
-    known = _JOINED.setdefault(data, {})
-    if matched not in known:
-        known[matched] = _join(data, matched)
-    return known[matched].copy()
+    return _matched(data) if matched else _unmatched(data)
+
+
+@remembered
+def _matched(data: StudyData) -> pd.DataFrame:
+    return _join(data, matched=True)
+
+
+@remembered
+def _unmatched(data: StudyData) -> pd.DataFrame:
+    return _join(data, matched=False)
 
 
 def _join(data: StudyData, matched: bool) -> pd.DataFrame:

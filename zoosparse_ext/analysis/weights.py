@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.data import Array, Group, Layer, StudyData
+from zoosparse_ext.analysis.data import Array, Group, Layer, StudyData, remembered
 from zoosparse_ext.analysis.twins import cells, final_twins
 
 ORIGINAL_SERIES = "original"
@@ -91,6 +91,7 @@ def _survivors(
         yield from _by_layer((series, level, twins["level_label"].iloc[0]), _sample(rows, max_models, seed))
 
 
+@remembered
 def twin_rows(data: StudyData) -> dict[str, tuple[int, int]]:
     """Where a twin is stored: twin_id → (number in `data.twin_groups`, row)."""
     return {
