@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.zoo.formats.files import MAX_CHECKPOINT, read_bytes
@@ -30,7 +30,8 @@ State = dict[str, Tensor]
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 _END, _ENTRY, _LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s6H3L5H2L"), struct.Struct("<26x2H")
-_ZIP64 = 0xFFFFFFFF
+_END_64, _LOCATOR_64 = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
+_FULL = 0xFFFFFFFF  # the number is in a field for more than 32 bits
 _MAX_LAYOUTS = 64
 
 
@@ -47,10 +48,11 @@ class CheckpointReader:
 
     Args:
         root: the folder that all files must lie in.
+        trust: run pickles that need more than tensors and plain values, such as whole modules.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = root
+    def __init__(self, root: str | os.PathLike[str], trust: bool = False) -> None:
+        self.root, self.trust = root, trust
         self._layouts: dict[bytes, dict[str, StoredTensor]] = {}
 
     def read(self, path: str | os.PathLike[str]) -> State:
@@ -62,6 +64,15 @@ class CheckpointReader:
         content = read_bytes(self.root, path, MAX_CHECKPOINT)
         if os.fspath(path).endswith(".safetensors"):
             return _read_safetensors(content, path)
+        try:
+            return self._parse(content, path)
+        except StoreError:
+            if not self.trust:
+                raise
+            return _run(content, path)
+
+    def _parse(self, content: bytearray, path: object) -> State:
+        """The state dict of a file of PyTorch, without running its pickle."""
         if not content.startswith(b"PK\x03\x04"):
             return _read_legacy(content, path)
         records = zip_records(content, path)
@@ -85,27 +96,52 @@ def zip_records(content: bytearray | mmap.mmap, path: object) -> dict[str, Recor
     start = content.rfind(b"PK\x05\x06", max(0, len(content) - _END.size - 65_535))
     if start < 0 or start + _END.size > len(content):
         raise StoreError(f"{path} is truncated: the directory of the archive is missing")
-    *_, count, _, position, _ = _END.unpack_from(content, start)
-    if position == _ZIP64 or count == 0xFFFF:
-        raise StoreError(f"{path} is a zip64 archive of more than 4 GB, which is not supported")
     records: dict[str, Record] = {}
     try:
+        count, position = _directory(content, start)
         for _ in range(count):
             sign, *_, flags, method, _, _, crc, packed, size, n, extra, comment, _, _, _, header = (
                 _ENTRY.unpack_from(content, position)
             )
             name = bytes(content[position + _ENTRY.size : position + _ENTRY.size + n]).decode()
+            if _FULL in (size, packed, header):
+                field = content[position + _ENTRY.size + n : position + _ENTRY.size + n + extra]
+                size, packed, header = _wide(bytes(field), [size, packed, header])
             position += _ENTRY.size + n + extra + comment
             name_length, extra_length = _LOCAL.unpack_from(content, header)
             offset = header + 30 + name_length + extra_length
             if sign != b"PK\x01\x02" or method != 0 or flags & 1 or packed != size or offset + size > start:
                 raise StoreError(f"{path}: record {name[:80]!r} is compressed, encrypted or leaves the file")
             records[name.partition("/")[2] or name] = Record(offset, size, crc)
-    except (struct.error, UnicodeDecodeError) as error:
+    except (struct.error, UnicodeDecodeError, OverflowError) as error:
         raise StoreError(
             f"{path} is damaged: the directory of the archive cannot be read ({error})"
         ) from error
     return records
+
+
+def _directory(content: bytearray | mmap.mmap, end: int) -> tuple[int, int]:
+    """Number of entries and start of the directory; archives of many records or of 4 GB have these elsewhere."""
+    *_, count, _, position, _ = _END.unpack_from(content, end)
+    if position != _FULL and count != 0xFFFF:
+        return count, position
+    place = end - _LOCATOR_64.size
+    if place < 0 or content[place : place + 4] != b"PK\x06\x07":
+        return count, position
+    *_, count, _, position = _END_64.unpack_from(content, _LOCATOR_64.unpack_from(content, place)[2])
+    return count, position
+
+
+def _wide(fields: bytes, numbers: list[int]) -> list[int]:
+    """Sizes and position of an entry, those that need 64 bits taken from its extra fields."""
+    place = 0
+    while place + 4 <= len(fields):
+        kind, length = struct.unpack_from("<2H", fields, place)
+        if kind == 1:
+            wide = iter(struct.unpack_from(f"<{length // 8}Q", fields, place + 4))
+            return [next(wide, number) if number == _FULL else number for number in numbers]
+        place += 4 + length
+    return numbers
 
 
 def read_tensor(
@@ -177,14 +213,33 @@ def _read_safetensors(content: bytearray, path: object) -> State:
         raise StoreError(f"{path} is damaged: {error}") from error
 
 
-def _read_legacy(content: bytearray, path: object) -> State:
+def run_pickle(content: bytes | bytearray, path: object, *, trusted: bool) -> Any:
+    """What `torch.load` makes of a file; code in it runs only if it is trusted.
+
+    Raises:
+        StoreError: it cannot be loaded.
+    """
     if len(content) == 0:
         raise StoreError(f"{path} is empty")
     try:
-        value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=not trusted)
     except (Exception, MemoryError) as error:  # a damaged file raises anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StoreError(f"{path} is no checkpoint that can be read safely: {reason:.200}") from error
+        safely = "" if trusted else " safely"
+        raise StoreError(f"{path} is no checkpoint that can be read{safely}: {reason:.200}") from error
+
+
+def _run(content: bytearray, path: object) -> State:
+    """The state dict of a checkpoint that may be anything: a whole module, objects around it."""
+    value = run_pickle(content, path, trusted=True)
+    value = value.get("model", value) if isinstance(value, dict) else value
+    if isinstance(value, nn.Module):
+        value = value.state_dict()
+    return state_of(value, path, kind=lambda item: isinstance(item, Tensor))
+
+
+def _read_legacy(content: bytearray, path: object) -> State:
+    value = run_pickle(content, path, trusted=False)
     state = state_of(value, path, kind=lambda item: isinstance(item, Tensor))
     for name, tensor in state.items():
         stored = (

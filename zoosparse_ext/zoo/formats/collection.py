@@ -51,7 +51,7 @@ def plan_collections(roots: Sequence[str | os.PathLike[str]], options: Options) 
     number = 0
     for root in map(Path, roots):
         base = root if root.is_dir() else root.parent
-        reader, table = CheckpointReader(base), ModelTable(base)
+        reader, table = CheckpointReader(base, options.trust_pickle), ModelTable(base)
         for file in _checkpoints(root):
             id = _id(base, file)
             found = _look(base, file, id, reader, table, options, number)
@@ -78,7 +78,7 @@ def read_collection(architecture: Architecture, items: Sequence[tuple[int, Item]
     block = Block()
     readers: dict[str, CheckpointReader] = {}
     for place, item in items:
-        reader = readers.setdefault(item.root, CheckpointReader(item.root))
+        reader = readers.setdefault(item.root, CheckpointReader(item.root, options.trust_pickle))
         row = _read(architecture, place, item, reader, options)
         if isinstance(row, Skipped):
             block.skipped.append(row)

@@ -11,7 +11,15 @@ from torch import nn
 
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats import collection, exported, flat, ray_tree, ray_trials, small_cnn
+from zoosparse_ext.zoo.formats import (
+    collection,
+    exported,
+    flat,
+    preprocessed,
+    ray_tree,
+    ray_trials,
+    small_cnn,
+)
 from zoosparse_ext.zoo.formats.plan import Options, Plan
 from zoosparse_ext.zoo.formats.run import OnProgress, run
 from zoosparse_ext.zoo.store import Zoo
@@ -31,6 +39,7 @@ FORMATS: dict[str, Format] = {  # in this order they are tried
     "zoosparse": Format(exported.is_export, exported.plan_export),
     "modelzoos": Format(ray_trials.is_tree, ray_tree.plan_trees),
     "small-cnn-zoo": Format(small_cnn.is_small_cnn, small_cnn.plan_small_cnn),
+    "preprocessed": Format(preprocessed.is_preprocessed, preprocessed.plan_preprocessed),
     "flat": Format(flat.is_flat, flat.plan_flat),
     "checkpoints": Format(collection.is_collection, collection.plan_collections),
 }
@@ -53,8 +62,9 @@ def import_zoo(
 ) -> Zoo:
     """A zoo out of what is published: Ray trees of modelzoos.cc, flat matrices, the Small CNN Zoo, checkpoints.
 
-    Flat matrices come with an `index_dict.json`, folders of checkpoints (`.pt`, `.safetensors`, repositories in the
-    manner of the Hugging Face Hub, pruned modules) with or without a table.
+    Also the preprocessed `.pt` data sets of modelzoos.cc. Flat matrices come with an `index_dict.json`, folders of
+    checkpoints (`.pt`, `.safetensors`, repositories in the manner of the Hugging Face Hub, pruned modules) with or
+    without a table.
 
     Models that cannot be read are left out and listed, with the reason, in ``zoo.provenance["import"]["skipped"]``.
     Nothing in the source is ever run: pickles are read by a parser that knows tensors and plain values only.

@@ -60,7 +60,7 @@ def plan_trees(roots: Sequence[str | os.PathLike[str]], options: Options) -> Pla
         found, broken = find_trials(root)
         trials += found
         skipped += broken
-    readers = {os.fspath(root): CheckpointReader(root) for root in roots}
+    readers = {os.fspath(root): CheckpointReader(root, options.trust_pickle) for root in roots}
     originals: dict[Any, list[Trial]] = {}
     noisy: list[tuple[Trial, Any]] = []
     for trial in trials:
@@ -76,7 +76,7 @@ def plan_trees(roots: Sequence[str | os.PathLike[str]], options: Options) -> Pla
 
 def read_originals(architecture: Architecture, items: Sequence[tuple[int, Trial]], options: Options) -> Block:
     """Weights, table rows and training history of trials."""
-    block, readers = Block(), _Readers()
+    block, readers = Block(), _Readers(options)
     for index, trial in items:
         try:
             results = read_results(trial)
@@ -101,7 +101,7 @@ def read_originals(architecture: Architecture, items: Sequence[tuple[int, Trial]
 
 def read_twins(architecture: Architecture, items: Sequence[tuple[int, Trial]], options: Options) -> Block:
     """Twins by variational dropout: weights, log σ², the masks that follow from them, and their trajectory."""
-    block, readers = Block(), _Readers()
+    block, readers = Block(), _Readers(options)
     for index, trial in items:
         try:
             results = read_results(trial)
@@ -150,11 +150,12 @@ def model_record(trial: Trial, index: int, architecture: Architecture, epoch: in
 class _Readers:
     """One checkpoint reader per tree."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options) -> None:
+        self._trust = options.trust_pickle
         self._readers: dict[str, CheckpointReader] = {}
 
     def read(self, trial: Trial, path: str) -> State:
-        reader = self._readers.setdefault(trial.root, CheckpointReader(trial.root))
+        reader = self._readers.setdefault(trial.root, CheckpointReader(trial.root, self._trust))
         return reader.read(path)
 
 

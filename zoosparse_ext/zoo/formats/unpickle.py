@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -81,7 +82,7 @@ class StandIn:
 def load_pickle(
     content: bytes | bytearray | memoryview,
     name: object,
-    stand_in: Callable[[str, str], type | None] | None = None,
+    stand_in: Callable[[str, str], Any] | None = None,
 ) -> Any:
     """The objects of a pickle, with tensors as :class:`StoredTensor`.
 
@@ -94,6 +95,7 @@ def load_pickle(
         StoreError: the pickle needs a class or function that is not known to be harmless (names it), or is damaged.
     """
     try:
+        _check_memo(content)
         return SafeUnpickler(io.BytesIO(content), name, stand_in).load()
     except StoreError:
         raise
@@ -101,11 +103,19 @@ def load_pickle(
         raise StoreError(f"{name} is damaged: {type(error).__name__}: {error}") from error
 
 
+def _check_memo(content: bytes | bytearray | memoryview) -> None:
+    """Raise ValueError for a memo far larger than the pickle: a few bytes could otherwise claim all memory."""
+    size = len(content)
+    for opcode, argument, _ in pickletools.genops(bytes(content)):
+        if opcode.name in ("PUT", "LONG_BINPUT") and argument is not None and argument > size:
+            raise ValueError(f"the pickle of {size:,} bytes claims {argument:,} objects")
+
+
 class SafeUnpickler(pickle.Unpickler):
     """Resolves a fixed list of names, never imports anything."""
 
     def __init__(
-        self, file: io.BytesIO, name: object, stand_in: Callable[[str, str], type | None] | None = None
+        self, file: io.BytesIO, name: object, stand_in: Callable[[str, str], Any] | None = None
     ) -> None:
         super().__init__(file, encoding="utf-8")
         self._name = name
@@ -139,7 +149,7 @@ class _StorageType(NamedTuple):
     dtype: torch.dtype
 
 
-class _Call:
+class Call:
     """A function that a pickle may call, but not alter."""
 
     __slots__ = ("_function",)
@@ -181,12 +191,12 @@ def _default_dict(*_: Any) -> dict[Any, Any]:
 
 _KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): _Call(_default_dict),
+    ("collections", "defaultdict"): Call(_default_dict),
     ("builtins", "set"): set,
     ("builtins", "dict"): dict,
     ("builtins", "list"): list,
-    ("torch._utils", "_rebuild_tensor_v2"): _Call(_rebuild_tensor),
-    ("torch._utils", "_rebuild_tensor"): _Call(_rebuild_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Call(_rebuild_parameter),
-    ("torch", "Size"): _Call(_size),
+    ("torch._utils", "_rebuild_tensor_v2"): Call(_rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor"): Call(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): Call(_rebuild_parameter),
+    ("torch", "Size"): Call(_size),
 }
