@@ -12,6 +12,12 @@
 #include "cpu/infer_plan.h"
 #include "host_device.h"
 
+#if defined(__CUDA_ARCH__)
+#define ZOOSPARSE_ROLLED _Pragma("unroll 1")
+#else
+#define ZOOSPARSE_ROLLED
+#endif
+
 namespace zoosparse {
 
 constexpr int kTileImages = 32;
@@ -42,6 +48,25 @@ struct LaneMemory {
 struct WarpPlace {
   int warp, warps;
 };
+
+// ---- Images
+// ------------------------------------------------------------------------------------------------------------
+
+// `pixel` counts the elements of [C, H, W].
+ZOOSPARSE_HOST_DEVICE static inline int64_t place_of_pixel(const InferLayout& layout, int64_t pixel) {
+  const int64_t row = pixel / layout.width;
+  return row_of(layout, static_cast<int32_t>(row / layout.height), static_cast<int32_t>(row % layout.height)) +
+         column_of(layout, static_cast<int32_t>(pixel % layout.width));
+}
+
+// As the network sees it.
+ZOOSPARSE_HOST_DEVICE static inline float pixel_of_image(const InferLayout& layout, const InferImages& images,
+                                                         int64_t image, int64_t pixel) {
+  const int64_t plane = static_cast<int64_t>(layout.height) * layout.width, channel = pixel / plane;
+  const int64_t at = image * layout.channels * plane + pixel;
+  const float value = images.u8 != nullptr ? static_cast<float>(images.u8[at]) : images.f32[at];
+  return value * images.scale[channel] + images.shift[channel];
+}
 
 // ---- Convolutions -------------------------------------------------------------------------------------------------
 
@@ -93,10 +118,16 @@ ZOOSPARSE_HOST_DEVICE static inline void write_tile(const InferStage& stage, con
   float values[channels][columns];
   conv_tile<channels, columns, pool>(taps, bias, in + pool * (y * stage.row_step + column * kVectorBytes32),
                                      stage.row_step, values);
-  for (int i = 0; i < channels; ++i) {
-    float* const row = out + (row_of(stage.out, channel + i, y) - stage.out.place) * kTileImages;
-    for (int j = 0; j < columns; ++j)
-      row[stage.out_column[column + j] * kTileImages] = activate(stage.activation, stage.slope, values[i][j]);
+  float* const to = out + (row_of(stage.out, channel, y) - stage.out.place) * kTileImages;
+  const int64_t plane = static_cast<int64_t>(stage.out.plane) * kTileImages;
+  for (int i = 0; i < channels; ++i)
+    for (int j = 0; j < columns; ++j) to[i * plane + stage.out_column[column + j] * kTileImages] = values[i][j];
+  if (stage.activation == ActivationKind::identity) return;
+  // Out of the registers and back: 32 copies of seven activations would not fit the caches of instructions.
+  ZOOSPARSE_ROLLED
+  for (int i = 0; i < channels * columns; ++i) {
+    float& value = to[i / columns * plane + stage.out_column[column + i % columns] * kTileImages];
+    value = activate(stage.activation, stage.slope, value);
   }
 }
 

@@ -13,6 +13,8 @@ void register_operators() {
   library.impl("pack_mask", &pack_mask);
   library.impl("unpack_mask", &unpack_mask);
   library.impl("apply_mask_", &apply_mask_);
+  library.impl("infer", &infer);
+  library.impl("infer_scores", &infer_scores);
 }
 
 }  // namespace zoosparse::cuda

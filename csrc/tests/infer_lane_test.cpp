@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/infer_planner.h"
+#include "infer_copy.h"
 #include "tests/expect.h"
 #include "tests/infer_oracle.h"
 
@@ -39,25 +40,18 @@ struct Lists {
   }
 };
 
-// The image as the first layer reads it, in a lane of a tile.
-void load_image(const InferPlan& plan, const std::vector<double>& pixels, int lane, std::vector<float>& tile) {
-  const InferLayout& image = plan.image;
-  size_t next = 0;
-  for (int c = 0; c < image.channels; ++c)
-    for (int y = 0; y < image.height; ++y)
-      for (int x = 0; x < image.width; ++x)
-        tile[(row_of(image, c, y) + column_of(image, x)) * kTileImages + lane] = static_cast<float>(pixels[next++]);
-}
-
 void test_tile(const Data& data, const std::vector<float>& w, Mode mode, int warps) {
   const std::vector<TrainOp> ops = program();
   const InferPlanner planner(ops, kTileImages);
-  const InferPlan& plan = planner.plan();
+  std::vector<char> elsewhere(bytes_of_plan(planner.plan()));
+  const InferPlan plan = copy_plan(planner.plan(), elsewhere.data(), elsewhere.data());
   const Lists lists(plan, w, mode);
   const LaneModel model{w.data(), lists.taps.data(), lists.counts.data(), lists.sparse.data()};
   const int64_t image_vectors = static_cast<int64_t>(plan.image.channels) * plan.image.plane;
   std::vector<float> image(image_vectors * kTileImages), hidden((plan.vectors - image_vectors) * kTileImages);
-  for (int m = 0; m < kImages; ++m) load_image(plan, data.image(m), m, image);
+  for (int m = 0; m < kImages; ++m)
+    for (int64_t pixel = 0; pixel < kPixels; ++pixel)
+      image[place_of_pixel(plan.image, pixel) * kTileImages + m] = pixel_of_image(plan.image, data.images(), m, pixel);
 
   for (int s = 0; s < plan.count; ++s)
     for (int warp = 0; warp < warps; ++warp)

@@ -189,6 +189,11 @@ def test_a_folder_without_a_zoo(tmp_path: Path, command: str) -> None:
     assert str(tmp_path / "zoo") in refused(tmp_path, command, tmp_path / "zoo", *words).message
 
 
+def test_a_device_that_is_not_there(zoo: Path) -> None:
+    assert "no such device" in refused(zoo.parent, "evaluate", zoo, "--device", "gpu").message
+    assert "CUDA devices" in refused(zoo.parent, "evaluate", zoo, "--device", "cuda:99").message
+
+
 def test_tuning_takes_no_zoo(zoo: Path) -> None:
     assert "--tune" in refused(zoo.parent, "info", zoo, "--tune").message
 

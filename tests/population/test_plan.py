@@ -56,7 +56,7 @@ def test_why_not_native(data: zs.Dataset) -> None:
     models.weights = models.weights.double()
     assert "torch.float64" in models.compile().why_not_native(images)
     models.weights = models.weights.float()
-    assert "images on the CPU, not torch.float64" in models.compile().why_not_native(images.double())
+    assert "images of float32 or uint8, not torch.float64" in models.compile().why_not_native(images.double())
     assert models.compile().why_not_native(images) == engine.why_unavailable()
 
 

@@ -28,6 +28,7 @@ Order = Annotated[str, typer.Option(help="per-model (each its own shuffle) or sh
 Limit = Annotated[
     int | None, typer.Option(help="Use only so many training images (and the test images in proportion).")
 ]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: cpu.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 AllowNan = Annotated[bool, typer.Option("--allow-nan", help="Keep NaN weights instead of stopping.")]
 

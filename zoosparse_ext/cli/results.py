@@ -17,15 +17,19 @@ from zoosparse_ext.study.stages import evaluate_zoo
 from zoosparse_ext.zoo import Zoo
 
 
-def evaluate(zoo_path: o.ZooPath, data: o.DataSpec = None, as_json: o.Json = False) -> None:
+def evaluate(
+    zoo_path: o.ZooPath, data: o.DataSpec = None, device: o.Device = None, as_json: o.Json = False
+) -> None:
     """Evaluate every model and every twin on the test images.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
       zoosparse evaluate my-zoo --json > accuracy.json
+
+      zoosparse evaluate my-zoo --device cuda
     """
     zoo = Zoo.open(zoo_path)
-    rows = evaluate_zoo(zoo, o.data_of(zoo, data))
+    rows = evaluate_zoo(zoo, o.data_of(zoo, data), device)
     if as_json:
         print_json(rows)
         return

@@ -17,6 +17,7 @@ from ..errors import InputError
 from . import _registry
 
 MODES = ("auto", "dense", "sparse")  # in the order of their numbers
+DEVICES = ("cpu", "cuda")  # that have a native engine
 
 _KINDS = (
     "conv2d", "linear", "max_pool2d", "avg_pool2d", "activation", "dropout", "flatten", "global_avg_pool2d",
@@ -26,16 +27,18 @@ _ACTIVATIONS = (
 )  # fmt: skip
 
 
-def available() -> bool:
-    """Whether the native engine is built and loaded, for tensors on the CPU."""
+def available(device: str = "cpu") -> bool:
+    """Whether the native engine is built and loaded for tensors on such a device, ``"cpu"`` or ``"cuda"``."""
     return _registry.native is not None and torch._C._dispatch_has_kernel_for_dispatch_key(
-        "zoosparse::infer", "CPU"
+        "zoosparse::infer", device.upper()
     )
 
 
-def why_unavailable() -> str:
+def why_unavailable(device: str = "cpu") -> str:
     """Why the native engine is not there; empty when it is."""
-    return "" if available() else _registry.why_no_native or "it is not part of this build"
+    if available(device):
+        return ""
+    return _registry.why_no_native or f"this build has no native engine for {device}"
 
 
 def infer(

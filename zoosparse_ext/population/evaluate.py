@@ -11,12 +11,14 @@ from torch import Tensor
 
 from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.devices import by_rows
 from zoosparse_ext.population.plan import Plan
 from zoosparse_ext.population.population import Population, chunks
 
 log = logging.getLogger(__name__)
 
-_MODELS, _IMAGES = 8, 128  # per call of the executor: windows of one convolution then stay near 50 MB
+# Models and images per call of the executor: windows of one convolution then stay near 50 MB, on a GPU near 1.6 GB.
+_AT_ONCE = {"cpu": (8, 128), "cuda": (64, 512)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,12 @@ class Evaluation:
     labels: Tensor
 
 
-def evaluate(population: Population, data: Dataset | Split, sparse: str = "auto") -> Evaluation:
+def evaluate(
+    population: Population,
+    data: Dataset | Split,
+    sparse: str = "auto",
+    device: torch.device | str | None = None,
+) -> Evaluation:
     """Evaluate every model on a split; of a `Dataset`, on its test images.
 
     Example::
@@ -49,21 +56,36 @@ def evaluate(population: Population, data: Dataset | Split, sparse: str = "auto"
         data: a data set or one of its splits.
         sparse: what the native engine does with zero weights: leave them out in those layers where that is faster
             (``"auto"``), never (``"dense"``) or always (``"sparse"``); the results are the same within rounding.
+        device: where to run, ``"cpu"`` or ``"cuda"``; None: where the weights are. Results come back to the CPU.
 
     Raises:
-        InputError: images that do not fit the architecture; labels outside its classes; an unknown `sparse`.
+        InputError: images that do not fit the architecture; labels outside its classes; an unknown `sparse`; a device
+            that is not there, or whose memory ends with a single model.
 
-    A model with NaN scores predicts class 0 and has a NaN loss.
+    A model with NaN scores predicts class 0 and has a NaN loss. Where the memory of a GPU ends, it goes on with fewer
+    models at a time and says so in the log.
     """
-    plan = population.compile(sparse)
+    plan = population.compile(sparse, device)
     split = data.test if isinstance(data, Dataset) else data
     check_split(population, split)
     if missing := plan.why_not_native(split.images):
         log.info("evaluating %s on the PyTorch reference: %s", population.architecture.name, missing)
         predictions, loss, correct = _judge_by_reference(plan, split, _classes(population, split))
     else:
-        predictions, loss, correct = plan.judge(split.images, split.mean, split.std, split.labels)
+        predictions, loss, correct = _judge(plan, split)
     return Evaluation(correct.to(torch.float64) / len(split), loss / len(split), predictions, split.labels)
+
+
+def _judge(plan: Plan, split: Split) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions [N, M], summed losses and correct answers [N] on the native engine, on the CPU in the end."""
+
+    def judge(rows: slice) -> tuple[Tensor, ...]:
+        results = plan.judge(split.images, split.mean, split.std, split.labels, rows)
+        return tuple(result.cpu() for result in results)
+
+    parts = by_rows(len(plan.weights), judge)
+    predictions, loss, correct = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+    return predictions, loss, correct
 
 
 def _judge_by_reference(plan: Plan, split: Split, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,17 +94,24 @@ def _judge_by_reference(plan: Plan, split: Split, classes: int) -> tuple[Tensor,
     predictions = torch.empty(n, m, dtype=torch.uint8 if classes <= 256 else torch.uint16)
     loss = torch.zeros(n, dtype=torch.float64)
     correct = torch.zeros(n, dtype=torch.int64)
-    for columns in chunks(m, _IMAGES):
+    models_at_once, images_at_once = _AT_ONCE.get(plan.where.type, _AT_ONCE["cpu"])
+    for columns in chunks(m, images_at_once):
         images = split.normalized(columns)
-        labels = split.labels[columns].to(plan.weights.device)
-        for rows in chunks(n, _MODELS):
+        labels = split.labels[columns].to(plan.where)
+
+        def judge(
+            rows: slice, columns: slice = columns, images: Tensor = images, labels: Tensor = labels
+        ) -> None:
             logits = plan.reference_scores(rows, images)
             targets = labels.expand(logits.shape[0], -1)
             losses = F.cross_entropy(logits.movedim(2, 1), targets, reduction="none")
-            loss[rows] += losses.sum(1).to("cpu", torch.float64)
             predicted = torch.nan_to_num(logits, nan=-torch.inf).argmax(2)
-            correct[rows] += (predicted == targets).sum(1).cpu()
-            predictions[rows, columns] = predicted.to("cpu", predictions.dtype)
+            results = losses.sum(1).cpu(), (predicted == targets).sum(1).cpu(), predicted.cpu()
+            loss[rows] += results[0].to(torch.float64)
+            correct[rows] += results[1]
+            predictions[rows, columns] = results[2].to(predictions.dtype)
+
+        by_rows(n, judge, models_at_once)
     return predictions, loss, correct
 
 

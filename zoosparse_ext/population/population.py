@@ -147,8 +147,11 @@ class Population:
         self.check_images(images)
         return Plan(self.architecture, weights)(images)
 
-    def compile(self, sparse: str = "auto") -> Plan:
-        """A plan that runs this population on images; `sparse` says what it does with zero weights.
+    def compile(self, sparse: str = "auto", device: torch.device | str | None = None) -> Plan:
+        """A plan that runs this population on images.
+
+        `sparse` says what it does with zero weights, `device` where it runs: ``"cpu"``, ``"cuda"``, or None, where the
+        weights are. Elsewhere it runs on a copy of the weights, made anew each time.
 
         >>> from zoosparse_ext import architecture
         >>> population = Population.initialise(architecture("cnn-s"), seeds=range(2))
@@ -156,9 +159,9 @@ class Population:
         torch.Size([2, 3, 10])
 
         Raises:
-            InputError: `sparse` is not ``"auto"``, ``"dense"`` or ``"sparse"``.
+            InputError: `sparse` is not ``"auto"``, ``"dense"`` or ``"sparse"``; there is no such device.
         """
-        return Plan(self.architecture, self.weights, sparse)
+        return Plan(self.architecture, self.weights, sparse, device)
 
     def check_images(self, images: Tensor) -> None:
         """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""

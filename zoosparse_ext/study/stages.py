@@ -132,12 +132,12 @@ def _run(
     ]
 
 
-def evaluate_zoo(zoo: Zoo, data: Dataset) -> pd.DataFrame:
+def evaluate_zoo(zoo: Zoo, data: Dataset, device: str | None = None) -> pd.DataFrame:
     """Accuracy and loss of every model and twin on the test images, evaluated anew."""
     frames = []
     for name, groups in zoo.populations.items():
         for group in groups:
-            result = evaluate(group, data.test)
+            result = evaluate(group, data.test, device=device)
             frames.append(
                 pd.DataFrame(
                     {

@@ -1,0 +1,79 @@
+"""Devices by name, and going on with fewer models where memory ends."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+import zoosparse_ext as zs
+from tests.population.tiny import chain, population
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population import evaluate as evaluation
+from zoosparse_ext.population.devices import by_rows, device_of
+from zoosparse_ext.population.plan import Plan
+
+ENDED = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has no more."
+
+
+def test_devices_by_name() -> None:
+    like = torch.empty(0, device="meta")
+    assert device_of(None, like).type == "meta" and device_of("cpu", like).type == "cpu"
+    assert device_of(torch.device("cpu"), like).type == "cpu"
+    with pytest.raises(InputError, match="device 'gpu': there is no such device; write 'cpu' or 'cuda'"):
+        device_of("gpu", like)
+    with pytest.raises(InputError, match=r"device 'cuda:99': torch .* sees .* CUDA devices on this machine"):
+        device_of("cuda:99", like)
+
+
+def test_a_plan_names_its_device_at_once() -> None:
+    with pytest.raises(InputError, match="there is no such device"):
+        population(chain).compile(device="gpu")
+    assert population(chain).compile(device="cpu").where == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("n", "room", "widths"), [(0, 9, [0]), (5, 9, [5]), (9, 4, [3, 3, 3]), (3, 1, [1, 1, 1])]
+)
+def test_half_as_many_rows_where_memory_ends(
+    n: int, room: int, widths: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(rows: slice) -> range:
+        if rows.stop - rows.start > room:
+            raise torch.OutOfMemoryError(ENDED)
+        return range(rows.start, rows.stop)
+
+    with caplog.at_level(logging.WARNING, logger="zoosparse_ext"):
+        parts = by_rows(n, run)
+    assert [len(part) for part in parts] == widths
+    assert [row for part in parts for row in part] == list(range(n))
+    assert ("CUDA out of memory: going on with" in caplog.text) == (n > room)
+
+
+def test_memory_for_not_even_one_model() -> None:
+    def run(rows: slice) -> None:
+        raise torch.OutOfMemoryError(ENDED)
+
+    with pytest.raises(
+        InputError, match="one model is too much for the memory of the device: CUDA out of memory"
+    ):
+        by_rows(4, run)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_evaluation_in_parts_is_that_of_the_whole(
+    data: zs.Dataset, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    models = population(chain, n=5)
+    if engine == "reference":
+        monkeypatch.setattr(Plan, "why_not_native", lambda plan, images: "a test says so")
+    expected, whole = zs.evaluate(models, data), evaluation.by_rows
+
+    def by_two(n: int, run: object, most: int | None = None) -> object:
+        return whole(n, run, 2)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluation, "by_rows", by_two)
+    result = zs.evaluate(models, data)
+    assert torch.equal(result.predictions, expected.predictions)
+    torch.testing.assert_close(result.loss, expected.loss)
