@@ -37,6 +37,7 @@ from zoosparse_ext.analysis.methods import (
 from zoosparse_ext.analysis.operating import Operating, operating_twins, sparsest_affordable
 from zoosparse_ext.analysis.performance import performance_by_sparsity
 from zoosparse_ext.analysis.robustness import robustness
+from zoosparse_ext.analysis.significance import adjusted, equal_spread, signed_rank
 from zoosparse_ext.analysis.trajectories import trajectories
 from zoosparse_ext.analysis.twins import epochs_of_twins, final_twins
 from zoosparse_ext.analysis.weights import weight_histograms, weight_statistics
@@ -49,6 +50,7 @@ __all__ = [
     "Layer",
     "Operating",
     "StudyData",
+    "adjusted",
     "agreement_by_sparsity",
     "agreement_of_originals",
     "agreement_of_twins",
@@ -60,6 +62,7 @@ __all__ = [
     "correlation_with_original",
     "crossover",
     "epochs_of_twins",
+    "equal_spread",
     "final_twins",
     "layer_sparsity",
     "layer_trajectories",
@@ -73,6 +76,7 @@ __all__ = [
     "popcount",
     "ratio_matrix",
     "robustness",
+    "signed_rank",
     "spared_layers",
     "sparsest_affordable",
     "top_overlap",

@@ -15,6 +15,7 @@ import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_columns, medians, wilson
 from zoosparse_ext.analysis.data import Array, StudyData, remembered
+from zoosparse_ext.analysis.significance import adjusted, signed_rank
 from zoosparse_ext.analysis.twins import (
     VD,
     bin_label,
@@ -29,7 +30,7 @@ _PAIR_COLUMNS = ["series", "level", "source_id", "sparsity", "magnitude", "varia
 _DIFFERENCE_COLUMNS = ["difference_median", "difference_low", "difference_high"]
 _WIN_COLUMNS = ["wins_share", "wins_low", "wins_high"]
 _BIN_COLUMNS = ["series", "level", "level_label", "n", "sparsity", "magnitude", "variational",
-                *_DIFFERENCE_COLUMNS, *_WIN_COLUMNS]  # fmt: skip
+                *_DIFFERENCE_COLUMNS, *_WIN_COLUMNS, "effect", "p"]  # fmt: skip
 _MATCHED_COLUMNS = [name for name in _BIN_COLUMNS if name != "level"]
 
 
@@ -101,14 +102,15 @@ def compare_by_sparsity(data: StudyData) -> pd.DataFrame:
     Returns:
         one row per magnitude `series` and tenth: `n` models, medians of `sparsity`, `magnitude`,
         `variational` accuracy; `difference_{median,low,high}` of magnitude − variational (95 % bootstrap);
-        `wins_share` of models where magnitude is ahead (ties count half), with its Wilson interval. Empty
-        when a method is missing.
+        `wins_share` of models where magnitude is ahead (ties count half), with its Wilson interval; `effect` and
+        `p_adjusted` (see :mod:`~zoosparse_ext.analysis.significance`; the family is the table). Empty when a method is
+        missing.
     """
     rows = []
     for (series, level), pairs in cells(pairs_by_sparsity(data)):
         label = bin_label(level)
         rows.append({"series": series, "level": level, "level_label": label, **_summary(pairs)})
-    return pd.DataFrame(rows, columns=_BIN_COLUMNS)
+    return _adjusted(pd.DataFrame(rows, columns=_BIN_COLUMNS))
 
 
 def _summary(pairs: pd.DataFrame) -> dict[str, float]:
@@ -122,6 +124,7 @@ def _summary(pairs: pd.DataFrame) -> dict[str, float]:
         **middle,
         **dict(zip(_DIFFERENCE_COLUMNS, (interval.estimate, interval.low, interval.high), strict=True)),
         **dict(zip(_WIN_COLUMNS, (share.estimate, share.low, share.high), strict=True)),
+        **signed_rank(difference),
     }
 
 
@@ -160,7 +163,11 @@ def compare_matched(data: StudyData) -> pd.DataFrame:
         tenths = list(cells(group, "level"))
         for (level,), part in tenths if len(tenths) > 1 else ():
             rows.append({"series": series, "level_label": bin_label(level), **_summary(part)})
-    return pd.DataFrame(rows, columns=_MATCHED_COLUMNS)
+    return _adjusted(pd.DataFrame(rows, columns=_MATCHED_COLUMNS))
+
+
+def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(p_adjusted=adjusted(table.pop("p")))
 
 
 def difference_between(pairs: pd.DataFrame, low: float, high: float) -> Interval:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import bootstrap
 from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.significance import adjusted, signed_rank
 from zoosparse_ext.analysis.twins import cells, final_twins
 
 LOSSES = (1, 2, 5)  # points of accuracy
@@ -27,14 +28,16 @@ def performance_by_sparsity(data: StudyData) -> pd.DataFrame:
     Returns:
         one row per `series` and `level`: `n` models, median `sparsity`, `accuracy_{median,q25,q75,min,max}`,
         the same for `source_accuracy` (median only), `change_median` with `change_low`, `change_high` (95 %
-        bootstrap over models), and `lost_1`, `lost_2`, `lost_5`: shares of models that lose strictly more
+        bootstrap over models), its `effect` and `p_adjusted` (see :mod:`~zoosparse_ext.analysis.significance`; the
+        family is the table), and `lost_1`, `lost_2`, `lost_5`: shares of models that lose strictly more
         than so many points. A twin whose accuracy is NaN counts as lost, and is left out of the quantiles.
     """
     rows = [
         {"series": series, "level": level, "level_label": twins["level_label"].iloc[0], **_describe(twins)}
         for (series, level), twins in cells(final_twins(data))
     ]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, "p"])
+    return table.assign(p_adjusted=adjusted(table.pop("p")))
 
 
 def _describe(twins: pd.DataFrame) -> dict[str, float]:
@@ -51,6 +54,7 @@ def _describe(twins: pd.DataFrame) -> dict[str, float]:
         "change_low": interval.low,
         "change_high": interval.high,
         **lost,
+        **signed_rank(change),
     }
 
 
@@ -72,4 +76,5 @@ _COLUMNS = [
     *_ACCURACY,
     *(f"change_{name}" for name in ("median", "low", "high")),
     *(f"lost_{points}" for points in LOSSES),
+    "effect",
 ]

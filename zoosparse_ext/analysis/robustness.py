@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap_columns, deviations
 from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.significance import LEVEL, adjusted, equal_spread
 from zoosparse_ext.analysis.twins import cells, final_twins
 
 _COLUMNS = [
     "series", "level", "level_label", "n", "std_before", "std_after", "iqr_before", "iqr_after",
-    "range_before", "range_after", "ratio", "ratio_low", "ratio_high", "verdict", "std_change",
+    "range_before", "range_after", "ratio", "ratio_low", "ratio_high", "p_adjusted", "verdict", "std_change",
     "failures", "failure_share",
 ]  # fmt: skip
 
@@ -30,7 +33,9 @@ def robustness(data: StudyData) -> pd.DataFrame:
     Returns:
         one row per `series` and `level`: sample standard deviation, interquartile range and range over the
         same models before and after; `ratio` = std after / std before with a 95 % bootstrap interval over
-        models; `verdict` ("wider" or "narrower" when the interval excludes 1, else "unchanged");
+        models; `p_adjusted` of equal spread (see :mod:`~zoosparse_ext.analysis.significance`; the family is the
+        table); `verdict` ("wider" or "narrower" when the interval excludes 1 and `p_adjusted` is below 0.05, else
+        "unchanged");
         `std_change`, the standard deviation of the change (0: all models lose the same); `failures`, twins
         that fell more than half of the way from their original to guessing the most frequent class, or are
         NaN. With fewer than two models spreads are NaN.
@@ -47,20 +52,25 @@ def robustness(data: StudyData) -> pd.DataFrame:
                 **_failures(twins, data.chance),
             }
         )
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, "p"])
+    table["p_adjusted"] = adjusted(table.pop("p"))
+    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    return table
+
+
+def _verdict(row: dict[Any, Any]) -> str:
+    if np.isnan(row["ratio_low"]):
+        return "–"
+    if not row["p_adjusted"] < LEVEL or row["ratio_low"] <= 1 <= row["ratio_high"]:
+        return "unchanged"
+    return "wider" if row["ratio_low"] > 1 else "narrower"
 
 
 def _spreads(twins: pd.DataFrame) -> dict[str, object]:
     pairs = twins[["source_accuracy", "accuracy"]].dropna().to_numpy(dtype=float)  # [n, 2]
     ratio = bootstrap_columns(pairs, deviations, _ratio)
-    verdict = "unchanged"
-    if np.isnan(ratio.low):
-        verdict = "–"
-    elif ratio.low > 1:
-        verdict = "wider"
-    elif ratio.high < 1:
-        verdict = "narrower"
-    spread = {"ratio": ratio.estimate, "ratio_low": ratio.low, "ratio_high": ratio.high, "verdict": verdict}
+    spread: dict[str, object] = {"ratio": ratio.estimate, "ratio_low": ratio.low, "ratio_high": ratio.high}
+    spread["p"] = equal_spread(*pairs.T)
     for column, name in enumerate(("before", "after")):
         values = pairs[:, column]
         spread[f"std_{name}"] = standard_deviation(values)

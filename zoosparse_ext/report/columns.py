@@ -24,6 +24,8 @@ PERFORMANCE = (
     Column("lost_1", "lose > 1"),
     Column("lost_2", "lose > 2"),
     Column("lost_5", "lose > 5"),
+    Column("effect", "effect", "number"),
+    Column("p_adjusted", "adjusted p", "p"),
 )
 METHODS = (
     Column("series", "method", "text"),
@@ -34,12 +36,15 @@ METHODS = (
     Column("variational", "variational"),
     Column("difference_median", "difference", "points", ("difference_low", "difference_high")),
     Column("wins_share", "MP ahead in", interval=("wins_low", "wins_high")),
+    Column("effect", "effect", "number"),
+    Column("p_adjusted", "adjusted p", "p"),
 )
 ROBUSTNESS = (
     *_TWINS,
     Column("std_before", "std before", "spread"),
     Column("std_after", "std after", "spread"),
     Column("ratio", "after / before", "number", ("ratio_low", "ratio_high")),
+    Column("p_adjusted", "adjusted p", "p"),
     Column("verdict", "population", "text"),
     Column("std_change", "std of change", "spread"),
     Column("failures", "failures", "count"),

@@ -51,6 +51,15 @@ def spread(value: float) -> str:
     return number(100 * value)
 
 
+def p_value(value: float) -> str:
+    """A p-value; how small a small one is says little.
+
+    >>> p_value(0.0312), p_value(1e-9), p_value(float("nan"))
+    ('0.031', '< 0.001', '–')
+    """
+    return "< 0.001" if value < 0.001 else number(value, 3)
+
+
 def integer(value: float) -> str:
     """A count with thin separators.
 

@@ -28,17 +28,22 @@ DEFINITIONS = {
         Change: accuracy of the twin minus that of its original, on the test images, in points. Lose > 1:
         share of models whose accuracy falls by strictly more than one point. VD has one row, because nobody
         asks it for a sparsity: it stands where it ended. Small numbers: quartiles of the accuracy, 95 %
-        bootstrap interval of the median change.
+        bootstrap interval of the median change. Effect: rank-biserial correlation of the changes, −1 where
+        every model loses and 1 where every model gains. Adjusted p: Wilcoxon's signed-rank test of no
+        change, adjusted over all rows by Benjamini and Hochberg.
     """,
     "methods": """
         All differences are magnitude minus variational, in points, taken within a model; the model is the
         unit that is resampled. (a) uses VD epochs on the way, which had less training than the last one,
         and interpolates magnitude accuracy between ratios; (b) has neither handicap. Crossover: where the
-        median difference last falls through zero.
+        median difference last falls through zero. Effect: rank-biserial correlation of the differences, 1
+        where MP is ahead in every model. Adjusted p: Wilcoxon's signed-rank test of no difference, adjusted
+        over all rows of a table by Benjamini and Hochberg.
     """,
     "robustness": """
         std: sample standard deviation over models, in points of accuracy. Wider, narrower: the 95 %
-        bootstrap interval of after / before excludes 1. A twin fails when it falls more than half of the
+        bootstrap interval of after / before excludes 1 and the Pitman–Morgan test of equal spread, adjusted
+        over all rows by Benjamini and Hochberg, is below 0.05. A twin fails when it falls more than half of the
         way from its original to guessing the most frequent class ({chance} here), or is not a number.
     """,
     "layers": """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from zoosparse_ext.report.format import DASH, integer, number, percent, points, spread
+from zoosparse_ext.report.format import DASH, integer, number, p_value, percent, points, spread
 
 MAX_ROWS = 30  # shown in the page; the files hold all
 _FORMATS: dict[str, Callable[[Any], str]] = {
@@ -19,6 +19,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "points": points,
     "spread": spread,
     "number": number,
+    "p": p_value,
 }
 
 
@@ -28,7 +29,7 @@ class Column:
 
     key: str
     heading: str
-    kind: str = "percent"  # text, count, percent, points (signed), spread (points), number
+    kind: str = "percent"  # text, count, percent, points (signed), spread (points), number, p
     interval: tuple[str, str] | None = None
 
 

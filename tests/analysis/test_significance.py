@@ -1,0 +1,52 @@
+"""Effects and p-values, and what becomes of them when many are asked at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from zoosparse_ext.analysis import (
+    adjusted,
+    compare_by_sparsity,
+    equal_spread,
+    performance_by_sparsity,
+    robustness,
+    signed_rank,
+)
+
+
+def test_effects_reach_their_ends_and_nothing_is_no_evidence():
+    assert signed_rank(np.array([0.1, 0.2, np.nan, 0.3]))["effect"] == 1
+    assert signed_rank(np.array([-0.1, -0.2, 0.0]))["effect"] == -1
+    assert all(np.isnan(value) for value in signed_rank(np.array([0.0, np.nan])).values())
+    assert np.isnan(equal_spread(np.ones(5), np.ones(5))) and np.isnan(equal_spread(np.ones(2), np.ones(2)))
+
+
+def test_chance_alone_is_rarely_called_a_difference():
+    generator = np.random.default_rng(0)
+    p = [signed_rank(generator.normal(size=30))["p"] for _ in range(200)]
+    assert sum(value < 0.05 for value in p) > 3  # as many as 10 of them are expected
+    assert (adjusted(p) > 0.05).all()
+    spreads = [equal_spread(*generator.normal(size=(2, 30))) for _ in range(200)]
+    assert stats.kstest(spreads, "uniform").pvalue > 0.01
+
+
+def test_every_family_is_adjusted_as_a_whole(data):
+    table = performance_by_sparsity(data)
+    changes = table[table["n"] > 1]
+    assert (np.sign(changes["effect"]) == np.sign(changes["change_median"].round(12))).mean() > 0.8
+    for family in (table, compare_by_sparsity(data), robustness(data)):
+        assert family["p_adjusted"].dropna().between(0, 1).all() and "p" not in family
+
+
+def test_a_spread_that_chance_could_give_is_called_unchanged(data):
+    table = robustness(data)
+    wider = table[table["verdict"] == "wider"]
+    assert (wider["p_adjusted"] < 0.05).all() and (wider["ratio_low"] > 1).all()
+    assert set(table["verdict"]) <= {"wider", "narrower", "unchanged"}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_family_of_none_or_one(count):
+    assert adjusted([0.04] * count).tolist() == [0.04] * count
