@@ -114,6 +114,12 @@ def test_a_finished_study_is_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "study" / "zoo" / "manifest.json").read_bytes() == manifest
 
     (tmp_path / "study" / "notes.txt").write_text("precious")
+    foreign = tmp_path / "study" / "zoo" / "notes.txt"
+    foreign.write_text("precious")
+    result = zoosparse(*other, "--restart")
+    assert result.code == 2 and "holds more than a zoo: notes.txt; nothing was removed" in result.message
+    assert (tmp_path / "study" / "zoo" / "manifest.json").read_bytes() == manifest
+    foreign.unlink()
     succeed(*other, "--restart")
     assert (tmp_path / "study" / "notes.txt").read_text() == "precious"
     assert Zoo.open(tmp_path / "study" / "zoo").provenance["settings"]["seed"] == 1

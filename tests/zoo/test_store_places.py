@@ -179,17 +179,24 @@ def test_weights_are_mapped_and_changing_them_leaves_the_file_alone(tmp_path: Pa
     assert torch.equal(Zoo.open(tmp_path).population().weights, mine.population().weights)
 
 
-def test_removing_a_zoo_leaves_other_files(tmp_path: Path) -> None:
+def test_a_zoo_is_removed_only_if_nothing_else_is_there(tmp_path: Path) -> None:
     zoo().save(tmp_path / "mine")
     Zoo.remove(tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
     zoo().save(tmp_path / "mine")
-    (tmp_path / "mine" / "notes.txt").write_text("precious")
-    Zoo.remove(tmp_path / "mine")
-    assert [path.name for path in (tmp_path / "mine").rglob("*") if path.name != ".lock"] == ["notes.txt"]
+    for name in ("notes.txt", "shards/notes.txt", "deep/manifest.json"):
+        precious = tmp_path / "mine" / name
+        precious.parent.mkdir(exist_ok=True)
+        precious.write_text("precious")
+        with pytest.raises(StoreError, match=f"more than a zoo: {name}; nothing was removed"):
+            Zoo.remove(tmp_path / "mine")
+        assert precious.read_text() == "precious" and Zoo.verify(tmp_path / "mine")
+        precious.unlink()
     Zoo.remove(tmp_path / "nothing")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
     with pytest.raises(StoreError, match="holds no zoo"):
-        Zoo.remove(tmp_path / "mine")
+        Zoo.remove(tmp_path / "other")
 
 
 def test_a_lock_alone_leaves_no_folder(tmp_path: Path) -> None:

@@ -218,6 +218,18 @@ def is_free(folder: Path) -> bool:
     return all(path.is_file() and _OURS.fullmatch(path.name) for path in (*inside, *beside))
 
 
+def foreign_files(folder: Path) -> list[str]:
+    """Files of a zoo's folder, by their paths in it, that no writer of ours made."""
+    files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+    ours = {folder / MANIFEST} | {folder / entry.file for entry in file_entries(read_manifest(folder)[0])}
+    known = {folder / name for name in ("", *_FOLDERS)}
+    return [
+        path.relative_to(folder).as_posix()
+        for path in sorted(files)
+        if path not in ours and not (path.parent in known and _OURS.fullmatch(path.name))
+    ]
+
+
 def sweep(folder: Path) -> None:
     """Remove what was written here and does not count."""
     kept = set()

@@ -21,6 +21,7 @@ from zoosparse_ext.zoo.folder import (
     changing,
     check_file,
     file_entries,
+    foreign_files,
     is_free,
     locked,
     read_manifest,
@@ -160,14 +161,21 @@ class Zoo:
 
     @staticmethod
     def remove(path: str | Path) -> None:
-        """Remove a zoo from disk; other files in its folder stay.
+        """Remove a zoo from disk.
 
         Raises:
-            StoreError: the folder holds something else; another process writes to it.
+            StoreError: the folder holds something else, also beside the zoo (nothing is then removed); another process
+                writes to it.
         """
         folder = Path(path)
         if _occupant(folder) is not None:
             with locked(folder):
+                others = foreign_files(folder)
+                if others:
+                    raise StoreError(
+                        f"{folder} holds more than a zoo: {', '.join(others[:3])}{', …' * (len(others) > 3)}; nothing "
+                        "was removed, move these files first"
+                    )
                 (folder / MANIFEST).unlink()
                 sweep(folder)
 

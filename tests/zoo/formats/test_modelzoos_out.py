@@ -158,3 +158,7 @@ def test_a_folder_in_use_is_not_touched(zoo: Zoo, tmp_path: Path) -> None:
     with pytest.raises(zs.InputError, match="unknown format 'onnx'; known: modelzoos"):
         zs.export_zoo(zoo, tmp_path / "other", format="onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+    (tmp_path / "other.unfinished").mkdir()
+    with pytest.raises(zs.StoreError, match="perhaps of an export that was killed"):
+        zs.export_zoo(zoo, tmp_path / "other")
+    assert (tmp_path / "other.unfinished").is_dir()

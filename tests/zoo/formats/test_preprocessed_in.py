@@ -6,8 +6,10 @@ import os
 import sys
 import types
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -27,17 +29,23 @@ class ModelDatasetBase:
         self.__dict__.update(attributes)
 
 
-@pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+@contextmanager
+def published_class() -> Iterator[type]:
     """The class under its published name, for as long as files are written."""
     package, module = types.ModuleType("checkpoints_to_datasets"), types.ModuleType("dataset_base")
-    package.dataset_base = module  # type: ignore[attr-defined]
-    cls = type("ModelDatasetBase", (ModelDatasetBase,), {})
-    cls.__module__ = "checkpoints_to_datasets.dataset_base"
+    cls = type(
+        "ModelDatasetBase", (ModelDatasetBase,), {"__module__": "checkpoints_to_datasets.dataset_base"}
+    )
     module.ModelDatasetBase = cls  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "checkpoints_to_datasets", package)
-    monkeypatch.setitem(sys.modules, "checkpoints_to_datasets.dataset_base", module)
-    yield cls
+    known = {"checkpoints_to_datasets": package, "checkpoints_to_datasets.dataset_base": module}
+    with mock.patch.dict(sys.modules, known):
+        yield cls
+
+
+@pytest.fixture
+def published() -> Iterator[type]:
+    with published_class() as cls:
+        yield cls
 
 
 def data_set(cls: type, split: str, models: range, *, vectors: bool = False, **changes: Any) -> Any:

@@ -67,8 +67,14 @@ def export_zoo(
         raise StoreError(f"{target} is there already; choose another folder, or remove it first")
     unfinished = target.with_name(target.name + ".unfinished")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
+    except FileExistsError:
+        raise StoreError(
+            f"{unfinished} is there, perhaps of an export that was killed; remove it first"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
+    try:
         EXPORTERS[format](zoo, unfinished, ExportOptions(data, license))
         if target.exists():
             target.rmdir()

@@ -74,12 +74,13 @@ def run(
         return _zoo(plan, scratches, done)
     folder = out.with_name(out.name + ".resume")
     with locked(folder):
-        work = folder / _key(plan, options)
+        work = folder / f"import-{_key(plan, options)}"
         work.mkdir(exist_ok=True)
         scratches = [Scratch(group, work, number) for number, group in enumerate(plan.groups)]
         done = _read_all(plan, options, scratches, work, workers, progress)
         _zoo(plan, scratches, done).save(out)
-    shutil.rmtree(folder, ignore_errors=True)
+        for finished in folder.glob("import-*"):  # of other settings as well: the place is taken now
+            shutil.rmtree(finished, ignore_errors=True)
     return Zoo.open(out, verify=False)
 
 

@@ -1,0 +1,205 @@
+"""Sources that somebody made to do harm: nothing in them runs, leaves its folder, or takes all memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import zoosparse_ext as zs
+from tests.zoo.formats.sources import SOURCES, files_of
+
+PICKLES = {
+    "modelzoos": ("checkpoints", "optimizer", ".tune_metadata"),
+    "preprocessed": ("set.pt",),
+    "flat.pt": ("zoo.pt",),
+    "flat.npy": ("zoo.npy",),
+    "checkpoints": ("a.pt", "b.pth"),
+    "exported modelzoos": ("checkpoints", ".tune_metadata"),
+    "exported modules": ("*.pt",),
+}
+
+
+class Payload:
+    """Unpickling it writes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.target, "it ran")
+
+
+def archive(value: Any, *, zipped: bool = True) -> bytes:
+    written = io.BytesIO()
+    torch.save(value, written, _use_new_zipfile_serialization=zipped)
+    return written.getvalue()
+
+
+FORMS: dict[str, Callable[[Any], bytes]] = {
+    "pickle": lambda value: pickle.dumps(value, protocol=2),
+    "archive": archive,
+    "old PyTorch": partial(archive, zipped=False),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", PICKLES)
+def test_no_payload_runs(tmp_path: Path, name: str, form: str) -> None:
+    source, marker = tmp_path / "source", tmp_path / "it-ran"
+    SOURCES[name](source)
+    for pattern in PICKLES[name]:
+        for path in source.rglob(pattern):
+            path.write_bytes(FORMS[form]({"weights": Payload(marker), "iteration": 1}))
+    with pytest.raises(zs.ZoosparseError):
+        zs.import_zoo(source, strict=True)
+    assert not marker.exists()
+
+
+def test_a_payload_runs_with_consent_only(tmp_path: Path) -> None:
+    """And `--trust-pickle` is this consent: a checkpoint of a whole module is then read."""
+    marker = tmp_path / "it-ran"
+    source = tmp_path / "source"
+    SOURCES["checkpoints"](source)
+    torch.save(torch.load(source / "a.pt") | {"extra": Payload(marker)}, source / "a.pt")
+    assert len(zs.import_zoo(source).population()) == 2 and not marker.exists()
+    zs.import_zoo(source, trust_pickle=True)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_links_out_of_the_source_are_not_followed(tmp_path: Path, name: str) -> None:
+    """Every file, moved out and replaced by a link, is as good as missing."""
+    source = tmp_path / "source"
+    SOURCES[name](source)
+    for number, path in enumerate(files_of(source)):
+        outside = tmp_path / f"outside-{number}"
+        path.rename(outside)
+        path.symlink_to(outside)
+    with pytest.raises(zs.ZoosparseError):
+        zs.import_zoo(source)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "npz", "modules", "modelzoos"])
+@pytest.mark.parametrize("target", ["../outside", "/etc/passwd", "a/../../outside", "\0", "x" * 5000])
+def test_names_in_a_description_stay_in_the_folder(tmp_path: Path, format: str, target: str) -> None:
+    source = tmp_path / "source"
+    SOURCES[f"exported {format}"](source)
+    (tmp_path / "outside").write_bytes(b"PK")
+    (path,) = source.rglob("zoosparse.json")
+    contents = json.loads(path.read_text())
+    entry = contents["populations"]["original"][0]
+    for broken in ({"table": target}, _renamed(entry, target)):
+        entries = [entry | broken]
+        path.write_text(
+            json.dumps(contents | {"populations": contents["populations"] | {"original": entries}})
+        )
+        with pytest.raises(zs.StoreError):
+            zs.import_zoo(source)
+
+
+def _renamed(entry: dict[str, Any], target: str) -> dict[str, Any]:
+    if "parts" in entry:
+        return {"parts": [part | {"file": target} for part in entry["parts"]]}
+    return {"files": [target for _ in entry["files"]]}
+
+
+def test_names_of_members_are_never_paths(tmp_path: Path) -> None:
+    """Archives are read in place: a member called `../../x` is written nowhere."""
+    source = tmp_path / "source"
+    SOURCES["flat.npz"](source)
+    matrix = np.load(source / "zoo.npz")["data"]
+    with zipfile.ZipFile(source / "zoo.npz", "w") as opened, opened.open("../../weights.npy", "w") as member:
+        np.save(member, matrix)
+    before = sorted(tmp_path.rglob("*"))
+    found = zs.import_zoo(source, epochs="all").population().weights
+    assert np.array_equal(found[0], matrix[0]) and sorted(tmp_path.rglob("*")) == before
+
+
+def npy_header(shape: str) -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + b"\0" * 64
+
+
+def safetensors_header(shape: list[int], stop: int) -> bytes:
+    head = json.dumps({"weights": {"dtype": "F32", "shape": shape, "data_offsets": [0, stop]}}).encode()
+    return struct.pack("<Q", len(head)) + head + b"\0" * 64
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1000000000000, 2464)", "(0, 1000000000000)", "(-1, 2464)", "(4, 1.5)", "((2,), 2)"]
+)
+def test_absurd_shapes_of_numpy_are_refused(tmp_path: Path, shape: str) -> None:
+    SOURCES["flat.npy"](tmp_path / "source")
+    (tmp_path / "source" / "zoo.npy").write_bytes(npy_header(shape))
+    with pytest.raises(zs.StoreError):
+        zs.import_zoo(tmp_path / "source")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        safetensors_header([10**12, 2464], 10**15),
+        safetensors_header([2**62, 4], 64),
+        safetensors_header([0, 2**62], 0),
+        struct.pack("<Q", 2**63) + b"{}",
+    ],
+)
+@pytest.mark.parametrize("name", ["flat.safetensors", "checkpoints"])
+def test_absurd_shapes_of_safetensors_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    SOURCES[name](tmp_path / "source")
+    (path,) = (tmp_path / "source").glob("*.safetensors")
+    path.write_bytes(content)
+    with pytest.raises(zs.StoreError):
+        zs.import_zoo(tmp_path / "source", strict=True)
+
+
+def test_absurd_columns_of_tables_are_refused(tmp_path: Path) -> None:
+    SOURCES["small-cnn-zoo"](tmp_path / "source")
+    layout = "varname,start_idx,end_idx,shape\na/bias:0,0,999999999999,(999999999999,)\n"
+    (tmp_path / "source" / "layout.csv").write_text(layout)
+    with pytest.raises(zs.StoreError, match="does not fit"):
+        zs.import_zoo(tmp_path / "source")
+
+
+def test_an_architecture_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+    SOURCES["exported safetensors"](tmp_path / "source")
+    path = tmp_path / "source" / "zoosparse.json"
+    path.write_text(path.read_text().replace('"shape": [', '"shape": [1000000000,'))
+    with pytest.raises(zs.StoreError):
+        zs.import_zoo(tmp_path / "source")
+
+
+def test_bombs_of_gzip_are_refused(tmp_path: Path) -> None:
+    """A table that unpacks to a thousand times its size."""
+    SOURCES["small-cnn-zoo"](tmp_path / "source")
+    with gzip.open(tmp_path / "source" / "metrics.csv.gz", "wb") as file:
+        for _ in range(64):
+            file.write(b"\0" * 2**20)
+    with pytest.raises(zs.StoreError, match="unpacks from"):
+        zs.import_zoo(tmp_path / "source")
+
+
+@pytest.mark.parametrize("name", ["flat.npz", "flat.pt", "checkpoints"])
+def test_compressed_archives_are_refused(tmp_path: Path, name: str) -> None:
+    """Neither PyTorch nor `np.savez` compress; without decompression, there is no bomb."""
+    SOURCES[name](tmp_path / "source")
+    path = next(path for path in files_of(tmp_path / "source") if path.suffix in (".npz", ".pt"))
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content + b"\0" * 2**22)
+    with pytest.raises(zs.StoreError, match="compressed"):
+        zs.import_zoo(tmp_path / "source", strict=True)
