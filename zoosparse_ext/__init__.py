@@ -26,7 +26,7 @@ from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.zoo import Zoo
-from zoosparse_ext.zoo.formats import export_zoo, import_zoo
+from zoosparse_ext.zoo.formats import export_zoo, import_zoo, push_zoo
 from zoosparse_ext.zoo.weights_dataset import WeightsDataset
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "load_dataset",
     "magnitude_prune",
     "ops",
+    "push_zoo",
     "train",
     "variational_dropout",
 ]

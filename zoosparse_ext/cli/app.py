@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoosparse_ext.cli import bench, formats, info, results, sparsify, study, train
+from zoosparse_ext.cli import bench, formats, info, push, results, sparsify, study, train
 from zoosparse_ext.cli.console import fail
 from zoosparse_ext.errors import ZoosparseError
 
@@ -38,6 +38,7 @@ app.command("demo")(study.demo)
 app.command("train")(train.train)
 app.command("import")(formats.import_)
 app.command("export")(formats.export)
+app.command("push")(push.push)
 app.command("prune")(sparsify.prune)
 app.command("vardrop")(sparsify.vardrop)
 app.command("evaluate")(results.evaluate)
