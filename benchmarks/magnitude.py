@@ -112,6 +112,30 @@ def test_prune(race: Callable[..., None], device: str, kind: str) -> None:
     )
 
 
+def test_nine_ratios(race: Callable[..., None], device: str) -> None:
+    """The masks of a study's nine sparsities as bits, [9, N, P / 8]."""
+    weights = trained_rows(MODELS[device]).to(device)
+    ks = [round(tenth * P / 10) for tenth in range(1, 10)]
+
+    def from_one_sort() -> Tensor:
+        ranks = weights.abs().argsort(dim=1).argsort(dim=1)
+        return torch.stack([ops.pack_mask(ranks >= k) for k in ks])
+
+    race(
+        {
+            "magnitude_masks, nine": Contender(lambda: ops.magnitude_masks(weights, ks)),
+            "magnitude_masks, one": Contender(
+                lambda: ops.magnitude_masks(weights, ks[-2:-1]), validate=False
+            ),
+            "magnitude_mask, nine calls": Contender(
+                lambda: torch.stack([ops.pack_mask(ops.magnitude_mask(weights, k)) for k in ks])
+            ),
+            "torch.sort, once": Contender(from_one_sort),
+        },
+        bytes_moved=weights.nbytes,
+    )
+
+
 def test_threshold(race: Callable[..., None], device: str) -> None:
     """Selection alone, without mask or zeros."""
     weights = trained_rows(MODELS[device]).to(device)

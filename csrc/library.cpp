@@ -20,6 +20,7 @@ void register_operators() {
   library.impl("magnitude_threshold", &cpu::magnitude_threshold);
   library.impl("magnitude_mask", &cpu::magnitude_mask);
   library.impl("magnitude_prune_", &cpu::magnitude_prune_);
+  library.impl("magnitude_masks", &cpu::magnitude_masks);
   library.impl("pack_mask", &cpu::pack_mask);
   library.impl("unpack_mask", &cpu::unpack_mask);
   library.impl("apply_mask_", &cpu::apply_mask_);

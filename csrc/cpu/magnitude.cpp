@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <memory>
+#include <vector>
 
 #include "checks.h"
 #include "cpu/rows.h"
@@ -14,24 +15,26 @@ namespace {
 
 struct Format {
   void (*MagnitudeKernels::*select)(const SelectRow&);
+  void (*MagnitudeKernels::*grid)(const SelectGrid&);
   int64_t infinity;
 };
 
 Format format_of(at::ScalarType dtype, const char* op) {
   switch (dtype) {
     case at::kFloat:
-      return {&MagnitudeKernels::select32, 0x7f800000};
+      return {&MagnitudeKernels::select32, &MagnitudeKernels::grid32, 0x7f800000};
     case at::kDouble:
-      return {&MagnitudeKernels::select64, 0x7ff0000000000000};
+      return {&MagnitudeKernels::select64, &MagnitudeKernels::grid64, 0x7ff0000000000000};
     case at::kHalf:
-      return {&MagnitudeKernels::select16, 0x7c00};
+      return {&MagnitudeKernels::select16, &MagnitudeKernels::grid16, 0x7c00};
     case at::kBFloat16:
-      return {&MagnitudeKernels::select16, 0x7f80};
+      return {&MagnitudeKernels::select16, &MagnitudeKernels::grid16, 0x7f80};
     default:
       TORCH_CHECK(false, op, ": weights must be float32, float64, float16 or bfloat16, got ", dtype);
   }
 }
 
+// k [..., N, S]
 void check_selection(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments, const char* op) {
   check_matrix(weights, op, "weights");
   check_dtype(k, at::kLong, op, "k");
@@ -39,17 +42,24 @@ void check_selection(const at::Tensor& weights, const at::Tensor& k, at::IntArra
   TORCH_CHECK(p < (int64_t{1} << 31), op, ": at most 2^31 - 1 columns, got ", p);  // lanes count in 32 bits
   TORCH_CHECK(s >= 1 && segments.front() == 0 && segments.back() == p, op, ": segments must go from 0 to ", p, ", got ",
               segments);
-  check_shape(k, {weights.size(0), s}, op, "k");
+  TORCH_CHECK(k.dim() >= 2 && k.size(-2) == weights.size(0) && k.size(-1) == s, op, ": k must end in shape [",
+              weights.size(0), ", ", s, "], got ", k.sizes());
   TORCH_CHECK(k.is_contiguous() && k.device() == weights.device(), op, ": k must be contiguous, beside the weights");
   const auto* counts = k.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < s; ++i) {
     const int64_t width = segments[i + 1] - segments[i];
     TORCH_CHECK(width >= 0, op, ": segments must rise, got ", segments);
-    for (int64_t row = 0; row < weights.size(0); ++row) {
+    for (int64_t row = 0; row < k.numel() / s; ++row) {
       const int64_t count = counts[row * s + i];
-      TORCH_CHECK(count >= 0 && count <= width, op, ": k = ", count, " in row ", row, ", but there are ", width);
+      TORCH_CHECK(count >= 0 && count <= width, op, ": k = ", count, " in row ", row % weights.size(0),
+                  ", but there are ", width);
     }
   }
+}
+
+// Scratch of `words` words for elements of `size` bytes.
+std::unique_ptr<int64_t[]> make_scratch(int64_t words, int64_t size) {
+  return std::unique_ptr<int64_t[]>(new int64_t[words * (size == 8 ? 2 : 1) / 2 + 1]);
 }
 
 // Runs the rows of contiguous `weights` [N, P]. Undefined `mask` or `thresholds` are not computed.
@@ -64,7 +74,7 @@ void select_rows(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef
   auto* const levels = thresholds.defined() ? static_cast<uint8_t*>(thresholds.mutable_data_ptr()) : nullptr;
   const auto* const counts = k.const_data_ptr<int64_t>();
   for_row_ranges(n, p, [&](int64_t first, int64_t last) {
-    const std::unique_ptr<int64_t[]> scratch(new int64_t[select_scratch_words(p) * (size == 8 ? 2 : 1) / 2 + 1]);
+    const auto scratch = make_scratch(select_scratch_words(p), size);
     for (int64_t row = first; row < last; ++row) {
       select(SelectRow{
           .weights = words + row * p * size,
@@ -104,6 +114,40 @@ at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArr
   select_rows(rows, k, segments, mask, {}, true, "magnitude_prune_");
   if (!rows.is_same(weights)) weights.copy_(rows);
   return mask;
+}
+
+at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
+  constexpr const char* op = "magnitude_masks";
+  check_matrix(weights, op, "weights");
+  TORCH_CHECK(k.dim() == 3, op, ": k must be [K, N, S], got shape ", k.sizes());
+  check_selection(weights, k, segments, op);
+  const Format format = format_of(weights.scalar_type(), op);
+  const auto select = magnitude_kernels().*format.grid;
+  const int64_t masks = k.size(0), n = weights.size(0), p = weights.size(1), s = k.size(2), width = (p + 7) / 8;
+  auto packed = at::empty({masks, n, width}, weights.options().dtype(at::kByte));
+  const auto rows = weights.contiguous();
+  const auto* const words = static_cast<const uint8_t*>(rows.const_data_ptr());
+  auto* const bits = packed.mutable_data_ptr<uint8_t>();
+  const auto* const counts = k.const_data_ptr<int64_t>();
+  for_row_ranges(n, p * masks, [&](int64_t first, int64_t last) {
+    const auto scratch = make_scratch(grid_scratch_words(p), rows.element_size());
+    std::vector<int64_t> order(static_cast<size_t>(masks));
+    for (int64_t row = first; row < last; ++row)
+      select(SelectGrid{
+          .weights = words + row * p * rows.element_size(),
+          .packed = bits + row * width,
+          .segments = segments.data(),
+          .k = counts + row * s,
+          .masks = masks,
+          .mask_stride = n * width,
+          .k_stride = n * s,
+          .segment_count = s,
+          .infinity = format.infinity,
+          .order = order.data(),
+          .scratch = scratch.get(),
+      });
+  });
+  return packed;
 }
 
 }  // namespace zoosparse::cpu

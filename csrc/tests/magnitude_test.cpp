@@ -51,6 +51,37 @@ void check_row(const Variant<MagnitudeKernels>& variant, Kind kind, int64_t p, i
   }
 }
 
+// Masks for counts in no order, some of them twice, in two segments of which the second starts at any bit.
+template <class Format>
+void check_grid(const Variant<MagnitudeKernels>& variant, Kind kind, int64_t p, int64_t split, std::mt19937& random) {
+  using Word = typename Format::Word;
+  constexpr int64_t kMasks = 12;
+  const std::vector<Word> weights = draw_words<Format>(kind, p, random);
+  const int64_t segments[] = {0, split, p}, stride = (p + 7) / 8 + 1;
+  int64_t k[kMasks][2];
+  for (auto& counts : k)
+    for (int s = 0; s < 2; ++s) counts[s] = random() % (segments[s + 1] - segments[s] + 1);
+  k[0][0] = k[0][1] = 0, k[5][0] = k[4][0], k[7][0] = split, k[7][1] = p - split;
+
+  std::vector<uint8_t> packed(kMasks * stride, kGuard), expected = packed;
+  for (int64_t m = 0; m < kMasks; ++m) {
+    for (int64_t byte = 0; byte + 1 < stride; ++byte) expected[m * stride + byte] = 0;
+    for (int s = 0; s < 2; ++s) {
+      const std::vector<int64_t> order = order_of_pruning<Format>(weights, segments[s], segments[s + 1]);
+      for (size_t i = static_cast<size_t>(k[m][s]); i < order.size(); ++i)
+        expected[m * stride + order[i] / 8] |= static_cast<uint8_t>(1 << order[i] % 8);
+    }
+  }
+  std::vector<uint64_t> scratch(static_cast<size_t>(grid_scratch_words(p)));
+  std::vector<int64_t> order(kMasks);
+  constexpr auto kernel = sizeof(Word) == 2   ? &MagnitudeKernels::grid16
+                          : sizeof(Word) == 4 ? &MagnitudeKernels::grid32
+                                              : &MagnitudeKernels::grid64;
+  (variant.table->*kernel)({weights.data(), packed.data(), segments, &k[0][0], kMasks, stride, 2, 2, Format::infinity,
+                            order.data(), scratch.data()});
+  expect(packed == expected, "grid", variant.name, p);
+}
+
 template <class Format>
 void check_size(const Variant<MagnitudeKernels>& variant, int64_t p, std::mt19937& random) {
   for (int kind = 0; kind < kKinds; ++kind) {
@@ -63,6 +94,7 @@ void check_size(const Variant<MagnitudeKernels>& variant, int64_t p, std::mt1993
     check(p, p * 4 / 5, 0);
     const int64_t split = random() % (p + 1);
     check(split, random() % (split + 1), random() % (p - split + 1));
+    check_grid<Format>(variant, static_cast<Kind>(kind), p, split, random);
   }
 }
 

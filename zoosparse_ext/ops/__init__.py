@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from . import infer, infer_costs, train
 from ._registry import Implementation, implementations, load_native
-from .magnitude import magnitude_mask, magnitude_prune_, magnitude_threshold
+from .magnitude import magnitude_mask, magnitude_masks, magnitude_prune_, magnitude_threshold
 from .masks import apply_mask_, pack_mask, unpack_mask
 
 load_native()
@@ -21,6 +21,7 @@ __all__ = [
     "infer",
     "infer_costs",
     "magnitude_mask",
+    "magnitude_masks",
     "magnitude_prune_",
     "magnitude_threshold",
     "pack_mask",

@@ -18,8 +18,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ._registry import define
 from ._rows import DTYPES, check_dtype, check_matrix, counts, segment_offsets
+from .masks import pack_mask
 
 Count = int | Tensor | Sequence[int]
 
@@ -106,6 +108,43 @@ def magnitude_prune_(weights: Tensor, k: Count, segments: Sequence[int] | None =
     return mask
 
 
+def magnitude_masks(
+    weights: Tensor, k: Tensor | Sequence[int], segments: Sequence[int] | None = None
+) -> Tensor:
+    """The masks of many sparsities in one pass over the weights, as bits.
+
+    Mask i is ``pack_mask(magnitude_mask(weights, k[i], segments))``; all nine of a study take less than the time of
+    two calls.
+
+    >>> masks = magnitude_masks(torch.tensor([[3.0, -1.0, 2.0, 0.5]]), k=[1, 2, 3])
+    >>> unpack_mask(masks[1], 4)
+    tensor([[ True, False,  True, False]])
+
+    Args:
+        weights: [N, P], float32, float64, float16 or bfloat16.
+        k: how many to prune for each of K masks: integers [K] or [K, N]; with segments [K], [K, S] or [K, N, S].
+        segments: boundaries [0, o1, …, P] of the columns of each selection; default: the whole row.
+
+    Returns:
+        uint8 [K, N, ceil(P/8)], see :func:`pack_mask`.
+
+    Raises:
+        InputError: as :func:`magnitude_mask`; `k` is a single number.
+    """
+    check_matrix("magnitude_masks", "weights", weights)
+    given = torch.as_tensor(k, device=weights.device)
+    if given.dim() == 0:
+        raise InputError(
+            f"magnitude_masks: k must hold one count for each mask, got {int(given)}; pass [{int(given)}]"
+        )
+    each = [_arguments("magnitude_masks", weights, count, segments)[1] for count in given]
+    matrix, _, offsets = _arguments("magnitude_masks", weights, 0, segments)
+    stacked = (
+        torch.stack(each) if each else given.new_empty((0, len(weights), len(offsets) - 1), dtype=torch.int64)
+    )
+    return torch.ops.zoosparse.magnitude_masks(matrix, stacked, offsets)
+
+
 def _arguments(
     op: str, weights: Tensor, k: Count, segments: Sequence[int] | None
 ) -> tuple[Tensor, Tensor, list[int]]:
@@ -134,6 +173,11 @@ def _mask_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
     return mask
 
 
+def _masks_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
+    masks = [pack_mask(_mask_reference(weights, each, segments)) for each in k]
+    return torch.stack(masks) if masks else _masks_fake(weights, k, segments)
+
+
 def _prune_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
     mask = _mask_reference(weights, k, segments)
     weights.masked_fill_(~mask, 0)
@@ -148,7 +192,12 @@ def _mask_fake(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
     return weights.new_empty(weights.shape, dtype=torch.bool)
 
 
+def _masks_fake(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
+    return weights.new_empty((k.shape[0], weights.shape[0], (weights.shape[1] + 7) // 8), dtype=torch.uint8)
+
+
 _SELECT = "Tensor k, int[] segments) -> Tensor"
 define(f"magnitude_threshold(Tensor weights, {_SELECT}", _threshold_reference, _threshold_fake)
 define(f"magnitude_mask(Tensor weights, {_SELECT}", _mask_reference, _mask_fake)
 define(f"magnitude_prune_(Tensor(a!) weights, {_SELECT}", _prune_reference, _mask_fake)
+define(f"magnitude_masks(Tensor weights, {_SELECT}", _masks_reference, _masks_fake)

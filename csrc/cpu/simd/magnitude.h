@@ -21,14 +21,32 @@ struct SelectRow {
   void* scratch;     // select_scratch_words(P) words of at least 4 bytes, or of 8 for float64
 };
 
+// One row and the masks that are wanted of it.
+struct SelectGrid {
+  const void* weights;      // [P] storage words
+  uint8_t* packed;          // mask m: [(P + 7) / 8] from m * mask_stride on
+  const int64_t* segments;  // [S + 1] offsets of columns
+  const int64_t* k;         // of mask m: [S] from m * k_stride on, 0 <= k <= width of the segment
+  int64_t masks, mask_stride, k_stride, segment_count;
+  int64_t infinity;  // bits of infinity in the storage format
+  int64_t* order;    // [masks], overwritten
+  void* scratch;     // grid_scratch_words(P) words of at least 4 bytes, or of 8 for float64
+};
+
 // Three copies of a row's keys, each with room for four of the widest vectors.
 constexpr int64_t kSelectPad = 4 * 64 / 4;
 constexpr int64_t select_scratch_words(int64_t p) { return 3 * (p + kSelectPad); }
+
+// The keys, those below the first pivot, parts that shrink by a quarter at least each time, and two for a selection.
+constexpr int64_t grid_scratch_words(int64_t p) { return 8 * p + 128 * kSelectPad; }
 
 struct MagnitudeKernels {
   void (*select16)(const SelectRow&);  // float16, bfloat16
   void (*select32)(const SelectRow&);  // float32
   void (*select64)(const SelectRow&);  // float64
+  void (*grid16)(const SelectGrid&);
+  void (*grid32)(const SelectGrid&);
+  void (*grid64)(const SelectGrid&);
 };
 
 }  // namespace zoosparse
