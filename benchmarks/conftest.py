@@ -82,8 +82,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write <benchmark>.json into this folder; default: results/",
     )
     parser.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where to run")
-    parser.addoption("--models", type=int, default=64, help="of benchmarks/evaluate.py")
-    parser.addoption("--images", type=int, default=1000, help="of benchmarks/evaluate.py")
+    parser.addoption("--models", type=int, help="of benchmarks/evaluate.py")
+    parser.addoption("--images", type=int, help="of benchmarks/evaluate.py")
 
 
 @pytest.fixture

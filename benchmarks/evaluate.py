@@ -6,11 +6,13 @@ of the dense network, whatever was left out: at 90 % sparsity a rate above the r
 
     pytest benchmarks/evaluate.py                             64 models × 1,000 images
     pytest benchmarks/evaluate.py --models 256 --images 10000
+    pytest benchmarks/evaluate.py --device cuda               1,000 models × 10,000 images
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -24,27 +26,31 @@ from torch import Tensor
 import zoosparse_ext as zs
 from zoosparse_ext import ops
 from zoosparse_ext.ops import _registry
+from zoosparse_ext.population.devices import full_float32
 from zoosparse_ext.population.plan import Plan
 
-pytestmark = pytest.mark.skipif(not ops.infer.available(), reason="the native engine is not built")
-
-
 LEARNING: dict[str, Any] = {"epochs": 15, "batch_size": 10, "optimizer": zs.Adam(lr=2e-3)}
+SIZE = {"cpu": (64, 1000), "cuda": (1000, 10000)}  # models, images
+LEARNERS = 32  # on a GPU: they learn on the CPU, and the models are copies of them
 
 
 class Job:
     """A trained population [N, P], pruned to a sparsity, and images [M, C, H, W]: digits, drawn with replacement."""
 
-    def __init__(self, network: str, activation: str, models: int, images: int, sparsity: float) -> None:
-        dense = trained(network, activation, models)
+    def __init__(
+        self, network: str, activation: str, models: int, images: int, sparsity: float, device: str
+    ) -> None:
+        learners = models if device == "cpu" else min(models, LEARNERS)
+        dense = trained(network, activation, learners)
         data = digits(dense.architecture)
         self.sparsity = sparsity
-        self.population = (
-            zs.magnitude_prune(dense, sparsity, "layer", data=data, **LEARNING) if sparsity else dense
-        )
+        twins = zs.magnitude_prune(dense, sparsity, "layer", data=data, **LEARNING) if sparsity else dense
+        self.population = twins[torch.arange(models) % learners].to(device)
         drawn = torch.randint(0, len(data.train), (images,), generator=torch.Generator().manual_seed(0))
         test = (data.train.images[drawn], data.train.labels[drawn])
-        self.split = zs.Dataset.from_tensors(*test, test=test, mean=data.train.mean, std=data.train.std).test
+        split = zs.Dataset.from_tensors(*test, test=test, mean=data.train.mean, std=data.train.std).test
+        tensors = ("images", "labels", "mean", "std")
+        self.split = replace(split, **{name: getattr(split, name).to(device) for name in tensors})
 
     @property
     def flops(self) -> int:
@@ -62,7 +68,8 @@ class Job:
 
     def rivals(self) -> dict[str, Contender]:
         """Ready to run, on images that are normalised already; ours normalises them on the way in."""
-        images, modules = self.split.normalized(), self.population.to_modules()
+        images = self.split.normalized()
+        modules = [module.to(images.device) for module in self.population.to_modules()]
         ready = evaluate_rivals.rivals(modules, images, self.sparsity)
         return {name: Contender(run, lambda: (images,)) for name, run in ready}
 
@@ -102,21 +109,38 @@ def alike(a: Tensor, b: Tensor) -> bool:
 
 
 @pytest.fixture
-def size(request: pytest.FixtureRequest) -> tuple[int, int]:
-    return request.config.getoption("--models"), request.config.getoption("--images")
+def size(request: pytest.FixtureRequest, device: str) -> tuple[int, int]:
+    models, images = SIZE[device]
+    return request.config.getoption("--models") or models, request.config.getoption("--images") or images
+
+
+def roof(device: str, flops: int) -> tuple[str, Contender]:
+    """So much float32 arithmetic and nothing else."""
+    if device == "cpu":
+        native = _registry.native
+        assert native is not None
+        return "multiply-adds alone", Contender(lambda: native.multiply_adds(flops // 2), validate=False)
+    side = 8192
+    a, b = torch.randn(2, side, side, device=device)
+    repeats = max(1, round(flops / (2 * side**3)))
+    return "float32 matrix products", Contender(lambda: [a @ b for _ in range(repeats)], validate=False)
 
 
 @pytest.mark.parametrize("network", ["cnn-s", "cnn-l"])
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.8, 0.9])
-def test_evaluate(race: Callable[..., None], size: tuple[int, int], network: str, sparsity: float) -> None:
+def test_evaluate(
+    race: Callable[..., None], device: str, size: tuple[int, int], network: str, sparsity: float
+) -> None:
+    if not ops.infer.available(device):
+        pytest.skip(ops.infer.why_unavailable(device))
     models, images = size if network == "cnn-s" else (max(1, size[0] // 8), size[1])
-    work = job(network, "tanh" if network == "cnn-s" else "gelu", models, images, sparsity)
-    native = _registry.native
-    assert native is not None
+    work = job(network, "tanh" if network == "cnn-s" else "gelu", models, images, sparsity, device)
+    limit, arithmetic = roof(device, work.flops)
     contenders = {
         "evaluate, auto": Contender(work.ours),
         "evaluate, dense": Contender(lambda: work.ours("dense")),
         "evaluate, sparse": Contender(lambda: work.ours("sparse")),
-        "multiply-adds alone": Contender(lambda: native.multiply_adds(work.flops // 2), validate=False),
+        limit: arithmetic,
     } | work.rivals()
-    race(contenders, flops=work.flops, roof="multiply-adds alone", same=alike, rounds=7)
+    with full_float32():
+        race(contenders, flops=work.flops, roof=limit, same=alike, rounds=7)

@@ -22,6 +22,12 @@ def test_an_unknown_benchmark() -> None:
     assert "flying" in result.err and "magnitude" in result.err
 
 
+def test_an_unknown_device() -> None:
+    result = zoosparse("bench", "magnitude", "--device", "gpu")
+    assert result.code == 2
+    assert "'cpu' or 'cuda'" in result.err
+
+
 def test_an_installation_without_benchmarks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bench, "_PLACES", (tmp_path,))
     result = zoosparse("bench", "--list")

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 import zoosparse_ext
+from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import out
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.devices import device_of
 
 _PACKAGE = Path(zoosparse_ext.__file__).parent
 _PLACES = (_PACKAGE.parent / "benchmarks", _PACKAGE / "benchmarks")  # a checkout, an installed package
@@ -24,8 +27,11 @@ def bench(
     choose: Annotated[
         str | None, typer.Option("--only", help="Races whose name has this in it.", show_default=False)
     ] = None,
-    models: Annotated[int, typer.Option(help="Models of the evaluation.")] = 64,
-    images: Annotated[int, typer.Option(help="Images of the evaluation.")] = 1000,
+    models: Annotated[int | None, typer.Option(help="Models of the evaluation: 64, on a GPU 1,000.")] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Images of the evaluation: 1,000, on a GPU 10,000.")
+    ] = None,
+    device: o.Device = None,
     results: Annotated[
         Path | None, typer.Option(help="Write <benchmark>.json here.", show_default=False)
     ] = None,
@@ -54,17 +60,23 @@ def bench(
             raise InputError(
                 f"the benchmarks run on {module}, which is not installed: pip install 'zoosparse-ext[bench]'"
             )
-    raise typer.Exit(_run([known[name] for name in names or known], choose, models, images, results))
+    options: dict[str, object] = {
+        "models": models,
+        "images": images,
+        "device": device_of(device, torch.empty(0)).type,
+        "results": results and results.absolute(),
+    }
+    raise typer.Exit(_run([known[name] for name in names or known], choose, options))
 
 
-def _run(files: list[Path], choose: str | None, models: int, images: int, results: Path | None) -> int:
+def _run(files: list[Path], choose: str | None, options: dict[str, object]) -> int:
     import pytest
 
     arguments = [str(file) for file in files]
     arguments += ["-c", os.devnull, f"--rootdir={files[0].parent}", "-p", "no:cacheprovider", "-q"]
-    arguments += [f"--models={models}", f"--images={images}", "--benchmark-columns=median,iqr,rounds"]
+    arguments += ["--benchmark-columns=median,iqr,rounds"]
+    arguments += [f"--{name}={value}" for name, value in options.items() if value is not None]
     arguments += ["-k", choose] if choose else []
-    arguments += [f"--results={results.absolute()}"] if results else []
     return int(pytest.main(arguments))
 
 

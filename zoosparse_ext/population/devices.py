@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -37,6 +38,22 @@ def device_of(name: torch.device | str | None, like: Tensor) -> torch.device:
             "machine; leave the device out to run on the CPU"
         )
     return device
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions of cuDNN without TF32, which PyTorch allows there unless told otherwise.
+
+    >>> with full_float32():
+    ...     torch.backends.cudnn.allow_tf32
+    False
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def by_rows(n: int, run: Callable[[slice], Part], most: int | None = None) -> list[Part]:

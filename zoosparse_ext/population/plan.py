@@ -10,7 +10,7 @@ from torch import Tensor
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer as engine
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.devices import device_of
+from zoosparse_ext.population.devices import device_of, full_float32
 from zoosparse_ext.population.forward import forward
 from zoosparse_ext.population.modules import forward_modules
 from zoosparse_ext.population.program import Shape
@@ -76,7 +76,7 @@ class Plan:
     def reference_scores(self, rows: slice, images: Tensor) -> Tensor:
         """Scores of some rows on normalised images, always on the PyTorch reference."""
         run = forward_modules if self.architecture.program is None else forward
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             weights = self._rows(rows)
             return run(self.architecture, weights, images.to(weights))
 
