@@ -25,6 +25,7 @@ from zoosparse_ext.cli.console import (
     size,
     training_bar,
 )
+from zoosparse_ext.cli.summary import print_summary
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.chunks import MODELS
@@ -33,6 +34,7 @@ from zoosparse_ext.study.log import RunLog
 from zoosparse_ext.study.plan import plan_study
 from zoosparse_ext.study.run import load_data, run_study
 from zoosparse_ext.study.runner import LocalRunner, Runner
+from zoosparse_ext.study.tensorboard import TensorBoard
 from zoosparse_ext.zoo import Zoo
 
 Folder = Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")]
@@ -56,6 +58,9 @@ Ray = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Of --ray; default: one for every four cores.")
+]
+Board = Annotated[
+    bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard as well, into the folder.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON.")]
 
@@ -103,6 +108,7 @@ def study(
     chunk: Chunk = None,
     ray: Ray = None,
     workers: Workers = None,
+    tensorboard: Board = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a whole study from one file: train, sparsify, analyse, report.
@@ -132,7 +138,9 @@ def study(
         if dry_run:
             _print_plan(chosen, as_json)
         else:
-            _run(chosen, folder or Path(path.stem), restart, as_json, _runner(chunk, ray, workers))
+            _run(
+                chosen, folder or Path(path.stem), restart, as_json, _runner(chunk, ray, workers), tensorboard
+            )
 
 
 def _runner(
@@ -148,23 +156,31 @@ def _runner(
 
 
 def _run(
-    config: StudyConfig, folder: Path, restart: bool, as_json: bool, runner: AbstractContextManager[Runner]
+    config: StudyConfig,
+    folder: Path,
+    restart: bool,
+    as_json: bool,
+    runner: AbstractContextManager[Runner],
+    tensorboard: bool = False,
 ) -> None:
     started = time.monotonic()
     path = folder / "zoo"
+    bar = RunLog(folder / "log.jsonl").stages(training_bar)
+    if tensorboard:
+        bar = TensorBoard(folder / "tensorboard").stages(bar)
     with resumable(path, "study") as checkpoint:
         if restart:
             Zoo.remove(path)
             shutil.rmtree(checkpoint, ignore_errors=True)
-        log = RunLog(folder / "log.jsonl")
         with runner as workers:
-            zoo = run_study(config, path, checkpoint, log.stages(training_bar), workers)
+            zoo = run_study(config, path, checkpoint, bar, workers)
         page = reporting.write(zoo, folder, config.title)
         claims = reporting.claims(zoo)
     if as_json:
         print_json(claims)
         return
     print_claims(claims)
+    print_summary(zoo, config.title)
     networks = sum(len(group) for groups in zoo.populations.values() for group in groups)
     say(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{escape(str(page))}[/]")
 
