@@ -33,12 +33,17 @@ struct Results {
   at::Tensor scores;                      // [N, M, classes]
 };
 
+const at::Tensor& on_device(const at::Tensor& weights, const char* op) {
+  TORCH_CHECK(weights.is_cuda(), op, ": weights are on ", weights.device(), ", expected the device of the images");
+  return weights;
+}
+
 // The arguments that both operators share, checked, and what the kernels read of them on the device.
 class Inference {
  public:
   Inference(const char* op, const at::Tensor& weights, const at::Tensor& program, const at::Tensor& values,
             const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes, int64_t mode)
-      : launch_(weights), weights_(weights.contiguous()), images_(images.contiguous()) {
+      : launch_(on_device(weights, op)), weights_(weights.contiguous()), images_(images.contiguous()) {
     check_matrix(weights, op, "weights");
     check_dtype(weights, at::kFloat, op, "weights");
     check_beside(images, weights, op, "images");

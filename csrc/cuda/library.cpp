@@ -10,6 +10,7 @@ void register_operators() {
   library.impl("magnitude_threshold", &magnitude_threshold);
   library.impl("magnitude_mask", &magnitude_mask);
   library.impl("magnitude_prune_", &magnitude_prune_);
+  library.impl("magnitude_masks", &magnitude_masks);
   library.impl("pack_mask", &pack_mask);
   library.impl("unpack_mask", &unpack_mask);
   library.impl("apply_mask_", &apply_mask_);

@@ -5,6 +5,7 @@
 
 #include "checks.h"
 #include "cuda/launch.h"
+#include "cuda/masks.h"
 #include "cuda/operators.h"
 
 namespace zoosparse::cuda {
@@ -25,8 +26,10 @@ int64_t infinity_of(at::ScalarType dtype, const char* op) {
   }
 }
 
-// The values of k stay on the device, unread: the kernels bound them by the widths of the segments.
-void check_selection(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments, const char* op) {
+// k [N, S] or, with three dimensions, [K, N, S]; its values stay on the device, unread: the kernels bound them by the
+// widths of the segments.
+void check_selection(const at::Tensor& weights, const at::Tensor& k, int64_t dimensions, at::IntArrayRef segments,
+                     const char* op) {
   check_matrix(weights, op, "weights");
   check_dtype(k, at::kLong, op, "k");
   check_beside(k, weights, op, "k");
@@ -36,7 +39,8 @@ void check_selection(const at::Tensor& weights, const at::Tensor& k, at::IntArra
               segments);
   for (int64_t i = 0; i < s; ++i)
     TORCH_CHECK(segments[i] <= segments[i + 1], op, ": segments must rise, got ", segments);
-  check_shape(k, {weights.size(0), s}, op, "k");
+  TORCH_CHECK(k.dim() == dimensions && k.size(-2) == weights.size(0) && k.size(-1) == s, op, ": k must be ",
+              dimensions == 3 ? "[masks, " : "[", weights.size(0), ", ", s, "], got shape ", k.sizes());
   TORCH_CHECK(k.is_contiguous(), op, ": k must be contiguous");
 }
 
@@ -65,26 +69,43 @@ void select_rows(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef
 }  // namespace
 
 at::Tensor magnitude_threshold(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, segments, "magnitude_threshold");
+  check_selection(weights, k, 2, segments, "magnitude_threshold");
   auto thresholds = at::empty(k.sizes(), weights.options());  // [N, S]
   select_rows(weights.contiguous(), k, segments, {}, thresholds, false, "magnitude_threshold");
   return thresholds;
 }
 
 at::Tensor magnitude_mask(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, segments, "magnitude_mask");
+  check_selection(weights, k, 2, segments, "magnitude_mask");
   auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
   select_rows(weights.contiguous(), k, segments, mask, {}, false, "magnitude_mask");
   return mask;
 }
 
 at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, segments, "magnitude_prune_");
+  check_selection(weights, k, 2, segments, "magnitude_prune_");
   auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
   const auto rows = weights.contiguous();                                      // a copy when weights is a strided view
   select_rows(rows, k, segments, mask, {}, true, "magnitude_prune_");
   if (!rows.is_same(weights)) weights.copy_(rows);
   return mask;
+}
+
+// A selection and a packing per mask: the weights come from the L2 cache the second time if they fit there.
+at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
+  check_selection(weights, k, 3, segments, "magnitude_masks");
+  const auto rows = weights.contiguous();
+  const int64_t masks = k.size(0), n = rows.size(0), p = rows.size(1), bytes = n * ((p + 7) / 8);
+  const auto mask = at::empty(rows.sizes(), rows.options().dtype(at::kBool));  // [N, P], one after the other
+  auto packed = at::empty({masks, n, (p + 7) / 8}, rows.options().dtype(at::kByte));
+  const Launch launch(rows);
+  for (int64_t i = 0; i < masks; ++i) {
+    select_rows(rows, k.select(0, i), segments, mask, {}, false, "magnitude_masks");
+    launch_pack_mask(reinterpret_cast<const uint8_t*>(mask.const_data_ptr<bool>()), n, p,
+                     packed.mutable_data_ptr<uint8_t>() + i * bytes, launch.stream());
+    launch.check();
+  }
+  return packed;
 }
 
 }  // namespace zoosparse::cuda

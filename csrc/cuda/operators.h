@@ -12,6 +12,7 @@ namespace zoosparse::cuda {
 at::Tensor magnitude_threshold(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);
 at::Tensor magnitude_mask(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);
 at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);
+at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);  // k [K, N, S]
 
 // masks
 at::Tensor pack_mask(const at::Tensor& mask);

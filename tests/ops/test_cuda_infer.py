@@ -148,5 +148,7 @@ def test_errors() -> None:
     weights, program, images = net.weights(2).cuda(), net.encode(), net.images(3)
     with pytest.raises(RuntimeError, match="infer_scores: images is on cpu"):
         engine.infer_scores(weights, **program, **images)
+    with pytest.raises(RuntimeError, match="infer_scores: weights are on cpu"):
+        engine.infer_scores(weights.cpu(), **program, **there(images))
     with pytest.raises(RuntimeError, match="labels from 0 to 7 lie outside the 7 classes"):
         engine.infer(weights, **program, **there(images), labels=torch.tensor([0, 7, 1]).cuda())

@@ -68,7 +68,7 @@ def assert_equals_cpu(weights: torch.Tensor, k: torch.Tensor, segments: list[int
 def test_kernels_are_native() -> None:
     """Else the other tests would compare the reference with itself."""
     on_cuda = {row.operator: row.implementation for row in ops.implementations() if row.device == "cuda"}
-    for name in ("magnitude_threshold", "magnitude_mask", "magnitude_prune_"):
+    for name in ("magnitude_threshold", "magnitude_mask", "magnitude_masks", "magnitude_prune_"):
         assert on_cuda[name] == "native"
 
 
@@ -88,6 +88,17 @@ def test_segments_equal_cpu(kind: str) -> None:
     for share in (0.0, 0.3, 0.8, 1.0):
         k = (widths * share).round().long().expand(4, -1).contiguous()
         assert_equals_cpu(rows(kind, 4, 20000), k, segments)
+
+
+def test_masks_of_many_sparsities_equal_cpu() -> None:
+    for segments in (None, [0, 0, 7, 2464]):
+        for p in (2464, 2465):
+            weights, ends = rows("trained", 5, p), segments and [*segments[:-1], p]
+            shares = torch.tensor([0.8, 0.0, 0.3, 1.0])
+            widths = torch.tensor([end - start for start, end in pairwise(ends)] if ends else p)
+            k = (shares.view(-1, *[1] * widths.dim()) * widths).long()
+            found = ops.magnitude_masks(weights.cuda(), k.cuda(), ends)
+            assert torch.equal(found.cpu(), ops.magnitude_masks(weights, k, ends))
 
 
 def test_more_segments_than_one_launch_takes() -> None:
