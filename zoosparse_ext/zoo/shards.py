@@ -16,7 +16,7 @@ from torch import Tensor
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population, chunks
-from zoosparse_ext.zoo import tables
+from zoosparse_ext.zoo import compressed, tables
 from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood, write_file
 
 SHARD_BYTES = 64 * 2**20
@@ -44,8 +44,11 @@ class MappedGroup:
         return list(self.models["twin_id" if "twin_id" in self.models else "model_id"])
 
 
-def write_group(folder: Path, population: Population) -> dict[str, Any]:
-    """Write one matrix and its table; returns the entry for the manifest. Shards that are there already stay."""
+def write_group(folder: Path, population: Population, compress: bool = True) -> dict[str, Any]:
+    """Write one matrix and its table; returns the entry for the manifest. Shards that are there already stay.
+
+    With `compress`, the weights of a population with masks are stored as bits and values where that is smaller.
+    """
     tensors = {name: getattr(population, name) for name in _TENSORS if getattr(population, name) is not None}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     table = tables.write_table(folder, "rows", population.models)
@@ -53,8 +56,11 @@ def write_group(folder: Path, population: Population) -> dict[str, Any]:
     rows = max(1, SHARD_BYTES // max(1, row_bytes))
     shards = []
     for part in list(chunks(len(population), rows)) or [slice(0, 0)]:
-        entry = write_tensors(folder, "rows", {name: tensor[part] for name, tensor in tensors.items()})
-        shards.append({**entry, "rows": part.stop - part.start})
+        of_part = {name: tensor[part] for name, tensor in tensors.items()}
+        if compress and population.packed_masks is not None:
+            of_part = compressed.compress(of_part)
+        entry = write_tensors(folder, "rows", of_part)
+        shards.append({**entry, "rows": part.stop - part.start, "compressed": "weights" not in of_part})
     return {
         "architecture": population.architecture.to_dict(),
         "rows": len(population),
@@ -68,7 +74,7 @@ def write_group(folder: Path, population: Population) -> dict[str, Any]:
 
 
 def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Population:
-    """One matrix and its table; tensors are memory-mapped where one shard holds all rows.
+    """One matrix and its table; tensors are memory-mapped where one shard holds all rows, uncompressed.
 
     Raises:
         StoreError: a file is missing, truncated or altered, or does not hold what the manifest says.
@@ -89,7 +95,7 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
 
 
 def map_group(folder: Path, entry: dict[str, Any]) -> MappedGroup:
-    """One matrix without reading it: neither its weights nor their checksums.
+    """One matrix without reading it: neither its weights nor their checksums. Compressed weights are read.
 
     Raises:
         StoreError: a file is missing or truncated, or does not hold what the manifest says.
@@ -113,6 +119,11 @@ def entry_size(entry: dict[str, Any]) -> tuple[int, int]:
         getattr(torch, dtype).itemsize * prod(shape) for dtype, *shape in entry["tensors"].values()
     )
     return entry["rows"], entry["rows"] * row_bytes
+
+
+def entry_disk_size(entry: dict[str, Any]) -> int:
+    """Bytes of the files of a matrix, from its entry in the manifest."""
+    return sum(FileEntry.from_dict(file).bytes for file in [*entry["shards"], entry["table"]])
 
 
 def write_tensors(folder: Path, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -139,10 +150,15 @@ def _read_shard(
 ) -> dict[str, Tensor]:
     """The tensors of a shard, after a check of their types and shapes."""
     path, tensors = read_tensors(folder, entry, verify=verify)
+    if entry.get("compressed", False):
+        try:
+            tensors["weights"] = compressed.restore(tensors, entry["rows"], *kinds["weights"][1:])
+        except StoreError as error:
+            raise StoreError(f"{path} {error}") from None
     for name, (dtype, *shape) in kinds.items():
         expected = (entry["rows"], *shape)
         tensor = tensors.get(name)
         if tensor is None or tuple(tensor.shape) != expected or str(tensor.dtype) != f"torch.{dtype}":
             came = "nothing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
             raise StoreError(f"{path} holds {came} as {name!r}, expected {dtype} {list(expected)}")
-    return tensors
+    return {name: tensors[name] for name in kinds}

@@ -93,10 +93,16 @@ class Zoo:
             return replace(self, populations=self.populations.with_groups(name, groups))
         return replace(self, populations={**self.populations, name: groups})
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False, compress: bool = True) -> None:
         """Write the zoo; a kill at any moment leaves what was there, or the new state.
 
         What is on disk already is not written again. Populations that were not read are taken over as they are.
+
+        Args:
+            path: a folder, made if it is not there.
+            overwrite: take the place of another zoo.
+            compress: store the weights of sparse twins as bits and the values that are left where that saves a quarter
+                or more; they come back to the same bits, but are read at once instead of mapped.
 
         Raises:
             StoreError: the folder holds another zoo, or this one was saved there by somebody else since it was opened
@@ -107,7 +113,7 @@ class Zoo:
         self._check_place(folder, overwrite)
         with changing(folder):
             self._check_place(folder, overwrite)  # again: now nobody else can write
-            populations = {name: self._write_population(folder, name) for name in self.populations}
+            populations = {name: self._write_population(folder, name, compress) for name in self.populations}
             named = {"models": self.models, "history": self.history, "twins": self.twins}
             labels = None if self.labels is None else {"labels": self.labels.to("cpu", torch.int64)}
             manifest = {
@@ -196,7 +202,10 @@ class Zoo:
             return sum(entry.bytes for entry in entries)
 
     def info(self) -> dict[str, Any]:
-        """Sizes: rows of every population and table, bytes of the matrices, and the data set; reads no matrix."""
+        """Sizes: rows of every population and table, bytes of the matrices in memory and on disk, and the data set.
+
+        Reads no matrix. On disk twins are compressed, see :meth:`save`.
+        """
         stored = self.populations if isinstance(self.populations, StoredPopulations) else None
         sizes = {
             name: stored.size(name) if stored is not None else groups_size(self.populations[name])
@@ -205,6 +214,7 @@ class Zoo:
         return {
             "populations": {name: rows for name, (rows, _) in sizes.items()},
             "bytes": {name: size for name, (_, size) in sizes.items()},
+            "bytes_on_disk": {} if stored is None else {name: stored.disk_size(name) for name in sizes},
             "tables": {"models": len(self.models), "history": len(self.history), "twins": len(self.twins)},
             "dataset": self.dataset,
             "provenance": self.provenance,
@@ -225,11 +235,11 @@ class Zoo:
                 "open it again, or replace it with overwrite=True"
             )
 
-    def _write_population(self, folder: Path, name: str) -> list[dict[str, Any]]:
+    def _write_population(self, folder: Path, name: str, compress: bool) -> list[dict[str, Any]]:
         """The entry of a population in the manifest, its files written unless they are there."""
         if isinstance(self.populations, StoredPopulations) and self.populations.is_unread(name):
             return self.populations.carry(name, folder)
-        return [write_group(folder, group) for group in self.populations[name]]
+        return [write_group(folder, group, compress) for group in self.populations[name]]
 
 
 def _occupant(folder: Path) -> str | None:

@@ -8,7 +8,14 @@ from typing import Any
 
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo.folder import carry_file, file_entries, understood
-from zoosparse_ext.zoo.shards import MappedGroup, entry_size, groups_size, map_group, read_group
+from zoosparse_ext.zoo.shards import (
+    MappedGroup,
+    entry_disk_size,
+    entry_size,
+    groups_size,
+    map_group,
+    read_group,
+)
 
 
 class StoredPopulations(Mapping[str, list[Population]]):
@@ -43,6 +50,13 @@ class StoredPopulations(Mapping[str, list[Population]]):
         with understood(self.folder):
             sizes = [entry_size(entry) for entry in self.entries[name]]
             return sum(rows for rows, _ in sizes), sum(size for _, size in sizes)
+
+    def disk_size(self, name: str) -> int | None:
+        """Bytes of the files of a population; None if it is in memory only."""
+        if name in self._groups and name not in self.entries:
+            return None
+        with understood(self.folder):
+            return sum(entry_disk_size(entry) for entry in self.entries[name])
 
     def mapped(self, name: str) -> list[MappedGroup]:
         """The matrices of a population with their weights left on disk, unless they were read already.

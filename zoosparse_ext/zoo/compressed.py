@@ -1,0 +1,61 @@
+"""Weights of sparse models as the bits of a mask and the values that are left: exact, and a fraction of the size.
+
+A model of P weights at sparsity s takes P/8 + 4·(1 − s)·P bytes instead of 4·P: 23 % at s = 0.8, 13 % at 0.9.
+Everything but +0.0 counts as a value, so that −0.0 and every NaN come back to the bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zoosparse_ext import ops
+from zoosparse_ext.errors import StoreError
+
+BITS, VALUES, MASKS = "weights_bits", "weights_values", "packed_masks"
+WORTH = 0.75  # share of the dense size above which weights stay dense, to be mapped instead of read
+
+
+def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a shard with `weights` [n, P] in two parts, where that is worth it; else as they are.
+
+    The bits are left out where `packed_masks` say the same.
+
+    >>> weights = torch.tensor([[0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    >>> compress({"weights": weights})
+    {'weights_bits': tensor([[2]], dtype=torch.uint8), 'weights_values': tensor([0.5000])}
+    """
+    weights = tensors["weights"]
+    if weights.dtype != torch.float32 or weights.numel() == 0:
+        return tensors
+    kept = weights.view(torch.int32) != 0
+    bits = ops.pack_mask(kept)
+    parts = {} if MASKS in tensors and torch.equal(bits, tensors[MASKS]) else {BITS: bits}
+    if 4 * int(kept.sum()) + sum(part.nbytes for part in parts.values()) > WORTH * weights.nbytes:
+        return tensors
+    others = {name: tensor for name, tensor in tensors.items() if name != "weights"}
+    values = torch.from_numpy(
+        weights.numpy()[kept.numpy()]
+    )  # several times faster than PyTorch's own selection
+    return {**others, **parts, VALUES: values}
+
+
+def restore(tensors: dict[str, Tensor], rows: int, columns: int) -> Tensor:
+    """The weights [rows, columns] that :func:`compress` took apart.
+
+    Raises:
+        StoreError: the parts are missing, or do not fit each other or the shape.
+    """
+    bits, values = tensors.get(BITS, tensors.get(MASKS)), tensors.get(VALUES)
+    if bits is None or values is None:
+        raise StoreError(f"holds neither 'weights' nor {VALUES!r} with {BITS!r} or {MASKS!r}")
+    if tuple(bits.shape) != (rows, (columns + 7) // 8) or bits.dtype != torch.uint8:
+        raise StoreError(f"holds {bits.dtype} {list(bits.shape)} as bits of {rows} × {columns} weights")
+    kept = ops.unpack_mask(bits, columns)
+    if values.dtype != torch.float32 or values.shape != (int(kept.sum()),):
+        raise StoreError(
+            f"holds {values.dtype} {list(values.shape)} as {VALUES!r}, but the bits keep {int(kept.sum())} weights"
+        )
+    weights = torch.zeros(rows, columns)
+    weights.numpy()[kept.numpy()] = values.numpy()
+    return weights
