@@ -24,7 +24,7 @@ LONG = ("--models", 2, "--limit", 40, "--epochs", 120)
 STUDY = {
     "data.limit": 40,
     "zoo.seeds": 2,
-    "zoo.epochs": 3,
+    "zoo.epochs": 20,
     "magnitude.ratios": [0.5, 0.9],
     "magnitude.scopes": ["global"],
     "magnitude.matched_scopes": ["layer"],
@@ -80,10 +80,10 @@ def test_ctrl_c_keeps_finished_epochs(tmp_path: Path) -> None:
     same_bits(zoo, whole)
 
 
-def test_a_study_killed_in_two_stages_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_study_killed_in_every_stage_ends_with_the_same_bits(tmp_path: Path) -> None:
     folder, whole = tmp_path / "study", tmp_path / "whole"
     epochs = folder / "zoo.resume" / "study"
-    for stage in ("magnitude-global", "variational"):
+    for stage in ("original", "magnitude-global", "variational", "magnitude-matched-layer"):
         with beside(*study(folder, STUDY)) as process:
             wait_for(epochs / stage / "0-rows-0-2.safetensors", process)
             process.send_signal(signal.SIGSTOP)
