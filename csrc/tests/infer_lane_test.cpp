@@ -40,26 +40,45 @@ struct Lists {
   }
 };
 
-void test_tile(const Data& data, const std::vector<float>& w, Mode mode, int warps) {
-  const std::vector<TrainOp> ops = program();
+// The stages of a model on a tile, all lanes of all warps in turn. Memory is as large as on the device.
+struct Tile {
+  int64_t image_vectors;
+  std::vector<float> image, hidden;
+
+  Tile(const InferPlan& plan, const Data& data)
+      : image_vectors(static_cast<int64_t>(plan.image.channels) * plan.image.plane),
+        image(image_vectors * kTileImages),
+        hidden((plan.scratch - image_vectors) * kTileImages) {
+    for (int m = 0; m < kImages; ++m)
+      for (int64_t pixel = 0; pixel < kPixels; ++pixel)
+        image[place_of_pixel(plan.image, pixel) * kTileImages + m] =
+            pixel_of_image(plan.image, data.images(), m, pixel);
+  }
+  LaneMemory lane(int lane) { return {image.data() + lane, hidden.data() + lane, image_vectors}; }
+
+  void run(const InferPlan& plan, const LaneModel& model, int warps, bool last_warp_first) {
+    for (int s = 0; s < plan.count; ++s)
+      for (int turn = 0; turn < warps; ++turn)
+        for (int l = 0; l < kTileImages; ++l)
+          stage_of_lane(plan.stages[s], model, lane(l), {last_warp_first ? warps - 1 - turn : turn, warps});
+  }
+};
+
+void test_tile(const std::vector<TrainOp>& ops, const Data& data, const std::vector<float>& w, Mode mode, int warps) {
   const InferPlanner planner(ops, kTileImages);
   std::vector<char> elsewhere(bytes_of_plan(planner.plan()));
   const InferPlan plan = copy_plan(planner.plan(), elsewhere.data(), elsewhere.data());
   const Lists lists(plan, w, mode);
   const LaneModel model{w.data(), lists.taps.data(), lists.counts.data(), lists.sparse.data()};
-  const int64_t image_vectors = static_cast<int64_t>(plan.image.channels) * plan.image.plane;
-  std::vector<float> image(image_vectors * kTileImages), hidden((plan.vectors - image_vectors) * kTileImages);
-  for (int m = 0; m < kImages; ++m)
-    for (int64_t pixel = 0; pixel < kPixels; ++pixel)
-      image[place_of_pixel(plan.image, pixel) * kTileImages + m] = pixel_of_image(plan.image, data.images(), m, pixel);
-
-  for (int s = 0; s < plan.count; ++s)
-    for (int warp = 0; warp < warps; ++warp)
-      for (int lane = 0; lane < kTileImages; ++lane)
-        stage_of_lane(plan.stages[s], model, {image.data() + lane, hidden.data() + lane, image_vectors}, {warp, warps});
+  Tile tile(plan, data), other(plan, data);
+  tile.run(plan, model, warps, false);
+  other.run(plan, model, warps, true);
+  expect(tile.hidden == other.hidden, "warps do not meet within a stage", "lane", warps);
+  tile.run(plan, model, warps, false);  // the next model finds what this one left
+  expect(tile.hidden == other.hidden, "memory of the model before", "lane", warps);
 
   for (int m = 0; m < kImages; ++m) {
-    const float* found = scores_of_lane(plan, {image.data() + m, hidden.data() + m, image_vectors});
+    const float* found = scores_of_lane(plan, tile.lane(m));
     const std::vector<double> expected = scores(ops, w.data(), data.image(m));
     const int64_t label = data.labels[m];
     double sum = 0, furthest = 0;
@@ -118,6 +137,7 @@ int main() {
   test_verdicts_at_the_edges();
   for (const int kept : {0, 1, 10, 50, 100})
     for (const Mode mode : {Mode::automatic, Mode::dense, Mode::sparse})
-      for (const int warps : {1, 3, 16}) test_tile(data, weights(kept), mode, warps);
+      for (const int warps : {1, 3, 16})
+        for (const auto& ops : {program(), averaging_program()}) test_tile(ops, data, weights(kept), mode, warps);
   return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -31,6 +31,23 @@ inline std::vector<TrainOp> program() {
           op(OpKind::activation, 17, 1, 1, 17, 1, 1, 1, 1, 0, 0, -1, ActivationKind::leaky_relu, -0.2f),
           op(OpKind::linear, 17, 1, 1, 5, 1, 1, 1, 1, 0, 1676)};
 }
+
+// What the first one leaves out: strides of 3 across, a plain border, means of windows and of whole planes, activations
+// that stand alone or may not move behind a pool, one output in a row.
+inline std::vector<TrainOp> averaging_program() {
+  TrainOp mean_of_planes = op(OpKind::global_avg_pool2d, 9, 2, 1, 9, 1, 1, 2, 2, 0);
+  mean_of_planes.kernel_width = mean_of_planes.stride_width = 1;
+  return {op(OpKind::activation, 2, 29, 27, 2, 29, 27, 1, 1, 0, 0, -1, ActivationKind::relu),
+          op(OpKind::conv2d, 2, 29, 27, 5, 10, 9, 4, 3, 1, 0, 160),
+          op(OpKind::activation, 5, 10, 9, 5, 10, 9, 1, 1, 0, 0, -1, ActivationKind::silu),
+          op(OpKind::max_pool2d, 5, 10, 9, 5, 5, 4, 2, 2, 0),
+          op(OpKind::avg_pool2d, 5, 5, 4, 5, 4, 3, 2, 1, 0),
+          op(OpKind::activation, 5, 4, 3, 5, 4, 3, 1, 1, 0, 0, -1, ActivationKind::sigmoid),
+          op(OpKind::conv2d, 5, 4, 3, 9, 2, 1, 3, 1, 0, 165),
+          mean_of_planes,
+          op(OpKind::flatten, 9, 1, 1, 9, 1, 1, 1, 1, 0),
+          op(OpKind::linear, 9, 1, 1, 5, 1, 1, 1, 1, 0, 570, 615)};
+}
 constexpr int64_t kParameters = 1761, kImages = 16, kPixels = 2 * 29 * 27;
 constexpr int kClasses = 5;
 
@@ -57,15 +74,22 @@ inline double activate(const TrainOp& op, double x) {
       return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
     case ActivationKind::leaky_relu:
       return x > 0 ? x : x * op.value;
+    case ActivationKind::relu:
+      return std::fmax(x, 0);
+    case ActivationKind::sigmoid:
+      return 1 / (1 + std::exp(-x));
+    case ActivationKind::silu:
+      return x / (1 + std::exp(-x));
     default:
       return x;
   }
 }
 
-// One window of a convolution or max pool at output (o, y, x).
+// One window of a convolution or pool at output (o, y, x).
 inline double window(const TrainOp& op, const std::vector<double>& in, const float* w, int o, int y, int x) {
-  const bool pool = op.kind == OpKind::max_pool2d;
-  double result = pool ? -INFINITY : op.bias >= 0 ? w[op.bias + o] : 0.0;
+  const bool largest = op.kind == OpKind::max_pool2d;
+  const bool pool = op.kind != OpKind::conv2d && op.kind != OpKind::linear;
+  double result = largest ? -INFINITY : !pool && op.bias >= 0 ? w[op.bias + o] : 0.0;
   for (int c = pool ? o : 0; c < (pool ? o + 1 : op.in_channels); ++c)
     for (int i = 0; i < op.kernel_height; ++i)
       for (int j = 0; j < op.kernel_width; ++j) {
@@ -73,8 +97,12 @@ inline double window(const TrainOp& op, const std::vector<double>& in, const flo
                   column = x * op.stride_width - op.padding_width + j;
         if (row < 0 || row >= op.in_height || column < 0 || column >= op.in_width) continue;
         const double value = in[(c * op.in_height + row) * op.in_width + column];
+        if (pool) {
+          result = largest ? std::fmax(result, value) : result + value / (op.kernel_height * op.kernel_width);
+          continue;
+        }
         const int64_t tap = ((int64_t{o} * op.in_channels + c) * op.kernel_height + i) * op.kernel_width + j;
-        result = pool ? std::fmax(result, value) : result + w[op.weight + tap] * value;
+        result += w[op.weight + tap] * value;
       }
   return result;
 }
