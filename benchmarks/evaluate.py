@@ -29,7 +29,8 @@ from zoosparse_ext.ops import _registry
 from zoosparse_ext.population.devices import full_float32
 from zoosparse_ext.population.plan import Plan
 
-LEARNING: dict[str, Any] = {"epochs": 15, "batch_size": 10, "optimizer": zs.Adam(lr=2e-3)}
+LEARNING: dict[str, Any] = {"batch_size": 10, "optimizer": zs.Adam(lr=2e-3)}
+EPOCHS = {"cpu": 15, "cuda": 3}
 SIZE = {"cpu": (64, 1000), "cuda": (1000, 10000)}  # models, images
 LEARNERS = 32  # on a GPU: they learn on the CPU, and the models are copies of them
 
@@ -41,10 +42,11 @@ class Job:
         self, network: str, activation: str, models: int, images: int, sparsity: float, device: str
     ) -> None:
         learners = models if device == "cpu" else min(models, LEARNERS)
-        dense = trained(network, activation, learners)
+        learning = LEARNING | {"epochs": EPOCHS[device]}
+        dense = trained(network, activation, learners, EPOCHS[device])
         data = digits(dense.architecture)
         self.sparsity = sparsity
-        twins = zs.magnitude_prune(dense, sparsity, "layer", data=data, **LEARNING) if sparsity else dense
+        twins = zs.magnitude_prune(dense, sparsity, "layer", data=data, **learning) if sparsity else dense
         self.population = twins[torch.arange(models) % learners].to(device)
         drawn = torch.randint(0, len(data.train), (images,), generator=torch.Generator().manual_seed(0))
         test = (data.train.images[drawn], data.train.labels[drawn])
@@ -90,11 +92,11 @@ def digits(architecture: zs.Architecture) -> zs.Dataset:
 
 
 @cache
-def trained(network: str, activation: str, models: int) -> zs.Population:
+def trained(network: str, activation: str, models: int, epochs: int) -> zs.Population:
     """Models that have learnt the digits for a few epochs."""
     architecture = zs.architecture(network, 3 if network == "cnn-l" else 1, activation)
     population = zs.Population.initialise(architecture, range(models))
-    zs.train(population, digits(architecture), **LEARNING)
+    zs.train(population, digits(architecture), epochs=epochs, **LEARNING)
     return population
 
 
