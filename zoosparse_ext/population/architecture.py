@@ -178,8 +178,8 @@ class Architecture:
                 raise InputError(
                     f"{segment.name!r} has shape {came}, architecture {self.name!r} expects {list(segment.shape)}"
                 )
-            row.append(tensor.detach().reshape(-1).to(torch.float32))
-        return torch.cat(row)
+            row.append(tensor.reshape(-1))
+        return torch.cat(row).detach().to(torch.float32)
 
     def unflatten(self, rows: Tensor) -> dict[str, Tensor]:
         """Named tensors from rows [..., P]: views of shape [..., *shape]."""

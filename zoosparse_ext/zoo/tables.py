@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 from pandas.api import types
+from pyarrow import parquet
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.zoo.folder import FileEntry, check_file, write_file
@@ -72,7 +73,9 @@ def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
         values = table[column]
         if kind == "number" and not types.is_numeric_dtype(values):
             raise StoreError(f"column {column!r} of table {name!r} is {values.dtype}, expected numbers")
-        if kind == "text" and not all(isinstance(value, str) for value in values.dropna()):
+        if kind != "text" or isinstance(values.dtype, pd.StringDtype):  # which holds nothing else
+            continue
+        if not all(isinstance(value, str) for value in values.dropna()):
             odd = next(value for value in values.dropna() if not isinstance(value, str))
             raise StoreError(f"column {column!r} of table {name!r} holds {odd!r}, expected text")
     if name == "models" and not table["model_id"].is_unique:
@@ -115,6 +118,7 @@ def read_table(folder: Path, entry: dict[str, Any], *, verify: bool) -> pd.DataF
     """
     path = check_file(folder, FileEntry.from_dict(entry), content=verify)
     try:
-        return pd.read_parquet(path)
+        with parquet.ParquetFile(path) as file:  # half the time of `pandas.read_parquet` for a small table
+            return file.read(use_threads=False).to_pandas(use_threads=False)
     except Exception as error:  # pyarrow raises many types on a damaged file
         raise StoreError(f"{path} is damaged: {error}") from error

@@ -162,9 +162,9 @@ def read_tensor(
     if storage.numel == 0:
         return torch.empty(tensor.shape, dtype=storage.dtype)
     flat = torch.frombuffer(content, dtype=storage.dtype, count=storage.numel, offset=record.offset)
-    if tensor.contiguous:
-        return flat[tensor.offset : tensor.offset + tensor.numel].view(tensor.shape)
-    return flat.as_strided(tensor.shape, tensor.stride, tensor.offset)
+    if tensor.offset or tensor.numel != storage.numel or not tensor.contiguous:
+        return flat.as_strided(tensor.shape, tensor.stride, tensor.offset)
+    return flat if len(tensor.shape) == 1 else flat.view(tensor.shape)
 
 
 def state_of(value: Any, path: object, *, kind: Callable[[Any], bool] | None = None) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def fold_pruning(state: State, path: object) -> tuple[State, State]:
 
 def _read_safetensors(content: bytearray, path: object) -> State:
     try:
-        return load(bytes(content))
+        return dict(sorted(load(bytes(content)).items()))  # the library's order changes from file to file
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
 

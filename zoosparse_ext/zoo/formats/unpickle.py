@@ -8,10 +8,12 @@ the caller asks for it, replaced by an empty stand-in class.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import pickletools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -50,19 +52,21 @@ class StoredTensor(NamedTuple):
 
     @property
     def numel(self) -> int:
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
+        return math.prod(self.shape)
 
     @property
     def contiguous(self) -> bool:
-        expected = 1
-        for length, stride in zip(reversed(self.shape), reversed(self.stride), strict=True):
-            if length != 1 and stride != expected:
-                return False
-            expected *= length
-        return True
+        return _contiguous(self.shape, self.stride)
+
+
+@lru_cache(maxsize=1024)  # a zoo has few shapes and many tensors
+def _contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    expected = 1
+    for length, step in zip(reversed(shape), reversed(stride), strict=True):
+        if length != 1 and step != expected:
+            return False
+        expected *= length
+    return True
 
 
 class StandIn:

@@ -1,0 +1,157 @@
+"""Importing zoos against the loop that a user would write, and opening ours against reading the tree again.
+
+The job: 100 models of CNN-s at 11 epochs as modelzoos.cc publishes them (1,100 checkpoints of 2,464 parameters), into
+matrices. Everything runs in one process on one thread with the files in the page cache, so seconds are core-seconds.
+Imports also read hyperparameters and results, check shapes and NaN, and build tables; the loops only load.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Contender
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import zoosparse_ext as zs
+
+MODELS, EPOCHS = 100, 11
+NETWORK = zs.architecture("cnn-s", activation="tanh")
+BYTES = MODELS * EPOCHS * NETWORK.n_parameters * 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def matrices() -> Tensor:
+    """Random weights, float32 [epochs, N, P]."""
+    return torch.randn(EPOCHS, MODELS, NETWORK.n_parameters, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def tree(matrices: Tensor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Ray tree in the published layout."""
+    root = tmp_path_factory.mktemp("zoos") / "tree"
+    for model in range(MODELS):
+        trial = root / f"NN_tune_trainable_{model:05d}_{model}_seed={model}"
+        for epoch in range(EPOCHS):
+            folder = trial / f"checkpoint_{epoch:06d}"
+            folder.mkdir(parents=True)
+            torch.save(state_dict(matrices[epoch, model]), folder / "checkpoints")
+        params = {"model::nlin": "tanh", "optim::optimizer": "adam", "optim::lr": 3e-4, "seed": model}
+        lines = [{"training_iteration": e, "test_acc": 0.1 * e, "config": params} for e in range(EPOCHS)]
+        (trial / "params.json").write_text(json.dumps(params))
+        (trial / "result.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return root
+
+
+@pytest.fixture(scope="module")
+def store(tree: Path) -> Path:
+    """The same zoo as our store."""
+    zs.import_zoo(tree, out=tree.with_name("store"), epochs="all")
+    return tree.with_name("store")
+
+
+def state_dict(row: Tensor) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in NETWORK.unflatten(row).items()}
+
+
+def vector(state: dict[str, Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in state.values()])
+
+
+def by_torch_load(tree: Path, weights_only: bool = True, epochs: range = range(EPOCHS)) -> Tensor:
+    """What a user would write, [epochs, N, P]."""
+    rows = [
+        [
+            vector(torch.load(trial / f"checkpoint_{epoch:06d}" / "checkpoints", weights_only=weights_only))
+            for trial in sorted(tree.iterdir())
+        ]
+        for epoch in epochs
+    ]
+    return torch.stack([torch.stack(row) for row in rows])
+
+
+def by_import(source: Path) -> Tensor:
+    """Ours, [epochs, N, P]."""
+    return epochs_of(zs.import_zoo(source, epochs="all", workers=1))
+
+
+def epochs_of(zoo: zs.Zoo) -> Tensor:
+    names = [*(f"original@{epoch}" for epoch in range(EPOCHS - 1)), "original"]
+    return torch.stack([zoo.population(name).weights for name in names])
+
+
+def test_import_tree(race: Callable[..., None], tree: Path) -> None:
+    race(
+        {
+            "import_zoo": Contender(lambda: by_import(tree)),
+            "torch.load, a loop": Contender(lambda: by_torch_load(tree)),
+            "torch.load, a loop that runs pickles": Contender(lambda: by_torch_load(tree, False)),
+        },
+        bytes_moved=BYTES,
+        rounds=5,
+    )
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_import_folder(race: Callable[..., None], matrices: Tensor, tmp_path: Path, suffix: str) -> None:
+    """A folder with one checkpoint a model, last epoch alone."""
+    for model, row in enumerate(matrices[-1]):
+        if suffix == ".pt":
+            torch.save(state_dict(row), tmp_path / f"{model:05d}.pt")
+        else:
+            save_file(state_dict(row), tmp_path / f"{model:05d}.safetensors")
+    names = [segment.name for segment in NETWORK.segments]
+
+    def loop() -> Tensor:
+        load = torch.load if suffix == ".pt" else load_file
+        states = [load(path) for path in sorted(tmp_path.iterdir())]
+        return torch.stack([vector({name: state[name] for name in names}) for state in states])
+
+    race(
+        {
+            "import_zoo": Contender(lambda: zs.import_zoo(tmp_path, activation="tanh").population().weights),
+            f"{'torch.load' if suffix == '.pt' else 'load_file'}, a loop": Contender(loop),
+        },
+        bytes_moved=BYTES // EPOCHS,
+        rounds=5,
+    )
+
+
+@pytest.mark.parametrize("format", ["safetensors", "npz", "modules", "modelzoos"])
+def test_import_export(
+    race: Callable[..., None], store: Path, tree: Path, tmp_path: Path, format: str
+) -> None:
+    """What we exported, read back; against loading the tree."""
+    zs.export_zoo(zs.Zoo.open(store), tmp_path / "export", format=format)
+    race(
+        {
+            "import_zoo": Contender(lambda: by_import(tmp_path / "export")),
+            "torch.load, a loop over the tree": Contender(lambda: by_torch_load(tree)),
+        },
+        bytes_moved=BYTES,
+        rounds=5,
+    )
+
+
+def test_open(race: Callable[..., None], store: Path, tree: Path) -> None:
+    """Opening a zoo and touching one epoch of all models."""
+    last = range(EPOCHS - 1, EPOCHS)
+    race(
+        {
+            "Zoo.open": Contender(lambda: zs.Zoo.open(store, verify=False).population().weights),
+            "Zoo.open, checksums verified": Contender(lambda: zs.Zoo.open(store).population().weights),
+            "torch.load, a loop, that epoch": Contender(lambda: by_torch_load(tree, epochs=last)[0]),
+            "torch.load, a loop, all epochs": Contender(lambda: by_torch_load(tree)[-1]),
+        },
+        bytes_moved=BYTES // EPOCHS,
+        rounds=15,
+    )

@@ -1,0 +1,92 @@
+"""Large imports: in several processes, resumable, in bounded memory; large zoos: opened without reading weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import zoosparse_ext as zs
+from tests.zoo.formats import ray_trees as trees
+from tests.zoo.formats.small_zoos import assert_same
+from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.formats import run
+
+ROWS = 100_000
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Five models, which are three chunks."""
+    trees.write_zoo(tmp_path / "tree", 5)
+    monkeypatch.setattr(run, "CHUNK_MODELS", 2)
+    return tmp_path / "tree"
+
+
+def import_whole(tree: Path, out: Path, **options: Any) -> Zoo:
+    zoo = zs.import_zoo(tree, out=out, epochs="all", **options)
+    zoo.id = ""
+    return zoo
+
+
+def without_labels(zoo: Zoo) -> Zoo:
+    zoo.labels = torch.empty(0)
+    return zoo
+
+
+def test_the_number_of_processes_changes_nothing(tree: Path, tmp_path: Path) -> None:
+    alone = import_whole(tree, tmp_path / "alone", workers=1)
+    shared = import_whole(tree, tmp_path / "shared", workers=2)
+    assert_same(without_labels(alone), without_labels(shared))
+
+
+def test_an_interrupted_import_goes_on_where_it_was(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def interrupt(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_whole(tree, tmp_path / "zoo", workers=1, progress=interrupt)
+    assert told == [(0, 5), (2, 5), (4, 5)] and not (tmp_path / "zoo").exists()
+
+    told.clear()
+    chunks = []
+    do = run._do
+    monkeypatch.setattr(run, "_do", lambda group, *rest: chunks.append(rest[1]) or do(group, *rest))
+    resumed = import_whole(tree, tmp_path / "zoo", workers=1, progress=lambda *pair: told.append(pair))
+    assert told == [(4, 5), (5, 5)] and len(chunks) == 1
+    assert not (tmp_path / "zoo.resume").exists()
+    assert_same(without_labels(resumed), without_labels(import_whole(tree, tmp_path / "whole")))
+
+
+def test_what_else_lies_beside_an_unfinished_import_stays(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "zoo.resume").mkdir()
+    (tmp_path / "zoo.resume" / "notes.txt").write_text("precious")
+    import_whole(tree, tmp_path / "zoo")
+    assert (tmp_path / "zoo.resume" / "notes.txt").read_text() == "precious"
+
+
+def test_a_large_zoo_is_opened_without_reading_weights(tmp_path: Path) -> None:
+    """100,000 rows: tables alone are read; then an epoch of all models is one contiguous, mapped matrix."""
+    network = zs.Architecture.from_module(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), "tiny")
+    table = pd.DataFrame({"model_id": [f"{row:06d}" for row in range(ROWS)], "seed": range(ROWS)})
+    weights = torch.arange(ROWS * 8, dtype=torch.float32).view(ROWS, 8)
+    population = zs.Population(weights, network, table)
+    Zoo({"original": [population]}, population.models).save(tmp_path / "zoo")
+    (shard,) = (tmp_path / "zoo" / "shards").glob("rows-*.safetensors")
+
+    opened = Zoo.open(tmp_path / "zoo")
+    assert opened.info()["populations"] == {"original": ROWS}
+    assert str(shard) not in Path("/proc/self/maps").read_text()
+    found = opened.population().weights
+    assert str(shard) in Path("/proc/self/maps").read_text()
+    assert found.is_contiguous() and torch.equal(found, weights)
