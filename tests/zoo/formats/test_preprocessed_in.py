@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -38,8 +37,12 @@ def published_class() -> Iterator[type]:
     )
     module.ModelDatasetBase = cls  # type: ignore[attr-defined]
     known = {"checkpoints_to_datasets": package, "checkpoints_to_datasets.dataset_base": module}
-    with mock.patch.dict(sys.modules, known):
+    sys.modules.update(known)
+    try:
         yield cls
+    finally:  # these alone: PyTorch cannot load twice what it loads meanwhile
+        for name in known:
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture
