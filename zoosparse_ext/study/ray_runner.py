@@ -43,14 +43,22 @@ class RayRunner:
             machines need this package, and see the folder of the study if chunks are to be gone on with.
         workers: how many. Default: one for every four cores.
         models: at most so many in a chunk; default: at most 256, and two chunks a worker if there are models enough.
+        cores: of every worker; default: an even share, at most four.
 
     Raises:
         InputError: Ray is not installed; there is no cluster at the address; its machines have other versions.
     """
 
-    def __init__(self, address: str = LOCAL, workers: int | None = None, models: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str = LOCAL,
+        workers: int | None = None,
+        models: int | None = None,
+        *,
+        cores: int | None = None,
+    ) -> None:
         import_ray()
-        self.address, self.workers, self.models = address, workers, models
+        self.address, self.workers, self.models, self.cores = address, workers, models, cores
         self._pool: Pool | None = None
         self._data: tuple[Dataset, Any] | None = None
 
@@ -66,7 +74,7 @@ class RayRunner:
     def pool(self) -> Pool:
         """The workers."""
         if self._pool is None:
-            self._pool = Pool(self.address, self.workers)
+            self._pool = Pool(self.address, self.workers, self.cores)
         return self._pool
 
     def chunk_size(self, models: int) -> int:

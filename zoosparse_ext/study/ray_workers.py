@@ -72,11 +72,12 @@ def versions() -> dict[str, str]:
 
 @dataclass
 class Pool:
-    """The workers of a cluster, which is started or joined at once.
+    """The workers of a cluster, which is started or joined at once; one that this process has joined already is used.
 
     Args:
         address: ``"local"`` starts a cluster on this machine; anything else is one that `ray.init` can join.
         wanted: how many workers; default: one for every four cores.
+        cores: of every worker; default: an even share, at most four.
 
     Raises:
         InputError: Ray is not installed, or there is no cluster at the address.
@@ -84,13 +85,17 @@ class Pool:
 
     address: str
     wanted: int | None = None
+    cores: int | None = None
     pids: dict[Any, int] = field(default_factory=dict)  # of the workers that are up
 
     def __post_init__(self) -> None:
         self.ray = import_ray()
-        cores = self._connect()
-        self.size = self.wanted or max(1, cores // CORES)
-        self.cores = max(1, min(CORES, cores // self.size)) if self.wanted else min(CORES, cores)
+        self._joined = bool(self.ray.is_initialized())
+        if not self._joined:
+            self._connect()
+        cores = int(self.ray.cluster_resources().get("CPU", 1))
+        self.size = self.wanted or max(1, cores // (self.cores or CORES))
+        self.cores = self.cores or max(1, min(CORES, cores // self.size))
         self._idle: list[Any] = []
         self._starting: dict[Any, Any] = {}  # facts to come → worker
         self._up_since = time.monotonic()
@@ -131,11 +136,13 @@ class Pool:
         return [ref for ref in done if ref in tasks]
 
     def close(self) -> None:
-        """End the workers, and the cluster if it was started here."""
-        self.ray.shutdown()
+        """End the workers, and the connection if it was made here."""
+        for worker in [*self.pids, *self._starting.values()]:
+            self.ray.kill(worker)
+        if not self._joined:
+            self.ray.shutdown()
 
-    def _connect(self) -> int:
-        """Cores of the cluster."""
+    def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
         local = {"num_cpus": os.cpu_count(), "include_dashboard": False} if self.address == LOCAL else {}
         try:
@@ -143,7 +150,6 @@ class Pool:
             self.ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR, **local)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"cannot reach a Ray cluster at {self.address!r}: {error}") from error
-        return int(self.ray.cluster_resources().get("CPU", 1))
 
     def _begin(self) -> None:
         actor = self.ray.remote(Worker).options(num_cpus=self.cores, max_concurrency=2)
