@@ -34,16 +34,17 @@ Format format_of(at::ScalarType dtype, const char* op) {
   }
 }
 
-// k [..., N, S]
-void check_selection(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments, const char* op) {
+// k [N, S]; of 3 `dimensions` [K, N, S]
+void check_selection(const at::Tensor& weights, const at::Tensor& k, int64_t dimensions, at::IntArrayRef segments,
+                     const char* op) {
   check_matrix(weights, op, "weights");
   check_dtype(k, at::kLong, op, "k");
   const int64_t p = weights.size(1), s = static_cast<int64_t>(segments.size()) - 1;
   TORCH_CHECK(p < (int64_t{1} << 31), op, ": at most 2^31 - 1 columns, got ", p);  // lanes count in 32 bits
   TORCH_CHECK(s >= 1 && segments.front() == 0 && segments.back() == p, op, ": segments must go from 0 to ", p, ", got ",
               segments);
-  TORCH_CHECK(k.dim() >= 2 && k.size(-2) == weights.size(0) && k.size(-1) == s, op, ": k must end in shape [",
-              weights.size(0), ", ", s, "], got ", k.sizes());
+  TORCH_CHECK(k.dim() == dimensions && k.size(-2) == weights.size(0) && k.size(-1) == s, op, ": k must be ",
+              dimensions == 3 ? "[K, " : "[", weights.size(0), ", ", s, "], got ", k.sizes());
   TORCH_CHECK(k.is_contiguous() && k.device() == weights.device(), op, ": k must be contiguous, beside the weights");
   const auto* counts = k.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < s; ++i) {
@@ -94,21 +95,21 @@ void select_rows(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef
 }  // namespace
 
 at::Tensor magnitude_threshold(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, segments, "magnitude_threshold");
+  check_selection(weights, k, 2, segments, "magnitude_threshold");
   auto thresholds = at::empty(k.sizes(), weights.options());  // [N, S]
   select_rows(weights.contiguous(), k, segments, {}, thresholds, false, "magnitude_threshold");
   return thresholds;
 }
 
 at::Tensor magnitude_mask(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, segments, "magnitude_mask");
+  check_selection(weights, k, 2, segments, "magnitude_mask");
   auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
   select_rows(weights.contiguous(), k, segments, mask, {}, false, "magnitude_mask");
   return mask;
 }
 
 at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, segments, "magnitude_prune_");
+  check_selection(weights, k, 2, segments, "magnitude_prune_");
   auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
   const auto rows = weights.contiguous();                                      // a copy when weights is a strided view
   select_rows(rows, k, segments, mask, {}, true, "magnitude_prune_");
@@ -119,8 +120,7 @@ at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArr
 at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
   constexpr const char* op = "magnitude_masks";
   check_matrix(weights, op, "weights");
-  TORCH_CHECK(k.dim() == 3, op, ": k must be [K, N, S], got shape ", k.sizes());
-  check_selection(weights, k, segments, op);
+  check_selection(weights, k, 3, segments, op);
   const Format format = format_of(weights.scalar_type(), op);
   const auto select = magnitude_kernels().*format.grid;
   const int64_t masks = k.size(0), n = weights.size(0), p = weights.size(1), s = k.size(2), width = (p + 7) / 8;

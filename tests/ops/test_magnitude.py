@@ -234,9 +234,11 @@ def test_direct_calls_cannot_leave_their_bounds(level: str) -> None:
         ([[0], [-1]], [0, 9]),
         ([[9], [9]], [0, 8]),
         ([[1, 1]] * 2, [0, 9]),
+        ([[[1], [1]]] * 3, [0, 9]),  # the counts of three masks
     ):
-        with pytest.raises(RuntimeError, match="magnitude_mask"):
-            torch.ops.zoosparse.magnitude_mask(weights, torch.tensor(k), segments)
+        for op in ("magnitude_mask", "magnitude_threshold", "magnitude_prune_"):
+            with pytest.raises(RuntimeError, match=op):
+                getattr(torch.ops.zoosparse, op)(weights, torch.tensor(k), segments)
 
 
 def test_inference_mode(level: str) -> None:

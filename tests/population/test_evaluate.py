@@ -22,8 +22,7 @@ BUILDS = {"chain": tiny.chain, "residual": tiny.Residual, "batch norm": tiny.bat
 def test_equals_each_module(
     build: Callable[[], nn.Module], sparse: str, data: zs.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "_MODELS", 2)
-    monkeypatch.setattr(evaluation, "_IMAGES", 4)
+    monkeypatch.setattr(evaluation, "_AT_ONCE", {"cpu": (2, 4)})
     population = zs.magnitude_prune(tiny.population(build), [0.0, 0.9])
     result = zs.evaluate(population, data, sparse=sparse)
     labels = data.test.labels

@@ -40,7 +40,7 @@ class Stage:
         epochs: of training or fine-tuning.
         seconds: from its first step to its last.
         memory: bytes at the peak, everything that this process holds included.
-        disk: bytes that it adds to the zoo.
+        disk: bytes that it adds to the zoo; at most, where it is not known how sparse its twins will be.
         resume: bytes of the file that keeps its epochs while it is not done.
     """
 
@@ -64,6 +64,7 @@ class _Work:
     optimizer: Optimizer | None  # None: that of the model
     variational: bool = False
     masks: bool = True
+    density: float = 1.0  # share of the weights that stays, as far as it is known before
 
 
 def plan_study(config: StudyConfig, data: Dataset) -> list[Stage]:
@@ -99,9 +100,16 @@ def plan_study(config: StudyConfig, data: Dataset) -> list[Stage]:
         moments = (4 if work.variational else 2) * _FLOAT * parameters
         # The state is copied once more when the file of the epoch is written.
         memory = held + 2 * (kept + moments)
+        pruned = round((1 - work.density) * _FLOAT * parameters)  # zeros, which the store leaves out
         stages.append(
             Stage(
-                work.population, networks, work.epochs, seconds[work.population], memory, kept, kept + moments
+                work.population,
+                networks,
+                work.epochs,
+                seconds=seconds[work.population],
+                memory=memory,
+                disk=kept - pruned,
+                resume=kept + moments,
             )
         )
         held += kept
@@ -114,8 +122,12 @@ def _works(config: StudyConfig) -> list[_Work]:
     works = [_Work("original", 1, config.zoo.epochs, config.zoo.batch_size, None, masks=False)]
     if magnitude:
         fine_tuning = (magnitude.epochs, magnitude.batch_size, magnitude.optimizer.build())
-        ratios = len(magnitude.ratios)
-        works += [_Work(f"magnitude-{scope}", ratios, *fine_tuning) for scope in magnitude.scopes]
+        ratios = magnitude.ratios
+        density = 1 - sum(ratios) / len(ratios)
+        works += [
+            _Work(f"magnitude-{scope}", len(ratios), *fine_tuning, density=density)
+            for scope in magnitude.scopes
+        ]
     if variational:
         optimizer = variational.optimizer.build()
         works.append(
