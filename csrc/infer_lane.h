@@ -6,11 +6,13 @@
 // tasks, tiles of outputs in registers, which warps take in turn.
 #pragma once
 
+#include <math.h>
+
 #include <cstdint>
 
-#include "activations.h"
 #include "cpu/infer_plan.h"
 #include "host_device.h"
+#include "scalar.h"
 
 #if defined(__CUDA_ARCH__)
 #define ZOOSPARSE_ROLLED _Pragma("unroll 1")
@@ -127,7 +129,7 @@ ZOOSPARSE_HOST_DEVICE static inline void write_tile(const InferStage& stage, con
   ZOOSPARSE_ROLLED
   for (int i = 0; i < channels * columns; ++i) {
     float& value = to[i / columns * plane + stage.out_column[column + i % columns] * kTileImages];
-    value = activate(stage.activation, stage.slope, value);
+    value = activated_as(stage.activation, stage.slope, value).value;
   }
 }
 
@@ -199,7 +201,7 @@ ZOOSPARSE_HOST_DEVICE static inline void elements_of_lane(const InferStage& stag
     for (int x = 0; x < stage.out.width; ++x) {
       const float value =
           stage.kind == InferKind::copy ? from[column_of(stage.in, x) * kTileImages] : pool_window(stage, c, y, x, in);
-      to[stage.out_column[x] * kTileImages] = activate(stage.activation, stage.slope, value);
+      to[stage.out_column[x] * kTileImages] = activated_as(stage.activation, stage.slope, value).value;
     }
   }
 }

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 
+#include "host_device.h"
+
 namespace zoosparse {
 
 enum class OpKind : int32_t { conv2d, linear, max_pool2d, avg_pool2d, activation, dropout, flatten, global_avg_pool2d };
 enum class ActivationKind : int32_t { identity, relu, leaky_relu, tanh, sigmoid, silu, gelu };
 // Whether an activation's derivative follows from its value; else it is saved on the way forward.
-constexpr bool derivative_from_output(ActivationKind kind) {
+ZOOSPARSE_HOST_DEVICE constexpr bool derivative_from_output(ActivationKind kind) {
   return kind != ActivationKind::silu && kind != ActivationKind::gelu;
 }
 

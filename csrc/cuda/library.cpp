@@ -14,6 +14,7 @@ void register_operators() {
   library.impl("pack_mask", &pack_mask);
   library.impl("unpack_mask", &unpack_mask);
   library.impl("apply_mask_", &apply_mask_);
+  library.impl("train_steps_", &train_steps_);
   library.impl("infer", &infer);
   library.impl("infer_scores", &infer_scores);
 }

@@ -19,6 +19,15 @@ at::Tensor pack_mask(const at::Tensor& mask);
 at::Tensor unpack_mask(const at::Tensor& packed, int64_t p);
 void apply_mask_(at::Tensor& weights, const at::Tensor& mask);
 
+// train: as on the CPU; weights, their state, images and labels are on the device, the rest may lie anywhere
+std::tuple<at::Tensor, at::Tensor> train_steps_(
+    at::Tensor& weights, at::Tensor& moment1, at::Tensor& moment2, at::Tensor& log_sigma2, at::Tensor& sigma_moment1,
+    at::Tensor& sigma_moment2, const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,
+    const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, const at::Tensor& labels,
+    const at::Tensor& order, int64_t batch_size, int64_t optimizer, const at::Tensor& hyper,
+    const at::Tensor& lr_factor, const at::Tensor& packed_masks, const at::Tensor& dropout, const at::Tensor& seeds,
+    int64_t seed, int64_t first_step, double kl_weight, bool variational_bias, int64_t loss, int64_t crop, bool flip);
+
 // infer: as on the CPU; weights, images and labels are on the device, the rest may lie anywhere
 std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, const at::Tensor& program,
                                                      const at::Tensor& values, const at::Tensor& images,

@@ -7,6 +7,7 @@
 
 #include "cpu/simd/train.h"
 #include "cpu/train_planner.h"
+#include "tests/train_population.h"
 #include "tests/variants.h"
 
 ZOOSPARSE_VARIANTS(TrainKernels, train_kernels)
@@ -14,118 +15,34 @@ ZOOSPARSE_VARIANTS(TrainKernels, train_kernels)
 namespace zoosparse::test {
 namespace {
 
-TrainOp op(OpKind kind, int c, int h, int w, int out_c, int out_h, int out_w, int kernel, int stride, int padding,
-           int64_t weight = 0, int64_t bias = -1, ActivationKind activation = ActivationKind::identity,
-           float value = 0) {
-  return {kind,   c,      h,       w,       out_c,  out_h, out_w,      kernel, kernel,
-          stride, stride, padding, padding, weight, bias,  activation, value,  8.0f};
-}
-
-// conv k5, max pool, tanh, padded conv of stride 2, dropout, gelu, flatten, linear.
-std::vector<TrainOp> program() {
-  return {op(OpKind::conv2d, 2, 11, 11, 5, 7, 7, 5, 1, 0, 0, 250),
-          op(OpKind::max_pool2d, 5, 7, 7, 5, 3, 3, 2, 2, 0),
-          op(OpKind::activation, 5, 3, 3, 5, 3, 3, 1, 1, 0, 0, -1, ActivationKind::tanh),
-          op(OpKind::conv2d, 5, 3, 3, 6, 2, 2, 3, 2, 1, 255, 525),
-          op(OpKind::dropout, 6, 2, 2, 6, 2, 2, 1, 1, 0, 0, -1, ActivationKind::identity, 0.25f),
-          op(OpKind::activation, 6, 2, 2, 6, 2, 2, 1, 1, 0, 0, -1, ActivationKind::gelu),
-          op(OpKind::flatten, 6, 2, 2, 24, 1, 1, 1, 1, 0),
-          op(OpKind::linear, 24, 1, 1, 3, 1, 1, 1, 1, 0, 531, 603)};
-}
-constexpr int64_t kParameters = 606, kImages = 9, kSamples = 11, kPixels = 2 * 11 * 11;
-
-uint32_t scramble(uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x7feb352du;
-  x = (x ^ (x >> 15)) * 0x846ca68bu;
-  return x ^ (x >> 16);
-}
-float number(int64_t model, int64_t i) {
-  return static_cast<float>(scramble(static_cast<uint32_t>(model * 7919 + i)) % 2001) / 1000.0f - 1.0f;
-}
-
-// A population whose row r is model `first + r` of an endless list.
-struct Population {
-  int64_t n;
-  std::vector<float> weights, moment1, moment2, log_sigma2, sigma1, sigma2;
-  std::vector<uint8_t> images, masks;
-  std::vector<int64_t> labels, seeds, correct;
-  std::vector<int32_t> order;
-  std::vector<double> hyper, factors, loss;
-  float scale[2] = {1 / 64.0f, 1 / 80.0f}, shift[2] = {-2.0f, -1.5f};
-
-  Population(int64_t first, int64_t n) : n(n) {
-    const size_t size = static_cast<size_t>(n * kParameters);
-    for (auto* matrix : {&moment1, &moment2, &sigma1, &sigma2}) matrix->assign(size, 0.0f);
-    log_sigma2.assign(size, -5.0f);
-    masks.assign(static_cast<size_t>(n * ((kParameters + 7) / 8)), 0xdf);
-    for (int64_t m = first; m < first + n; ++m) {
-      for (int64_t i = 0; i < kParameters; ++i) weights.push_back(0.3f * number(m, i));
-      for (int64_t t = 0; t < kSamples; ++t)
-        order.push_back(static_cast<int32_t>(scramble(static_cast<uint32_t>(m * 131 + t)) % kImages));
-      for (double value : {0.01, 0.001, 0.9, 0.99, 1e-8, 0.0}) hyper.push_back(value);
-      seeds.push_back(m);
-    }
-    for (int64_t i = 0; i < kImages * kPixels; ++i)
-      images.push_back(static_cast<uint8_t>(scramble(static_cast<uint32_t>(i))));
-    for (int64_t i = 0; i < kImages; ++i) labels.push_back(i % 3);
-    factors.assign(3, 1.0);
-    loss.assign(static_cast<size_t>(n), 0.0);
-    correct.assign(static_cast<size_t>(n), 0);
-  }
-
-  TrainParams params(bool variational) {
-    TrainParams p{};
-    p.models = n, p.parameters = kParameters, p.samples = kSamples, p.batch_size = 4;
-    p.images = kImages, p.image_elements = kPixels;
-    p.weights = weights.data(), p.moment1 = moment1.data(), p.moment2 = moment2.data();
-    if (variational)
-      p.log_sigma2 = log_sigma2.data(), p.sigma_moment1 = sigma1.data(), p.sigma_moment2 = sigma2.data();
-    else
-      p.masks = masks.data();
-    p.images_u8 = images.data(), p.channel_scale = scale, p.channel_shift = shift, p.labels = labels.data();
-    p.order = order.data(), p.order_stride = kSamples;
-    p.optimizer = OptimizerKind::adam, p.hyper = hyper.data(), p.lr_factor = factors.data();
-    p.seeds = seeds.data(), p.seed = 5, p.kl_weight = 0.01f, p.variational_bias = true;
-    p.crop = 2, p.flip = true, p.loss = variational ? LossKind::cross_entropy : LossKind::squared_error;
-    p.loss_sum = loss.data(), p.correct = correct.data();
-    return p;
-  }
-
-  void train(const TrainKernels& kernels, bool variational) {
-    const TrainParams p = params(variational);
-    const TrainPlanner planner(program(), p, kernels.lanes);
-    const size_t floats = static_cast<size_t>(planner.plan().vectors * kernels.lanes);
-    // Two threads take turns at the groups, as in the operator; thread sanitizers watch what they share.
-    const auto work = [&](int64_t start) {
-      float* memory = new (std::align_val_t{64}) float[floats];
-      for (int64_t first = start; first < n; first += 2 * kernels.lanes)
-        kernels.train_group(p, planner.plan(), first, memory);
-      ::operator delete[](memory, std::align_val_t{64});
-    };
-    std::thread other(work, kernels.lanes);
-    work(0);
-    other.join();
-  }
-};
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double largest = 0;
-  for (size_t i = 0; i < a.size(); ++i) largest = std::fmax(largest, std::fabs(double(a[i]) - double(b[i])));
-  return largest;
+void train(Population& population, const TrainKernels& kernels, bool variational) {
+  const TrainParams p = population.params(variational);
+  const TrainPlanner planner(program(), p, kernels.lanes);
+  const size_t floats = static_cast<size_t>(planner.plan().vectors * kernels.lanes);
+  // Two threads take turns at the groups, as in the operator; thread sanitizers watch what they share.
+  const auto work = [&](int64_t start) {
+    float* memory = new (std::align_val_t{64}) float[floats];
+    for (int64_t first = start; first < population.n; first += 2 * kernels.lanes)
+      kernels.train_group(p, planner.plan(), first, memory);
+    ::operator delete[](memory, std::align_val_t{64});
+  };
+  std::thread other(work, kernels.lanes);
+  work(0);
+  other.join();
 }
 
 void test_variants(bool variational) {
   Population expected(0, 17);
-  expected.train(baseline::train_kernels, variational);
+  train(expected, baseline::train_kernels, variational);
   for (const auto& variant : variants()) {
     Population got(0, 17);
-    got.train(*variant.table, variational);
+    train(got, *variant.table, variational);
     // Three steps of float32: what a fused multiply-add rounds otherwise, times Adam's division.
     expect(distance(got.weights, expected.weights) < 2e-4, "weights", variant.name, 17);
     expect(std::fabs(got.loss[16] - expected.loss[16]) < 1e-4, "loss", variant.name, 17);
     for (int64_t n : {1, 3, 5, 8, 15, 16}) {
       Population part(1, n);
-      part.train(*variant.table, variational);
+      train(part, *variant.table, variational);
       for (int64_t i = 0; i < n * kParameters; ++i)
         if (part.weights[i] != got.weights[kParameters + i]) {
           expect(false, "the same bits in other company", variant.name, n);

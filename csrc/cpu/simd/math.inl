@@ -203,5 +203,18 @@ inline Floats<W> logistic(Floats<W> x) {
   return 1.0f / (1.0f + exponential<W>(-x));
 }
 
+// How formulas.h calculates with vectors.
+template <int W>
+struct Lanes {
+  typedef Floats<W> F;
+  typedef Ints<W> B;
+  static inline F exp(F x) { return exponential<W>(x); }
+  static inline F log(F x) { return logarithm<W>(x); }
+  static inline F sqrt(F x) { return square_root<W>(x); }
+  static inline F tanh(F x) { return hyperbolic_tangent<W>(x); }
+  static inline F erf(F x) { return error_function<W>(x); }
+  static inline F magnitude(F x) { return ::zoosparse::ZOOSPARSE_ISA::magnitude<W>(x); }
+};
+
 }  // namespace
 }  // namespace zoosparse::ZOOSPARSE_ISA

@@ -2,46 +2,32 @@
 #pragma once
 
 #include "cpu/simd/math.inl"
+#include "formulas.h"
 #include "params.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
 
-constexpr float kSqrtHalf = 0.70710678f, kInverseSqrtTau = 0.39894228f;  // 1/sqrt 2, 1/sqrt(2 pi)
-
-// y = f(x) and dy/dx. A derivative that needs x is computed here and saved, so that y may overwrite x; the others
-// follow from y.
-template <int W>
-struct Activated {
-  Floats<W> value, derivative;
-};
-
 // Calls body(x -> Activated) with the activation's formula.
 template <int W, class Body>
 inline void with_activation(ActivationKind kind, float slope, const Body& body) {
   typedef Floats<W> F;
-  typedef Activated<W> A;
+  typedef Lanes<W> M;
   switch (kind) {
     case ActivationKind::identity:
-      return body([](F x) ZOOSPARSE_LAMBDA { return A{x, {}}; });
+      return body([](F x) ZOOSPARSE_LAMBDA { return Activated<M>{x, {}}; });
     case ActivationKind::relu:
-      return body([](F x) ZOOSPARSE_LAMBDA { return A{max_of<F>(F{}, x), {}}; });
+      return body([](F x) ZOOSPARSE_LAMBDA { return activated<ActivationKind::relu, M>(x, 0.0f); });
     case ActivationKind::leaky_relu:
-      return body([slope](F x) ZOOSPARSE_LAMBDA { return A{x > 0.0f ? x : x * slope, {}}; });
+      return body([slope](F x) ZOOSPARSE_LAMBDA { return activated<ActivationKind::leaky_relu, M>(x, slope); });
     case ActivationKind::tanh:
-      return body([](F x) ZOOSPARSE_LAMBDA { return A{hyperbolic_tangent<W>(x), {}}; });
+      return body([](F x) ZOOSPARSE_LAMBDA { return activated<ActivationKind::tanh, M>(x, 0.0f); });
     case ActivationKind::sigmoid:
-      return body([](F x) ZOOSPARSE_LAMBDA { return A{logistic<W>(x), {}}; });
+      return body([](F x) ZOOSPARSE_LAMBDA { return activated<ActivationKind::sigmoid, M>(x, 0.0f); });
     case ActivationKind::silu:
-      return body([](F x) ZOOSPARSE_LAMBDA {
-        const F s = logistic<W>(x), y = x * s;
-        return A{y, s + y * (1.0f - s)};
-      });
+      return body([](F x) ZOOSPARSE_LAMBDA { return activated<ActivationKind::silu, M>(x, 0.0f); });
     case ActivationKind::gelu:
-      return body([](F x) ZOOSPARSE_LAMBDA {
-        const F cdf = 0.5f * (1.0f + error_function<W>(x * kSqrtHalf));
-        return A{x * cdf, cdf + x * exponential<W>(x * x * -0.5f) * kInverseSqrtTau};
-      });
+      return body([](F x) ZOOSPARSE_LAMBDA { return activated<ActivationKind::gelu, M>(x, 0.0f); });
   }
 }
 
@@ -49,16 +35,16 @@ inline void with_activation(ActivationKind kind, float slope, const Body& body) 
 template <int W, class Body>
 inline void with_derivative(ActivationKind kind, float slope, const Body& body) {
   typedef Floats<W> F;
-  const F one = broadcast<W>(1.0f);
+  typedef Lanes<W> M;
   switch (kind) {
     case ActivationKind::relu:
-      return body([=](F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : F{}; });
+      return body([](F y) ZOOSPARSE_LAMBDA { return derivative_at<ActivationKind::relu, M>(y, 0.0f); });
     case ActivationKind::leaky_relu:
-      return body([=](F y) ZOOSPARSE_LAMBDA { return y > 0.0f ? one : one * slope; });
+      return body([slope](F y) ZOOSPARSE_LAMBDA { return derivative_at<ActivationKind::leaky_relu, M>(y, slope); });
     case ActivationKind::tanh:
-      return body([=](F y) ZOOSPARSE_LAMBDA { return one - y * y; });
+      return body([](F y) ZOOSPARSE_LAMBDA { return derivative_at<ActivationKind::tanh, M>(y, 0.0f); });
     case ActivationKind::sigmoid:
-      return body([=](F y) ZOOSPARSE_LAMBDA { return y * (one - y); });
+      return body([](F y) ZOOSPARSE_LAMBDA { return derivative_at<ActivationKind::sigmoid, M>(y, 0.0f); });
     default:
       return;
   }
@@ -69,7 +55,7 @@ template <int W>
 void activate(const TrainOp& op, const Floats<W>* input, Floats<W>* output, Floats<W>* saved, int count) {
   with_activation<W>(op.activation, op.value, [=](const auto& function) {
     for (int i = 0; i < count; ++i) {
-      const Activated<W> result = function(input[i]);
+      const Activated<Lanes<W>> result = function(input[i]);
       output[i] = result.value;
       if (saved != nullptr) saved[i] = result.derivative;
     }

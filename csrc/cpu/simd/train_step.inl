@@ -29,18 +29,6 @@ inline void for_columns(const Group<W>& group, const Body& body) {
   }
 }
 
-// log alpha, where it is inside its bounds, and clamped to them.
-template <int W>
-struct LogAlpha {
-  Floats<W> value;
-  Ints<W> inside;
-};
-template <int W>
-inline LogAlpha<W> log_alpha(Floats<W> w, Floats<W> log_sigma2, float bound) {
-  const Floats<W> raw = log_sigma2 - 2.0f * logarithm<W>(magnitude<W>(w) + kVarianceEpsilon);
-  return {clamp<W>(raw, -bound, bound), (raw >= -bound) & (raw <= bound)};
-}
-
 // variance = exp(log alpha) w^2 of every variational weight; gradients start at zero.
 template <int W>
 void begin_step(const Group<W>& group) {
@@ -51,34 +39,13 @@ void begin_step(const Group<W>& group) {
       if (!columns.variational) continue;
       group.at(plan.variance_gradient)[p] = Floats<W>{};
       const Floats<W> w = group.at(plan.weights)[p];
-      const LogAlpha<W> alpha = log_alpha<W>(w, group.at(plan.log_sigma2)[p], columns.clamp);
-      group.at(plan.variance)[p] = exponential<W>(alpha.value) * w * w;
+      group.at(plan.variance)[p] = weight_variance<Lanes<W>>(w, group.at(plan.log_sigma2)[p], columns.clamp);
     }
   });
 }
 
-// Gradients with respect to w and log sigma^2 through variance = exp(log alpha) w^2 and through the KL divergence.
-template <int W>
-struct VariationalGradient {
-  Floats<W> of_weight, of_log_sigma2;
-};
-template <int W>
-inline VariationalGradient<W> variational_gradient(Floats<W> w, Floats<W> log_sigma2, Floats<W> of_variance,
-                                                   Floats<W> variance, float bound, float kl_weight) {
-  typedef Floats<W> F;
-  const LogAlpha<W> alpha = log_alpha<W>(w, log_sigma2, bound);
-  const F s = logistic<W>(alpha.value * kKl3 + kKl2), t = logistic<W>(-alpha.value);
-  const F inverse = 1.0f / (magnitude<W>(w) + kVarianceEpsilon);
-  const F sign = w > 0.0f ? broadcast<W>(1.0f) : w < 0.0f ? broadcast<W>(-1.0f) : F{};
-  // Inside the bounds the variance is sigma^2 (|w| / (|w| + 1e-15))^2: what w adds through w^2 it takes away through
-  // alpha, to one part in |w| / 1e-15. Left out, rather than subtracted with its rounding errors.
-  const F of_kl = kl_weight * kl_slope(s, t);  // with respect to log alpha
-  const F outside = of_variance * 2.0f * exponential<W>(alpha.value) * w;
-  return {alpha.inside ? -2.0f * of_kl * sign * inverse : outside, alpha.inside ? of_variance * variance + of_kl : F{}};
-}
-
 template <int W, OptimizerKind kind>
-void update_columns(const Group<W>& group, const Columns& columns, const StepRule<W>& rule) {
+void update_columns(const Group<W>& group, const Columns& columns, const StepRule<Lanes<W>>& rule) {
   typedef Floats<W> F;
   const TrainPlan& plan = group.plan;
   Ints<W> lane_bit;
@@ -91,15 +58,15 @@ void update_columns(const Group<W>& group, const Columns& columns, const StepRul
     F first = has_first ? group.at(plan.moment1)[p] : unused, second = has_second ? group.at(plan.moment2)[p] : unused;
     if (columns.variational) {
       F log_sigma2 = group.at(plan.log_sigma2)[p];
-      const VariationalGradient<W> extra =
-          variational_gradient<W>(w, log_sigma2, group.at(plan.variance_gradient)[p], group.at(plan.variance)[p],
-                                  columns.clamp, group.params.kl_weight);
+      const VariationalGradient<Lanes<W>> extra =
+          variational_gradient<Lanes<W>>(w, log_sigma2, group.at(plan.variance_gradient)[p], group.at(plan.variance)[p],
+                                         columns.clamp, group.params.kl_weight);
       gradient += extra.of_weight;
-      update<W, kind>(rule, log_sigma2, extra.of_log_sigma2, group.at(plan.sigma_moment1)[p],
-                      group.at(plan.sigma_moment2)[p]);
+      update<kind, Lanes<W>>(rule, log_sigma2, extra.of_log_sigma2, group.at(plan.sigma_moment1)[p],
+                             group.at(plan.sigma_moment2)[p]);
       group.at(plan.log_sigma2)[p] = log_sigma2;
     }
-    update<W, kind>(rule, w, gradient, first, second);
+    update<kind, Lanes<W>>(rule, w, gradient, first, second);
     if (masked) {
       const Ints<W> keep = (lane_bit & static_cast<int32_t>(group.kept()[p])) != 0;
       w = keep ? w : F{};
@@ -116,8 +83,8 @@ template <int W>
 void end_step(const Group<W>& group, int64_t local_step) {
   const double* row[W];
   for (int l = 0; l < W; ++l) row[l] = group.params.hyper + group.model[l] * kHyperColumns;
-  const StepRule<W> rule =
-      step_rule<W>(row, group.params.lr_factor[local_step], group.params.first_step + local_step + 1);
+  const StepRule<Lanes<W>> rule =
+      step_rules<W>(row, group.params.lr_factor[local_step], group.params.first_step + local_step + 1);
   with_optimizer(group.params.optimizer, [&](auto kind) {
     for_columns(group, [&](const Columns& columns) { update_columns<W, kind.value>(group, columns, rule); });
   });
