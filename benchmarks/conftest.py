@@ -43,6 +43,18 @@ class Contender:
         return stopwatch(device, self.run, self.setup())
 
 
+def roof(device: str, flops: int) -> tuple[str, Contender]:
+    """So much float32 arithmetic and nothing else."""
+    if device == "cpu":
+        native = _registry.native
+        assert native is not None
+        return "multiply-adds alone", Contender(lambda: native.multiply_adds(flops // 2), validate=False)
+    side = 8192
+    a, b = torch.randn(2, side, side, device=device)
+    repeats = max(1, round(flops / (2 * side**3)))
+    return "float32 matrix products", Contender(lambda: [a @ b for _ in range(repeats)], validate=False)
+
+
 @dataclass
 class Result:
     """Medians in seconds of one race; `roof` names the contender that does nothing but the necessary work."""

@@ -20,12 +20,11 @@ import evaluate_rivals
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Contender
+from conftest import Contender, roof
 from torch import Tensor
 
 import zoosparse_ext as zs
 from zoosparse_ext import ops
-from zoosparse_ext.ops import _registry
 from zoosparse_ext.population.devices import full_float32
 from zoosparse_ext.population.plan import Plan
 
@@ -114,18 +113,6 @@ def alike(a: Tensor, b: Tensor) -> bool:
 def size(request: pytest.FixtureRequest, device: str) -> tuple[int, int]:
     models, images = SIZE[device]
     return request.config.getoption("--models") or models, request.config.getoption("--images") or images
-
-
-def roof(device: str, flops: int) -> tuple[str, Contender]:
-    """So much float32 arithmetic and nothing else."""
-    if device == "cpu":
-        native = _registry.native
-        assert native is not None
-        return "multiply-adds alone", Contender(lambda: native.multiply_adds(flops // 2), validate=False)
-    side = 8192
-    a, b = torch.randn(2, side, side, device=device)
-    repeats = max(1, round(flops / (2 * side**3)))
-    return "float32 matrix products", Contender(lambda: [a @ b for _ in range(repeats)], validate=False)
 
 
 @pytest.mark.parametrize("network", ["cnn-s", "cnn-l"])

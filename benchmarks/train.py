@@ -18,15 +18,15 @@ from functools import cache, partial
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Contender
+from conftest import Contender, roof
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from train_rivals import ArdModel, grouped_scores, module_loop
 
 from zoosparse_ext import ops
-from zoosparse_ext.ops import _registry
 from zoosparse_ext.population import networks
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.devices import full_float32
 
 LR = 1e-3
 MEAN, STD = 0.1307, 0.3081
@@ -35,7 +35,9 @@ MEAN, STD = 0.1307, 0.3081
 class Job:
     """Weights [N, P], images, labels and orders of one race, the same in every process."""
 
-    def __init__(self, network: str, activation: str, n: int, batch: int, steps: int) -> None:
+    def __init__(
+        self, network: str, activation: str, n: int, batch: int, steps: int, device: str = "cpu"
+    ) -> None:
         self.network, self.activation, self.n, self.batch, self.steps = network, activation, n, batch, steps
         channels, size = (3, 32) if network == "cnn-l" else (1, 28)
         self.architecture: Architecture = networks.architecture(network, channels, activation)
@@ -50,6 +52,8 @@ class Job:
         )
         self.labels = torch.randint(0, 10, (2000,), generator=generator)
         self.order = torch.randint(0, 2000, (n, batch * steps), generator=generator).to(torch.int32)
+        for name in ("weights", "images", "labels", "order"):
+            setattr(self, name, getattr(self, name).to(device))
 
     def batch_of(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images as the network sees them, and labels, of sample indices of any shape."""
@@ -182,17 +186,26 @@ CASES = {
     "CNN-s tanh, Adam, batch 64": ("cnn-s", "tanh", 32, 64, 4),
     "CNN-l gelu, Adam, batch 10": ("cnn-l", "gelu", 32, 10, 3),
 }
-pytestmark = pytest.mark.skipif(not ops.train.available(), reason="the native engine is not built")
+MORE_MODELS = 32  # times, on a GPU
 
 
-def peak(work: Job) -> Contender:
-    assert _registry.native is not None
-    return Contender(lambda: _registry.native.multiply_adds(work.flops // 2), validate=False)
+@pytest.fixture(autouse=True)
+def engine(device: str) -> None:
+    if not ops.train.available(device):
+        pytest.skip(ops.train.why_unavailable(device))
+
+
+def sized(arguments: tuple[str, str, int, int, int], device: str) -> tuple[object, ...]:
+    """The arguments of a job on a device."""
+    network, activation, n, batch, steps = arguments
+    return network, activation, n if device == "cpu" else n * MORE_MODELS, batch, steps, device
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_train(race: Callable[..., None], case: str) -> None:
-    work, arguments = job(*CASES[case]), CASES[case]
+def test_train(race: Callable[..., None], device: str, case: str) -> None:
+    arguments = sized(CASES[case], device)
+    work = job(*arguments)
+    limit, arithmetic = roof(device, work.flops)
 
     def fresh() -> tuple[Tensor]:
         return (work.weights.clone(),)
@@ -201,28 +214,26 @@ def test_train(race: Callable[..., None], case: str) -> None:
     vmapped = work.gradient_of_models()
     contenders = {
         "train_steps_": Contender(work.ours, fresh),
-        "multiply-adds alone": peak(work),
-        "module loop, a process a core": Contender(partial(loop_over_processes, arguments), fresh),
-        "module loop, torch threads": Contender(work.loop, fresh),
+        limit: arithmetic,
         "torch.func.vmap": Contender(partial(work.stacked, gradient=vmapped), fresh),
         "grouped convolution": Contender(partial(work.stacked, scores=scores), fresh),
     }
+    if device == "cpu":
+        in_processes = partial(loop_over_processes, arguments)
+        contenders["module loop, a process a core"] = Contender(in_processes, fresh)
+        contenders["module loop, torch threads"] = Contender(work.loop, fresh)
     if shutil.which(os.environ.get("CXX", "g++")):  # which torch.compile calls
         compiled = torch.compile(vmapped)
         contenders["torch.compile of vmap"] = Contender(partial(work.stacked, gradient=compiled), fresh)
-    race(
-        contenders,
-        flops=work.flops,
-        roof="multiply-adds alone",
-        same=close,
-        rounds=9,
-    )
+    with full_float32():
+        race(contenders, flops=work.flops, roof=limit, same=close, rounds=9)
 
 
-def test_masks(race: Callable[..., None]) -> None:
+def test_masks(race: Callable[..., None], device: str) -> None:
     """SGD with masks at 80 % is as fast as without."""
-    work = job("cnn-s", "tanh", 64, 10, 10)
-    masks = ops.pack_mask(torch.rand(work.weights.shape, generator=torch.Generator().manual_seed(1)) > 0.8)
+    work = job(*sized(("cnn-s", "tanh", 64, 10, 10), device))
+    kept = torch.rand(work.weights.shape, generator=torch.Generator().manual_seed(1)) > 0.8
+    masks = ops.pack_mask(kept.to(device))
     race(
         {
             "with masks at 80 %": Contender(
@@ -237,31 +248,30 @@ def test_masks(race: Callable[..., None]) -> None:
     )
 
 
-def test_variational_dropout(race: Callable[..., None]) -> None:
+def test_variational_dropout(race: Callable[..., None], device: str) -> None:
     """The rivals draw their own noise, so they are compared with nothing; the rate counts the plain passes twice."""
-    arguments = ("cnn-s", "tanh", 32, 10, 5)
+    arguments = sized(("cnn-s", "tanh", 32, 10, 5), device)
     work = job(*arguments)
+    limit, arithmetic = roof(device, 2 * work.flops)
 
     def fresh() -> tuple[Tensor]:
         return (work.weights.clone(),)
 
-    race(
-        {
-            "train_steps_": Contender(work.ours_variational, fresh),
-            "loop of ARD modules, a process a core": Contender(
-                lambda w: loop_over_processes(arguments, w, True), fresh, validate=False
-            ),
-            "loop of ARD modules, torch threads": Contender(
-                lambda w: work.loop(w, variational=True), fresh, validate=False
-            ),
-        },
-        flops=2 * work.flops,
-        rounds=9,
-    )
+    contenders = {"train_steps_": Contender(work.ours_variational, fresh), limit: arithmetic}
+    if device == "cpu":
+        contenders["loop of ARD modules, a process a core"] = Contender(
+            lambda w: loop_over_processes(arguments, w, True), fresh, validate=False
+        )
+        contenders["loop of ARD modules, torch threads"] = Contender(
+            lambda w: work.loop(w, variational=True), fresh, validate=False
+        )
+    race(contenders, flops=2 * work.flops, roof=limit, rounds=9)
 
 
-def test_growth(race: Callable[..., None]) -> None:
+def test_growth(race: Callable[..., None], device: str) -> None:
     """Time is linear in the number of models: few models for many steps, or many for few, the same work in all."""
+    if device != "cpu":
+        pytest.skip("few models leave most of a GPU idle")
     jobs = [job("cnn-s", "tanh", n, 10, 4 * 4096 // n) for n in (4096, 1024, 256, 64, 16)]
     race(
         {

@@ -191,7 +191,14 @@ def test_a_folder_without_a_zoo(tmp_path: Path, command: str) -> None:
 
 def test_a_device_that_is_not_there(zoo: Path) -> None:
     assert "no such device" in refused(zoo.parent, "evaluate", zoo, "--device", "gpu").message
-    assert "CUDA devices" in refused(zoo.parent, "evaluate", zoo, "--device", "cuda:99").message
+    for command in ("evaluate", "prune", "vardrop"):
+        assert "CUDA devices" in refused(zoo.parent, command, zoo, "--device", "cuda:99").message
+
+
+@pytest.mark.parametrize("command", [["train"], ["demo"], ["study", "demo"]])
+def test_a_new_zoo_on_a_device_that_is_not_there(tmp_path: Path, command: list[str]) -> None:
+    refusal = refused(tmp_path, *command, "--out", tmp_path / "new", "--device", "cuda:99")
+    assert "CUDA devices" in refusal.message
 
 
 def test_tuning_takes_no_zoo(zoo: Path) -> None:

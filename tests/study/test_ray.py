@@ -44,6 +44,17 @@ def test_there_is_no_cluster_at_the_address() -> None:
         runner.chunk_size(1)
 
 
+def test_a_cluster_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    with (
+        RayRunner("local", workers=2, gpus=True) as runner,
+        pytest.raises(InputError, match=r"2 workers on CUDA need as many GPUs, the Ray cluster .* has 1"),
+    ):
+        runner.chunk_size(1)
+
+
 class Killer:
     """Instead of progress bars: kills a worker once, when an epoch of a stage has ended."""
 

@@ -35,6 +35,7 @@ def prune(
     seed: o.Seed = 0,
     data: o.DataSpec = None,
     allow_nan: o.AllowNan = False,
+    device: o.Device = None,
     as_json: o.Json = False,
 ) -> None:
     """Magnitude-prune every model of a zoo at every ratio, and fine-tune with the masks held.
@@ -58,6 +59,7 @@ def prune(
         "biases": biases,
         "seed": seed,
         "allow_nan": allow_nan,
+        "device": device,
     }
     name = f"magnitude-matched-{scope}" if matched else f"magnitude-{scope}"
     title = f"prune (matched, {scope})" if matched else f"prune ({scope})"
@@ -87,6 +89,7 @@ def vardrop(
     seed: o.Seed = 0,
     data: o.DataSpec = None,
     allow_nan: o.AllowNan = False,
+    device: o.Device = None,
     as_json: o.Json = False,
 ) -> None:
     """Sparsify every model of a zoo by variational dropout.
@@ -110,6 +113,7 @@ def vardrop(
             optimizer=make_optimizer(optimizer, lr, weight_decay, momentum),
             seed=seed,
             allow_nan=allow_nan,
+            device=device,
             checkpoint=checkpoint,
             progress=progress,
         )

@@ -14,6 +14,7 @@ import torch
 import typer
 from rich.markup import escape
 
+from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.claims import print_claims
 from zoosparse_ext.cli.console import (
     duration,
@@ -71,6 +72,7 @@ def demo(
     changes: Changes = None,
     restart: Restart = False,
     chunk: Chunk = None,
+    device: o.Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a small zoo on real digits, sparsify it both ways, and write the report.
@@ -82,7 +84,7 @@ def demo(
       zoosparse demo --out demo --models 16
     """
     settings = recipe("demo", {"zoo.seeds": models, **_overrides(changes)})
-    _run(settings, folder, restart, as_json, _runner(chunk))
+    _run(settings, folder, restart, as_json, _runner(chunk), device)
 
 
 def study(
@@ -108,6 +110,7 @@ def study(
     chunk: Chunk = None,
     ray: Ray = None,
     workers: Workers = None,
+    device: o.Device = None,
     tensorboard: Board = False,
     as_json: AsJson = False,
 ) -> None:
@@ -122,6 +125,8 @@ def study(
       zoosparse study my-study.toml --set zoo.seeds=16 --set data.spec=idx:path/to/mnist --dry-run
 
       zoosparse study my-study.toml --ray local --workers 4
+
+      zoosparse study my-study.toml --device cuda
     """
     if list_recipes:
         out.print("\n".join(recipes()))
@@ -138,13 +143,12 @@ def study(
         if dry_run:
             _print_plan(chosen, as_json)
         else:
-            _run(
-                chosen, folder or Path(path.stem), restart, as_json, _runner(chunk, ray, workers), tensorboard
-            )
+            runner = _runner(chunk, ray, workers, device)
+            _run(chosen, folder or Path(path.stem), restart, as_json, runner, device, tensorboard)
 
 
 def _runner(
-    chunk: int | None, ray: str | None = None, workers: int | None = None
+    chunk: int | None, ray: str | None = None, workers: int | None = None, device: str | None = None
 ) -> AbstractContextManager[Runner]:
     if ray is None:
         if workers is not None:
@@ -152,7 +156,7 @@ def _runner(
         return nullcontext(LocalRunner(chunk or MODELS))
     from zoosparse_ext.study.ray_runner import RayRunner  # Ray is optional, and takes a second to load
 
-    return RayRunner(ray, workers, chunk)
+    return RayRunner(ray, workers, chunk, gpus=device is not None and device.startswith("cuda"))
 
 
 def _run(
@@ -161,6 +165,7 @@ def _run(
     restart: bool,
     as_json: bool,
     runner: AbstractContextManager[Runner],
+    device: str | None = None,
     tensorboard: bool = False,
 ) -> None:
     started = time.monotonic()
@@ -173,7 +178,7 @@ def _run(
             Zoo.remove(path)
             shutil.rmtree(checkpoint, ignore_errors=True)
         with runner as workers:
-            zoo = run_study(config, path, checkpoint, bar, workers)
+            zoo = run_study(config, path, checkpoint, bar, workers, device)
         page = reporting.write(zoo, folder, config.title)
         claims = reporting.claims(zoo)
     if as_json:

@@ -45,6 +45,7 @@ def train(
     order: o.Order = "per-model",
     seed: o.Seed = 0,
     limit: o.Limit = None,
+    device: o.Device = None,
     as_json: o.Json = False,
 ) -> None:
     """Train a population of networks and save it as a zoo.
@@ -89,6 +90,7 @@ def train(
             checkpoint=checkpoint,
             progress=progress,
             settings={"command": command_line(), "seed": seed, "zoo": config.zoo.model_dump(mode="json")},
+            device=device,
             **config.zoo.how_to_train(),
         )
         zoo.save(out)

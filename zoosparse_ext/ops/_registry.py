@@ -94,6 +94,20 @@ def load_native() -> None:
     native = module
 
 
+def has_native(operator: str, device: str) -> bool:
+    """Whether a native kernel runs for tensors on such a device, ``"cpu"`` or ``"cuda"``."""
+    return native is not None and torch._C._dispatch_has_kernel_for_dispatch_key(
+        f"{LIBRARY}::{operator}", device.upper()
+    )
+
+
+def why_not_native(operator: str, device: str) -> str:
+    """Why there is no native kernel for such a device; empty when there is one."""
+    if has_native(operator, device):
+        return ""
+    return why_no_native or f"this build has no native {operator} for {device}"
+
+
 def implementations() -> list[Implementation]:
     """What runs for each operator on each device of this machine, and why.
 

@@ -29,16 +29,12 @@ _ACTIVATIONS = (
 
 def available(device: str = "cpu") -> bool:
     """Whether the native engine is built and loaded for tensors on such a device, ``"cpu"`` or ``"cuda"``."""
-    return _registry.native is not None and torch._C._dispatch_has_kernel_for_dispatch_key(
-        "zoosparse::infer", device.upper()
-    )
+    return _registry.has_native("infer", device)
 
 
 def why_unavailable(device: str = "cpu") -> str:
     """Why the native engine is not there; empty when it is."""
-    if available(device):
-        return ""
-    return _registry.why_no_native or f"this build has no native engine for {device}"
+    return _registry.why_not_native("infer", device)
 
 
 def infer(

@@ -1,6 +1,7 @@
 """Training steps of many models at once: the native engine behind :func:`zoosparse_ext.train`.
 
-The engine keeps one model in each lane of the vector registers and runs many steps per call. It reads a program as the
+The engine keeps one model in each lane of the vector registers, on a GPU one model in each block of threads, and runs
+many steps per call. It reads a program as the
 table that :meth:`zoosparse_ext.population.Program.encode` makes. Its reference is the training in
 :mod:`zoosparse_ext.population`, which runs wherever the engine does not.
 """
@@ -15,6 +16,7 @@ from . import _registry
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")  # in the order of their numbers
 LOSSES = ("cross_entropy", "mse")  # in the order of their numbers
+DEVICES = ("cpu", "cuda")  # that have a native engine
 HYPER_COLUMNS = ("lr", "weight_decay", "beta1", "beta2", "eps", "nesterov")
 
 _SCHEMA = (
@@ -26,16 +28,14 @@ _SCHEMA = (
 )
 
 
-def available() -> bool:
-    """Whether the native engine is built and loaded, for tensors on the CPU."""
-    return _registry.native is not None and torch._C._dispatch_has_kernel_for_dispatch_key(
-        "zoosparse::train_steps_", "CPU"
-    )
+def available(device: str = "cpu") -> bool:
+    """Whether the native engine is built and loaded for tensors on such a device, ``"cpu"`` or ``"cuda"``."""
+    return _registry.has_native("train_steps_", device)
 
 
-def why_unavailable() -> str:
+def why_unavailable(device: str = "cpu") -> str:
     """Why the native engine is not there; empty when it is."""
-    return "" if available() else _registry.why_no_native or "it is not part of this build"
+    return _registry.why_not_native("train_steps_", device)
 
 
 def train_steps_(
@@ -83,7 +83,7 @@ def train_steps_(
         )
 
     Args:
-        weights: [N, P] float32.
+        weights: [N, P] float32; on a GPU with their state, masks, images and labels, the rest may lie anywhere.
         program, values: the program's table int64 [L, 18] and numbers float64 [L].
         images: [M, C, H, W], uint8 (divided by 255) or float32; the network sees ``(image − mean) / std``.
         mean, std: per channel [C].
@@ -158,9 +158,9 @@ def train_steps_(
 
 
 def _missing(*_: object, **__: object) -> tuple[Tensor, Tensor]:
+    why = _registry.why_no_native or "it runs on CPU and CUDA tensors only"
     raise ZoosparseError(
-        f"train_steps_ has no implementation here ({_registry.why_no_native or 'it runs on CPU tensors only'}); "
-        "zoosparse_ext.train runs on the PyTorch reference instead"
+        f"train_steps_ has no implementation here ({why}); zoosparse_ext.train runs on the PyTorch reference instead"
     )
 
 

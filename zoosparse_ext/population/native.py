@@ -12,14 +12,16 @@ from zoosparse_ext.population.program import Conv2d, Linear
 from zoosparse_ext.population.steps import Steps, StepsResult
 
 
-def why_not(population: Population) -> str:
-    """The reason why the native engine cannot train this population; empty if it can."""
+def why_not(population: Population, device: torch.device) -> str:
+    """The reason why the native engine cannot train this population on a device; empty if it can."""
     architecture, weights = population.architecture, population.weights
     if architecture.program is None:
         return f"{architecture.name!r} is not a chain: {architecture.reason}"
-    if weights.device.type != "cpu" or weights.dtype != torch.float32 or not weights.is_contiguous():
-        return f"it takes contiguous float32 rows on the CPU, not {weights.dtype} on {weights.device}"
-    return engine.why_unavailable()
+    if device.type not in engine.DEVICES or weights.dtype != torch.float32 or not weights.is_contiguous():
+        return (
+            f"it takes contiguous float32 rows on the CPU or on CUDA devices, not {weights.dtype} on {device}"
+        )
+    return engine.why_unavailable(device.type)
 
 
 def native_steps(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:

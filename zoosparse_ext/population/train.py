@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -16,18 +15,17 @@ from torch import Tensor
 from zoosparse_ext import ops, random
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population import native
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
+from zoosparse_ext.population.devices import by_rows, device_of
+from zoosparse_ext.population.engines import ChosenEngine, choose_engine
 from zoosparse_ext.population.evaluate import check_split, evaluate
 from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.hooks import EpochResult, Hooks, Progress
 from zoosparse_ext.population.optimizers import Adam, Optimizer
-from zoosparse_ext.population.population import Population, chunks
+from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.schedules import Constant, schedule
-from zoosparse_ext.population.steps import Engine, Steps, TrainState, reference_steps
-
-log = logging.getLogger(__name__)
+from zoosparse_ext.population.steps import Steps, TrainState
 
 
 def train(
@@ -45,6 +43,7 @@ def train(
     seed: int = 0,
     splits: tuple[str, ...] = ("val", "test"),
     engine: str = "auto",
+    device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     variational: Variational | None = None,
@@ -76,6 +75,8 @@ def train(
         splits: names of the splits to evaluate (one that the data lack is passed over); () for none. With
             ``"test"`` among them the population keeps its predictions.
         engine: ``"auto"``, ``"native"`` or ``"reference"``.
+        device: where to compute, ``"cpu"`` or ``"cuda"``; None: where the weights are. The population stays where it
+            is. Where the memory of a GPU ends, it goes on with fewer models at a time and says so in the log.
         checkpoint: a file that keeps the state after every epoch. If it exists, training goes on from it, to the same
             bits; an interrupted call can be repeated as it was. It stays until the caller removes it.
         progress: called with a `Progress` after every chunk of models.
@@ -84,18 +85,22 @@ def train(
 
     Raises:
         InputError: a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
-            not fit, an unknown order, loss, split, schedule or engine, a checkpoint of another training.
+            not fit, an unknown order, loss, split, schedule or engine, a device that is not there or too small for one
+            model, a checkpoint of another training.
     """
     optimizer = optimizer if optimizer is not None else Adam()
     _check(population, data, epochs, batch_size, order, loss, splits)
-    run = _choose_engine(engine, population)
+    where = device_of(device, population.weights)
+    chosen = choose_engine(engine, population, where)
     if masks is not None:
         population.packed_masks = _packed(masks, population)
     table = optimizer.table(len(population))
     factors = schedule(lr_schedule).factors(math.ceil(len(data.train) / batch_size) * epochs)
     settings = (epochs, batch_size, optimizer.kind, order, seed, splits, str(lr_schedule), loss, augment)
     recipe = _Recipe(*settings, table, factors)
-    training = _Training(population, data, recipe, run, variational, hooks or Hooks(), progress, checkpoint)
+    training = _Training(
+        population, data, recipe, chosen, where, variational, hooks or Hooks(), progress, checkpoint
+    )
     training.begin()
     while training.epoch < epochs:
         training.learn_an_epoch()
@@ -133,13 +138,15 @@ class _Training:
         population: Population,
         data: Dataset,
         recipe: _Recipe,
-        run: _Run,
+        engine: ChosenEngine,
+        device: torch.device,
         variational: Variational | None,
         hooks: Hooks,
         progress: Callable[[Progress], None] | None,
         checkpoint: str | Path | None,
     ) -> None:
-        self.population, self.data, self.recipe, self.run = population, data, recipe, run
+        self.population, self.data, self.recipe = population, data, recipe
+        self.engine, self.device = engine, device
         self.variational, self.hooks, self.progress = variational, hooks, progress
         self.state = TrainState.fresh(population.weights, variational=variational is not None)
         self.epoch, self.started = 0, time.monotonic()
@@ -166,12 +173,16 @@ class _Training:
         loss, accuracy = torch.zeros(2, n, dtype=torch.float64)
         self.hooks.before_epoch(self.epoch, self.population)
         self._apply_masks_()
-        for rows in chunks(n, self.run.models_per_call):
-            result = self.run.engine(self.population.architecture, self.data.train, self._steps(rows))
+
+        def learn(rows: slice) -> None:
+            result = self.engine.run(self.population.architecture, self.data.train, self._steps(rows))
             loss[rows], accuracy[rows] = result.loss / result.samples, result.correct / result.samples
             if self.progress is not None:
                 seconds, so_far = time.monotonic() - self.started, float(accuracy[: rows.stop].mean())
                 self.progress(Progress(self.epoch, self.recipe.epochs, rows.stop, n, so_far, seconds))
+
+        if n > 0:
+            by_rows(n, learn, self.engine.models_per_call)
         self.state.step += math.ceil(len(self.data.train) / self.recipe.batch_size)
         self._conclude(loss, accuracy)
 
@@ -205,7 +216,11 @@ class _Training:
         """Evaluate, extend the history, save."""
         judged = self.hooks.evaluated(self.population)
         splits = {name: getattr(self.data, name) for name in self.recipe.splits}
-        evaluations = {name: evaluate(judged, split) for name, split in splits.items() if split is not None}
+        evaluations = {
+            name: evaluate(judged, split, device=self.device)
+            for name, split in splits.items()
+            if split is not None
+        }
         predictions = evaluations["test"].predictions if "test" in evaluations else None
         self.population.predictions = judged.predictions = predictions
         self.history.append(self.hooks.rows(EpochResult(self.epoch, judged, loss, accuracy, evaluations)))
@@ -217,24 +232,6 @@ class _Training:
         if self.population.packed_masks is not None:
             for tensor in (self.population.weights, self.state.first, self.state.second):
                 ops.apply_mask_(tensor, self.population.packed_masks)
-
-
-@dataclass(frozen=True)
-class _Run:
-    engine: Engine
-    models_per_call: int  # bounds memory; results do not depend on it
-
-
-def _choose_engine(name: str, population: Population) -> _Run:
-    if name not in ("auto", "native", "reference"):
-        raise InputError(f"engine must be 'auto', 'native' or 'reference', got {name!r}")
-    missing = native.why_not(population)
-    if name != "reference" and not missing:
-        return _Run(native.native_steps, 64)
-    if name == "native":
-        raise InputError(f"the native training engine cannot run {population.architecture.name!r}: {missing}")
-    log.info("training %s on the PyTorch reference: %s", population.architecture.name, missing or "asked for")
-    return _Run(reference_steps, 16)
 
 
 def _check(

@@ -47,6 +47,7 @@ def magnitude_prune(
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
     engine: str = "auto",
+    device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Population:
@@ -74,7 +75,7 @@ def magnitude_prune(
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
         score: what is compared: ``"magnitude"``, ``"gradient"``, ``"wanda"`` or ``"random"``, see
             :mod:`zoosparse_ext.sparsify.scores`. Other than magnitude, it is the `method` of the twins.
-        batch_size, optimizer, lr_schedule, loss, augment, order, seed, engine, checkpoint, progress: as in
+        batch_size, optimizer, lr_schedule, loss, augment, order, seed, engine, device, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
@@ -114,7 +115,7 @@ def magnitude_prune(
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
         return twins
-    source_predictions = predictions_of(population, data).repeat(len(twins) // len(population), 1)
+    source_predictions = predictions_of(population, data, device).repeat(len(twins) // len(population), 1)
 
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
@@ -134,6 +135,7 @@ def magnitude_prune(
         seed=seed,
         splits=("test",),
         engine=engine,
+        device=device,
         checkpoint=checkpoint,
         progress=progress,
         hooks=Hooks(

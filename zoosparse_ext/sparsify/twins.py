@@ -40,12 +40,12 @@ def twin_rows(
     return frame
 
 
-def predictions_of(population: Population, data: Dataset) -> Tensor:
+def predictions_of(population: Population, data: Dataset, device: torch.device | str | None = None) -> Tensor:
     """Predicted classes on the test images [N, M]: those the population carries, else evaluated now."""
     known = population.predictions
     if known is not None and known.shape[1] == len(data.test):
         return known
-    return evaluate(population, data.test).predictions
+    return evaluate(population, data.test, device=device).predictions
 
 
 def layer_columns(architecture: Architecture) -> list[str]:

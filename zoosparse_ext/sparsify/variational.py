@@ -72,6 +72,7 @@ def variational_dropout(
     seed: int = 0,
     allow_nan: bool = False,
     engine: str = "auto",
+    device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Population:
@@ -92,7 +93,7 @@ def variational_dropout(
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
         optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
-        batch_size, lr_schedule, loss, augment, order, seed, engine, checkpoint, progress: as in
+        batch_size, lr_schedule, loss, augment, order, seed, engine, device, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
         allow_nan: keep NaN weights instead of raising.
 
@@ -120,7 +121,7 @@ def variational_dropout(
     variational = Variational(
         noisy.log_sigma2, 0.0, chosen.conv_clamp, chosen.linear_clamp, chosen.conv_biases
     )
-    source_predictions = predictions_of(population, data)
+    source_predictions = predictions_of(population, data, device)
     history = train(
         noisy,
         data,
@@ -134,6 +135,7 @@ def variational_dropout(
         seed=seed,
         splits=("test",),
         engine=engine,
+        device=device,
         checkpoint=checkpoint,
         progress=progress,
         variational=variational,

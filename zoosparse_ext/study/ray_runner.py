@@ -44,6 +44,7 @@ class RayRunner:
         workers: how many. Default: one for every four cores.
         models: at most so many in a chunk; default: at most 256, and two chunks a worker if there are models enough.
         cores: of every worker; default: an even share, at most four.
+        gpus: every worker has a GPU to itself; default for `workers` is then one for every GPU.
 
     Raises:
         InputError: Ray is not installed; there is no cluster at the address; its machines have other versions.
@@ -56,9 +57,11 @@ class RayRunner:
         models: int | None = None,
         *,
         cores: int | None = None,
+        gpus: bool = False,
     ) -> None:
         import_ray()
-        self.address, self.workers, self.models, self.cores = address, workers, models, cores
+        self.address, self.workers, self.models = address, workers, models
+        self.cores, self.gpus = cores, gpus
         self._pool: Pool | None = None
         self._data: tuple[Dataset, Any] | None = None
 
@@ -74,7 +77,7 @@ class RayRunner:
     def pool(self) -> Pool:
         """The workers."""
         if self._pool is None:
-            self._pool = Pool(self.address, self.workers, self.cores)
+            self._pool = Pool(self.address, self.workers, self.cores, self.gpus)
         return self._pool
 
     def chunk_size(self, models: int) -> int:

@@ -1,4 +1,4 @@
-"""Workers on Ray: one actor for every group of cores, replaced when it dies."""
+"""Workers on Ray: one actor for every group of cores, or for every GPU, replaced when it dies."""
 
 from __future__ import annotations
 
@@ -78,26 +78,34 @@ class Pool:
         address: ``"local"`` starts a cluster on this machine; anything else is one that `ray.init` can join.
         wanted: how many workers; default: one for every four cores.
         cores: of every worker; default: an even share, at most four.
+        gpus: every worker has a GPU to itself; default for `wanted` is then one for every GPU.
 
     Raises:
-        InputError: Ray is not installed, or there is no cluster at the address.
+        InputError: Ray is not installed, there is no cluster at the address, or none with GPUs.
     """
 
     address: str
     wanted: int | None = None
     cores: int | None = None
+    gpus: bool = False
     pids: dict[Any, int] = field(default_factory=dict)  # of the workers that are up
 
     def __post_init__(self) -> None:
         self.ray = import_ray()
         self._joined = bool(self.ray.is_initialized())
-        if not self._joined:
-            self._connect()
-        cores = int(self.ray.cluster_resources().get("CPU", 1))
-        self.size = self.wanted or max(1, cores // (self.cores or CORES))
-        self.cores = self.cores or max(1, min(CORES, cores // self.size))
         self._idle: list[Any] = []
         self._starting: dict[Any, Any] = {}  # facts to come → worker
+        if not self._joined:
+            self._connect()
+        resources = self.ray.cluster_resources()
+        cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+        if self.gpus and gpus < (self.wanted or 1):
+            self.close()
+            raise InputError(
+                f"{self.wanted or 1} workers on CUDA need as many GPUs, the Ray cluster at {self.address!r} has {gpus}"
+            )
+        self.size = self.wanted or (gpus if self.gpus else max(1, cores // (self.cores or CORES)))
+        self.cores = self.cores or max(1, min(CORES, cores // self.size))
         self._up_since = time.monotonic()
         for _ in range(self.size):
             self._begin()
@@ -152,7 +160,9 @@ class Pool:
             raise InputError(f"cannot reach a Ray cluster at {self.address!r}: {error}") from error
 
     def _begin(self) -> None:
-        actor = self.ray.remote(Worker).options(num_cpus=self.cores, max_concurrency=2)
+        actor = self.ray.remote(Worker).options(
+            num_cpus=self.cores, num_gpus=1 if self.gpus else 0, max_concurrency=2
+        )
         worker = actor.remote(self.cores)
         self._starting[worker.facts.remote()] = worker
 

@@ -47,7 +47,12 @@ class Stage:
 
 
 def run_study(
-    config: StudyConfig, path: Path, checkpoint: Path, bar: StageBar, runner: Runner = LOCAL
+    config: StudyConfig,
+    path: Path,
+    checkpoint: Path,
+    bar: StageBar,
+    runner: Runner = LOCAL,
+    device: str | None = None,
 ) -> Zoo:
     """Run what is missing of a study and return its zoo, saved at `path`.
 
@@ -57,6 +62,7 @@ def run_study(
         checkpoint: folder for the epochs of the chunks under way, and the logs of those that failed.
         bar: makes a progress bar for a stage, given its title.
         runner: of the chunks; default: one after the other, in this process. The result does not depend on it.
+        device: ``"cpu"`` or ``"cuda"``; default: the CPU.
 
     Raises:
         InputError: the folder holds the zoo of another study.
@@ -81,10 +87,11 @@ def run_study(
                 progress=progress,
                 settings=settings,
                 runner=runner,
+                device=device,
                 **config.zoo.how_to_train(),
             )
         _keep(zoo, path, checkpoint / "original")
-    return _sparsify(zoo, data, config, path, checkpoint, bar, runner)
+    return _sparsify(zoo, data, config, path, checkpoint, bar, runner, device)
 
 
 def load_data(config: DataConfig) -> Dataset:
@@ -135,6 +142,7 @@ def _sparsify(
     checkpoint: Path,
     bar: StageBar,
     runner: Runner,
+    device: str | None,
 ) -> Zoo:
     failures: list[ChunkError] = []
     stages = twin_stages(config)
@@ -143,7 +151,9 @@ def _sparsify(
             continue
         try:
             with bar(stage.title) as progress:
-                zoo = stage.add(zoo, data, checkpoint=checkpoint, progress=progress, runner=runner)
+                zoo = stage.add(
+                    zoo, data, checkpoint=checkpoint, progress=progress, runner=runner, device=device
+                )
         except ChunkError as error:
             failures.append(error)
             continue
