@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from unittest import mock
 from zoosparse_ext.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
-_PATIENCE = 120  # seconds that a subprocess on a busy machine may need to get somewhere
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,39 @@ def succeed(*words: object) -> Result:
     return result
 
 
+# Sends itself a signal when it has written a file of epochs: nobody who watches is quick enough for sure.
+_PROGRAM = """
+import os
+from zoosparse_ext.cli import main
+from zoosparse_ext.population.checkpoint import Checkpoint
+
+save = Checkpoint.save
+
+def save_and_signal(self, *arguments):
+    save(self, *arguments)
+    if str(self.path) == os.environ["TEST_EPOCHS"]:
+        os.kill(os.getpid(), int(os.environ["TEST_SIGNAL"]))
+
+Checkpoint.save = save_and_signal
+main()
+"""
+
+
 @contextmanager
-def beside(*words: object) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own, which does not outlive the block."""
-    program = "from zoosparse_ext.cli import main; main()"
+def beside(
+    *words: object, send: signal.Signals | None = None, after: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own, which does not outlive the block.
+
+    Args:
+        send: a signal that it gets once it has written the file of epochs `after`.
+    """
+    sending = {} if send is None else {"TEST_EPOCHS": str(after), "TEST_SIGNAL": str(int(send))}
+    program = _PROGRAM if sending else "from zoosparse_ext.cli import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", program, *map(str, words)],
         cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **sending},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -79,15 +103,6 @@ def beside(*words: object) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until the process has written a file."""
-    end = time.monotonic() + _PATIENCE
-    while not path.exists():
-        assert process.poll() is None, f"ended before {path} was there: {process.communicate()[1]}"
-        assert time.monotonic() < end, f"no {path} after {_PATIENCE} s"
-        time.sleep(0.001)
 
 
 def listing(folder: Path) -> dict[str, bytes]:

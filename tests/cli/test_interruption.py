@@ -12,24 +12,23 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.cli.command import beside, succeed, wait_for, zoosparse
+from tests.cli.command import beside, succeed, zoosparse
 from zoosparse_ext.cli.console import training_bar
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import recipe
 from zoosparse_ext.study.run import run_study
 from zoosparse_ext.zoo import Zoo
 
-# As many epochs as keep a process busy while it is being watched.
-LONG = ("--models", 2, "--limit", 40, "--epochs", 120)
+TRAINING = ("--models", 2, "--limit", 40, "--epochs", 4)
 STUDY = {
     "data.limit": 40,
     "zoo.seeds": 2,
-    "zoo.epochs": 20,
+    "zoo.epochs": 3,
     "magnitude.ratios": [0.5, 0.9],
     "magnitude.scopes": ["global"],
     "magnitude.matched_scopes": ["layer"],
-    "magnitude.epochs": 20,
-    "variational.epochs": 20,
+    "magnitude.epochs": 3,
+    "variational.epochs": 3,
 }
 NO_TWINS = {"data.limit": 40, "zoo.seeds": 2, "zoo.epochs": 1, "magnitude": False, "variational": False}
 
@@ -62,21 +61,19 @@ def same_bits(ours: Path, theirs: Path) -> None:
 def test_ctrl_c_keeps_finished_epochs(tmp_path: Path) -> None:
     zoo, whole = tmp_path / "zoo", tmp_path / "whole"
     epochs = tmp_path / "zoo.resume" / "train" / "original" / "0-rows-0-2.safetensors"
-    with beside("train", "--out", zoo, *LONG) as process:
-        wait_for(epochs, process)
-        process.send_signal(signal.SIGINT)
+    with beside("train", "--out", zoo, *TRAINING, send=signal.SIGINT, after=epochs) as process:
         _, message = process.communicate()
     assert process.returncode == 130, message
     assert "Interrupted. Finished epochs are kept in" in message and str(epochs.parents[1]) in message
     assert "run the same command again" in message
     assert epochs.exists() and not zoo.exists()
 
-    other = zoosparse("train", "--out", zoo, *LONG, "--lr", "0.1")
+    other = zoosparse("train", "--out", zoo, *TRAINING, "--lr", "0.1")
     assert other.code == 2
     assert "holds an unfinished run with other settings" in other.message
-    succeed("train", "--out", zoo, *LONG)
+    succeed("train", "--out", zoo, *TRAINING)
     assert not (tmp_path / "zoo.resume").exists()
-    succeed("train", "--out", whole, *LONG)
+    succeed("train", "--out", whole, *TRAINING)
     same_bits(zoo, whole)
 
 
@@ -84,10 +81,10 @@ def test_a_study_killed_in_every_stage_ends_with_the_same_bits(tmp_path: Path) -
     folder, whole = tmp_path / "study", tmp_path / "whole"
     epochs = folder / "zoo.resume" / "study"
     for stage in ("original", "magnitude-global", "variational", "magnitude-matched-layer"):
-        with beside(*study(folder, STUDY)) as process:
-            wait_for(epochs / stage / "0-rows-0-2.safetensors", process)
-            process.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        file = epochs / stage / "0-rows-0-2.safetensors"
+        with beside(*study(folder, STUDY), send=signal.SIGSTOP, after=file) as process:
+            ended = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert ended is not None and ended.si_code == os.CLD_STOPPED, process.communicate()[1]
             second = zoosparse(*study(folder, STUDY))  # while the first is still there
             process.kill()
         assert second.code == 2
