@@ -13,7 +13,7 @@ import zoosparse_ext as zs
 from tests.population import tiny
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.ops import train as native_engine
-from zoosparse_ext.population import train as training
+from zoosparse_ext.population import engines
 
 ENGINES = ["reference", "native"] if native_engine.available() else ["reference"]
 SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 5, "seed": 2**32 + 1, "optimizer": zs.Adam(lr=3e-3)}
@@ -65,12 +65,12 @@ def test_in_other_chunks(
     size: int, whole: tuple[str, zs.Population], data: zs.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, expected = whole
-    choose = training._choose_engine
+    choose = engines.choose_engine
 
-    def in_chunks(*arguments: Any) -> training._Run:
-        return training._Run(choose(*arguments).engine, size)
+    def in_chunks(*arguments: Any) -> engines.ChosenEngine:
+        return engines.ChosenEngine(choose(*arguments).run, size)
 
-    monkeypatch.setattr(training, "_choose_engine", in_chunks)
+    monkeypatch.setattr("zoosparse_ext.population.train.choose_engine", in_chunks)
     assert_same(trained(fresh()[:8].clone(), data, engine=engine), expected[:8])
 
 
