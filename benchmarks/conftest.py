@@ -201,15 +201,15 @@ def _races_before(target: Path, facts: dict[str, str | int]) -> dict[str, Any]:
 
 
 def table(result: Result) -> list[str]:
-    """The lines of one race: milliseconds, times ours, rate of necessary work, share of the roof."""
+    """The lines of one race: milliseconds, times ours, rate of necessary work if it was told, share of the roof."""
     ours = next(iter(result.seconds.values()))
     roof = result.seconds[result.roof] if result.roof else None
-    lines = [
-        f"{result.name:<44} {'ms':>9} {'× ours':>8} {result.unit:>7}" + (f" {'of roof':>8}" if roof else "")
-    ]
+    unit = f" {result.unit:>7}" if result.work else ""
+    lines = [f"{result.name:<44} {'ms':>9} {'× ours':>8}" + unit + (f" {'of roof':>8}" if roof else "")]
     for name, seconds in result.seconds.items():
-        line = f"  {name:<42} {1e3 * seconds:9.2f} {seconds / ours:8.2f} {result.work / seconds / 1e9:7.1f}"
-        lines.append(line + (f" {roof / seconds:8.0%}" if roof else ""))
+        rate = f" {result.work / seconds / 1e9:7.1f}" if result.work else ""
+        share = f" {roof / seconds:8.0%}" if roof else ""
+        lines.append(f"  {name:<42} {1e3 * seconds:9.2f} {seconds / ours:8.2f}{rate}{share}")
     return lines
 
 
