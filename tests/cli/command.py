@@ -65,6 +65,7 @@ def succeed(*words: object) -> Result:
 # Sends itself a signal when it has written a file of epochs: nobody who watches is quick enough for sure.
 _PROGRAM = """
 import os
+import signal
 from zoosparse_ext.cli import main
 from zoosparse_ext.population.checkpoint import Checkpoint
 
@@ -76,6 +77,7 @@ def save_and_signal(self, *arguments):
         os.kill(os.getpid(), int(os.environ["TEST_SIGNAL"]))
 
 Checkpoint.save = save_and_signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
 main()
 """
 

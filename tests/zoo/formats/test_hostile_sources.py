@@ -19,6 +19,7 @@ import torch
 
 import zoosparse_ext as zs
 from tests.zoo.formats.sources import SOURCES, files_of
+from zoosparse_ext.errors import StoreError
 
 PICKLES = {
     "modelzoos": ("checkpoints", "optimizer", ".tune_metadata"),
@@ -203,3 +204,22 @@ def test_compressed_archives_are_refused(tmp_path: Path, name: str) -> None:
             archive.writestr(member, content + b"\0" * 2**22)
     with pytest.raises(zs.StoreError, match="compressed"):
         zs.import_zoo(tmp_path / "source", strict=True)
+
+
+def test_what_is_refused_is_named_without_advice_to_run_it(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "a.pt").write_bytes(pickle.dumps(Payload(tmp_path / "it-ran"), protocol=2))
+    (tmp_path / "b.pt").write_bytes(b"garbage")
+    reasons = {}
+    for name in ("a.pt", "b.pt"):
+        folder = tmp_path / name.removesuffix(".pt")
+        folder.mkdir()
+        (tmp_path / name).rename(folder / name)
+        with pytest.raises(StoreError) as refusal:
+            zs.import_zoo(folder, activation="tanh", strict=True)
+        reasons[name] = str(refusal.value)
+    assert "is a pickle that needs getattr; loading it could run code" in reasons["a.pt"]
+    assert reasons["b.pt"].endswith("is no checkpoint that can be read safely: Unsupported operand 103")
+    assert not any("weights_only" in reason for reason in reasons.values())
+    assert not (tmp_path / "it-ran").exists() and not recwarn.list

@@ -12,7 +12,9 @@ import io
 import math
 import mmap
 import os
+import re
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -222,11 +224,25 @@ def run_pickle(content: bytes | bytearray, path: object, *, trusted: bool) -> An
     if len(content) == 0:
         raise StoreError(f"{path} is empty")
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=not trusted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols, which are not the user's concern
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=not trusted)
     except (Exception, MemoryError) as error:  # a damaged file raises anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        safely = "" if trusted else " safely"
-        raise StoreError(f"{path} is no checkpoint that can be read{safely}: {reason:.200}") from error
+        raise StoreError(f"{path} {_why_unreadable(error, trusted)}") from error
+
+
+def _why_unreadable(error: BaseException, trusted: bool) -> str:
+    """What is wrong with a pickle, without PyTorch's advice to run whatever is in it."""
+    text = str(error).strip()
+    if not trusted and (asked := re.search(r"GLOBAL (\S+)", text)):
+        return (
+            f"is a pickle that needs {asked[1]}; loading it could run code. Save a state dict instead "
+            "(torch.save(model.state_dict(), …)), or pass trust_pickle=True (--trust-pickle) if you trust whoever made "
+            "the file"
+        )
+    inner = re.search(r"WeightsUnpickler error:\s*(.+)", text)
+    reason = inner[1] if inner else text.partition("\n")[0] or type(error).__name__
+    return f"is no checkpoint that can be read{'' if trusted else ' safely'}: {reason:.200}"
 
 
 def _run(content: bytearray, path: object) -> State:
