@@ -25,6 +25,13 @@ class StoreError(ZoosparseError):
     """A zoo on disk that is damaged, foreign, of a newer version, or could not be written."""
 
 
+def require_kind(what: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Raise InputError unless a value is of one of these kinds; `expected` says what would do."""
+    if not isinstance(value, kinds):
+        shown = f" {value!r}" if isinstance(value, str | int | float | type) else ""
+        raise InputError(f"{what}: got {type(value).__name__}{shown}, expected {expected}")
+
+
 class ChunkError(ZoosparseError):
     """Parts of a study that failed for good, while the others went on."""
 

@@ -48,6 +48,19 @@ def test_labels_of_any_integer_type_become_int64(dtype: torch.dtype) -> None:
     assert data.train.labels.dtype == torch.int64
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_pixels_of_any_floating_type_are_kept_as_float32(dtype: torch.dtype) -> None:
+    pixels = torch.rand(24, 1, 4, 4).to(dtype)
+    data = Dataset.from_tensors(pixels, labels(), test=(pixels, labels()))
+    assert torch.equal(data.train.images, pixels.to(torch.float32))
+    assert torch.equal(data.test.images, data.train.images)
+
+
+def test_arrays_become_tensors() -> None:
+    data = Dataset.from_tensors(images().numpy(), labels().numpy().astype("int32"))  # type: ignore[arg-type]
+    assert data.fingerprint == Dataset.from_tensors(images(), labels()).fingerprint
+
+
 def test_pixels_are_stored_as_bytes_and_normalised_per_channel_on_the_way_in() -> None:
     data = Dataset.from_tensors(images(channels=3), labels())
     assert data.train.images.dtype == torch.uint8
@@ -79,7 +92,8 @@ def test_constant_images_are_centred_and_not_divided_by_zero() -> None:
         (images(0), labels(0), "there are no images"),
         (images()[:, 0, 0], labels(), r"images must be .* got \[24, 4\]"),
         (images().flatten(), labels(), "images must be"),
-        (images(dtype=torch.float64), labels(), "uint8 or float32"),
+        (images(dtype=torch.int64), labels(), "uint8 or float32 .*got torch.int64"),
+        (torch.rand(24, 7), labels(), r"got \[24, 7\]; rows of features are images \[M, 1, 1, features\]"),
         (images(), labels(23), r"labels must be integers \[24\].*\[23\]"),
         (images(), labels().reshape(6, 4), r"labels must be integers \[24\]"),
         (images(), labels().float(), "labels must be integers .*float32"),

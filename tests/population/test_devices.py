@@ -25,6 +25,15 @@ def test_devices_by_name() -> None:
         device_of("gpu", like)
     with pytest.raises(InputError, match=r"device 'cuda:99': torch .* sees .* CUDA devices on this machine"):
         device_of("cuda:99", like)
+    with pytest.raises(InputError, match="device 'vulkan' cannot be used here"):
+        device_of("vulkan", like)
+
+
+def test_a_population_stays_where_it_is_if_it_cannot_move() -> None:
+    moved = population(chain)
+    with pytest.raises(InputError, match="device 'cuda:99'"):
+        moved.to("cuda:99")
+    assert moved.to("cpu") is moved and moved.weights.device.type == "cpu"
 
 
 def test_a_plan_names_its_device_at_once() -> None:

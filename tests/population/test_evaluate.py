@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +65,18 @@ def test_nan_and_infinite_scores(data: zs.Dataset) -> None:
 def test_a_single_image(data: zs.Dataset) -> None:
     result = zs.evaluate(tiny.population(), data.test.head(1))
     assert result.predictions.shape == (3, 1) and set(result.accuracy.tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("data", [None, "digits", (torch.rand(2, 1, 8, 8), torch.tensor([0, 1]))])
+def test_what_is_no_data(data: Any) -> None:
+    with pytest.raises(InputError, match=r"data: got .*, expected a zs.Dataset or one of its splits"):
+        zs.evaluate(tiny.population(), data)
+
+
+def test_a_chain_that_ends_in_maps(data: zs.Dataset) -> None:
+    maps = tiny.population(lambda: nn.Sequential(nn.Conv2d(1, tiny.CLASSES, 3)))
+    with pytest.raises(InputError, match="'Sequential' ends in maps 4×6×6, not in one score per class"):
+        zs.evaluate(maps, data)
 
 
 def test_an_unknown_way(data: zs.Dataset) -> None:

@@ -130,6 +130,7 @@ def tied() -> nn.Module:
     [
         (list, "no models were given"),
         (lambda: [nn.ReLU()], "ReLU has no parameters"),
+        (tiny.chain, r"takes a list of modules; write from_modules\(\[module\]\) for one"),
         (lambda: [tied()], "shares a parameter between layers"),
         (lambda: [tiny.chain(), {}], "model 1 differs from model 0: state dict lacks '0.weight'"),
         (
@@ -256,6 +257,14 @@ def test_initialisations_may_differ_by_model() -> None:
         zs.Population.initialise(architecture, range(2), "zeros")
     with pytest.raises(InputError, match="no seeds were given"):
         zs.Population.initialise(architecture, [])
+    with pytest.raises(InputError, match="init names 1 initialisations for 2 seeds"):
+        zs.Population.initialise(architecture, range(2), ["normal"])
+    with pytest.raises(
+        InputError, match=r"seeds: got int 16, expected one per model, such as range\(1, 17\)"
+    ):
+        zs.Population.initialise(architecture, 16)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="architecture: got str 'cnn-s', expected an Architecture"):
+        zs.Population.initialise("cnn-s", range(2))  # type: ignore[arg-type]
 
 
 def test_a_population_that_does_not_fit_together() -> None:
@@ -263,6 +272,10 @@ def test_a_population_that_does_not_fit_together() -> None:
     architecture = population.architecture
     with pytest.raises(InputError, match=r"shape \[3, 5\], architecture 'Sequential' expects \[N, 138\]"):
         zs.Population(torch.zeros(3, 5), architecture)
+    with pytest.raises(InputError, match=r"weights are torch.float16, populations take float32"):
+        zs.Population(population.weights.half(), architecture)
+    with pytest.raises(InputError, match=r"weights: got ndarray, expected a tensor \[N, 138\]"):
+        zs.Population(population.weights.numpy(), architecture)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="table has 2 rows for 3 models"):
         zs.Population(population.weights, architecture, pd.DataFrame({"seed": [0, 1]}))
     with pytest.raises(InputError, match="predictions has 2 rows for a population of 3"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import zoosparse_ext as zs
@@ -174,6 +175,75 @@ def test_batch_norm_with_a_cumulative_average_is_refused(data: zs.Dataset) -> No
         zs.train(population, data, epochs=1)
 
 
+class Branching(tiny.Residual):
+    """Doubles images that are bright on the whole, which vmap cannot follow."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(2 * images if float(images.mean()) > 0 else images)
+
+
+def test_modules_that_branch_on_values(data: zs.Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    population = tiny.population(Branching)
+    optimizer, make_optimizer = OPTIMIZERS["momentum"]
+    with caplog.at_level("INFO", "zoosparse_ext"):
+        assert_equal_to_alone(population, data, optimizer, lambda _: make_optimizer)
+    assert "running Branching model by model: vmap" in caplog.text
+    images = data.test.normalized()
+    for scores, module in zip(population(images), population.to_modules(), strict=True):
+        torch.testing.assert_close(scores, module(images))
+
+
+class Noisy(tiny.Residual):
+    """Dropout as a function, in evaluation too if asked."""
+
+    always = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(F.dropout(images, 0.5, training=self.training or self.always))
+
+
+def test_random_functions_of_a_module(data: zs.Dataset) -> None:
+    """Their noise is that of model, seed and step; in evaluation it is the same each time."""
+    populations = [tiny.population(Noisy) for _ in range(2)]
+    for population in populations:
+        zs.train(population, data, epochs=1, batch_size=BATCH)
+    assert torch.equal(populations[0].weights, populations[1].weights)
+    images = data.test.normalized()
+    quiet = populations[0](images)
+    populations[0].architecture.template.always = True  # type: ignore[assignment, union-attr]
+    assert not torch.equal(populations[0](images), quiet)
+    assert torch.equal(populations[0](images), populations[0](images))
+
+
+class Pair(tiny.Residual):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images), images
+
+
+class TwoInputs(tiny.Residual):
+    def forward(self, images: Tensor, scale: Tensor) -> Tensor:
+        return super().forward(scale * images)
+
+
+class OneRow(tiny.Residual):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).mean(0)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (Pair, r"'Pair' returns a tuple for images \[1, 1, 8, 8\]; a population needs scores \[1, classes\]"),
+        (OneRow, r"'OneRow' returns \[4\] for images"),
+        (TwoInputs, "'TwoInputs' cannot take images of size 1×8×8: .*'scale'"),
+    ],
+)
+def test_modules_that_give_no_scores(build: type[nn.Module], message: str, data: zs.Dataset) -> None:
+    for run in (lambda population: zs.train(population, data, epochs=1), lambda p: zs.evaluate(p, data)):
+        with pytest.raises(InputError, match=message):
+            run(tiny.population(build))
+
+
 @pytest.mark.parametrize("seed", [0, 2**35])
 def test_dropout_in_a_module_that_is_no_chain(seed: int, data: zs.Dataset) -> None:
     """Its noise depends on model, seed and step, not on the neighbours."""
@@ -247,6 +317,23 @@ def test_images_need_no_particular_memory(data: zs.Dataset) -> None:
     torch.testing.assert_close(results[0], results[2], **TOLERANCE)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("view", [slice(0, 2), slice(None, None, 2)], ids=["rows", "every other row"])
+def test_weights_that_are_a_view(view: slice, transposed: bool, engine: str, data: zs.Dataset) -> None:
+    """Rows of a larger matrix are trained where they lie, to the same bits, the others left alone."""
+    matrix = torch.cat([tiny.population().weights, torch.ones(1, 138)])
+    matrix = matrix.T.contiguous().T if transposed else matrix
+    matrix.requires_grad_()  # as what a network generated
+    whole = zs.Population(matrix, tiny.population().architecture)
+    part, copy = whole[view], tiny.population()[view].clone()
+    copy.weights = whole.weights[view].detach().clone(memory_format=torch.contiguous_format)
+    histories = [zs.train(p, data, epochs=2, batch_size=BATCH, engine=engine) for p in (part, copy)]
+    assert torch.equal(part.weights, copy.weights) and histories[0].equals(histories[1])
+    assert torch.equal(whole.weights[view], copy.weights)
+    assert torch.equal(whole.weights[3], torch.ones(138))
+
+
 def test_float64_on_the_reference(data: zs.Dataset) -> None:
     single = tiny.population()
     double = zs.Population(single.weights.double(), single.architecture)
@@ -271,6 +358,18 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
         r"masks are torch.bool \[2, 138\], expected bool",
     ),
     "mask dtype": ({"masks": torch.ones(3, 138)}, r"expected bool \[3, 138\] or packed uint8 \[3, 18\]"),
+    "epochs in part": ({"epochs": 1.5}, "epochs: got float 1.5, expected a whole number, 0 or more"),
+    "name of a split": ({"splits": "test"}, r"splits: got str 'test', expected names of splits"),
+    "list of masks": ({"masks": [1]}, "masks: got list, expected a tensor"),
+    "named optimizer": ({"optimizer": "adam"}, r"optimizer: got str 'adam', expected zs.Adam\(…\)"),
+    "torch's optimizer": (
+        {"optimizer": torch.optim.Adam},
+        "optimizer: got type <class .*Adam'>, expected zs.Adam",
+    ),
+    "masks with another error": (
+        {"masks": torch.ones(3, 138, dtype=torch.bool), "optimizer": zs.Adam(lr=-1.0)},
+        "adam: lr must be finite",
+    ),
     "packed dtype": ({"masks": torch.ones(3, 18)}, r"packed uint8 \[3, 18\]"),
 }
 
@@ -288,6 +387,8 @@ def test_errors_leave_the_population_as_it_was(name: str, data: zs.Dataset) -> N
 @pytest.mark.parametrize("build", [tiny.chain, tiny.Residual], ids=["chain", "no chain"])
 def test_data_that_do_not_fit(build: Callable[[], nn.Module], data: zs.Dataset) -> None:
     population = tiny.population(build)
+    with pytest.raises(InputError, match=r"data: got Split, expected a zs.Dataset, from zs.load_dataset"):
+        zs.train(population, data.train, epochs=1)  # type: ignore[arg-type]
     labels = zs.Dataset.from_tensors(data.train.images, data.train.labels + 3)
     with pytest.raises(InputError, match=r"data have label \d, architecture '.*' has 4 classes"):
         zs.train(population, labels, epochs=1)

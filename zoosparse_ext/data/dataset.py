@@ -119,7 +119,7 @@ class Dataset:
         """A data set of tensors that are in memory.
 
         Args:
-            images: [M, C, H, W] (or [M, H, W]), uint8 or float32.
+            images: [M, C, H, W] (or [M, H, W]), uint8 or floating point (kept as float32); arrays become tensors.
             labels: integers [M].
             val, test: images and labels of the other splits. Without `test`, every sixth image of each class is
                 taken for it.
@@ -249,12 +249,17 @@ def _require_size(name: str, images: Tensor, train: Tensor) -> None:
 
 
 def _pair(name: str, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Images with four axes and labels as int64, of equal number."""
-    images, labels = pair
+    """Images with four axes, uint8 or float32, and labels as int64, of equal number."""
+    images, labels = (torch.as_tensor(tensor) for tensor in pair)
     if images.dim() == 3:
         images = images.unsqueeze(1)
     if images.dim() != 4:
-        raise DataError(f"{name}: images must be [M, C, H, W] or [M, H, W], got {list(images.shape)}")
+        raise DataError(
+            f"{name}: images must be [M, C, H, W] or [M, H, W], got {list(images.shape)}; "
+            "rows of features are images [M, 1, 1, features]"
+        )
+    if images.is_floating_point():
+        images = images.to(torch.float32)
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
         came = f"{labels.dtype} {list(labels.shape)}"
         raise DataError(f"{name}: labels must be integers [{len(images)}], one per image, got {came}")

@@ -32,12 +32,22 @@ def device_of(name: torch.device | str | None, like: Tensor) -> torch.device:
         device = torch.device(name)
     except (RuntimeError, TypeError):
         raise InputError(f"device {name!r}: there is no such device; write 'cpu' or 'cuda'") from None
+    if device.type not in ("cpu", "cuda"):
+        _require(device)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"device {str(device)!r}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices on this "
             "machine; leave the device out to run on the CPU"
         )
     return device
+
+
+def _require(device: torch.device) -> None:
+    """Raise InputError unless PyTorch can hold a tensor there."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"device {str(device)!r} cannot be used here: {error}") from error
 
 
 @contextmanager

@@ -50,14 +50,15 @@ def choose_engine(name: str, population: Population, device: torch.device) -> Ch
         why = missing or "asked for"
         log.info("training %s on the PyTorch reference: %s", population.architecture.name, why)
         run, models = reference_steps, _REFERENCE_MODELS
-    return ChosenEngine(run if device.type == "cpu" else OnDevice(run, device), models)
+    in_place = device.type == "cpu" and population.weights.is_contiguous()
+    return ChosenEngine(run if in_place else OnDevice(run, device), models)
 
 
 class OnDevice:
-    """Another engine on a device: rows go there, are trained, and come back when they are done.
+    """Another engine on a device, or on rows that do not lie one after the other: a copy of them is trained there.
 
-    So a call whose memory ends leaves the rows as they were, and can be repeated with fewer of them. Images are sent
-    once for all calls.
+    They come back when they are done. So a call whose memory ends leaves the rows as they were, and can be repeated
+    with fewer of them. Images are sent once for all calls.
     """
 
     def __init__(self, run: Engine, device: torch.device) -> None:
@@ -80,19 +81,22 @@ class OnDevice:
 def copy_to(steps: Steps, device: torch.device) -> Steps:
     """The same work with a copy of everything that it changes, and what belongs to that, on a device."""
 
+    def copy(tensor: Tensor) -> Tensor:
+        return tensor.to(device, copy=True, memory_format=torch.contiguous_format)
+
     def copied(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(device, copy=True)
+        return None if tensor is None else copy(tensor)
 
     state, variational = steps.state, steps.variational
     if variational is not None:
-        variational = replace(variational, log_sigma2=variational.log_sigma2.to(device, copy=True))
+        variational = replace(variational, log_sigma2=copy(variational.log_sigma2))
     return replace(
         steps,
-        weights=steps.weights.to(device, copy=True),
+        weights=copy(steps.weights),
         state=TrainState(
             state.step,
-            state.first.to(device, copy=True),
-            state.second.to(device, copy=True),
+            copy(state.first),
+            copy(state.second),
             copied(state.sigma_first),
             copied(state.sigma_second),
         ),

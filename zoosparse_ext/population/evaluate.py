@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoosparse_ext.data import Dataset, Split
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, ZoosparseError, require_kind
 from zoosparse_ext.population.devices import by_rows
 from zoosparse_ext.population.plan import Plan
 from zoosparse_ext.population.population import Population, chunks
@@ -65,6 +65,7 @@ def evaluate(
     A model with NaN scores predicts class 0 and has a NaN loss. Where the memory of a GPU ends, it goes on with fewer
     models at a time and says so in the log.
     """
+    require_kind("data", data, (Dataset, Split), "a zs.Dataset or one of its splits")
     plan = population.compile(sparse, device)
     split = data.test if isinstance(data, Dataset) else data
     check_split(population, split)
@@ -116,8 +117,16 @@ def _judge_by_reference(plan: Plan, split: Split, classes: int) -> tuple[Tensor,
 
 
 def check_split(population: Population, split: Split) -> None:
-    """Raise InputError unless images and labels fit the architecture."""
+    """Raise InputError unless images and labels fit the architecture, and there is one score per class."""
     population.check_images(split.images)
+    program, (_, channels, height, width) = population.architecture.program, split.images.shape
+    if program is not None:
+        scores = program.shapes((channels, height, width))[-1]
+        if scores[1:] != (1, 1):
+            raise InputError(
+                f"architecture {population.architecture.name!r} ends in maps {'×'.join(map(str, scores))}, "
+                "not in one score per class; end it with a linear layer or global average pooling"
+            )
     classes = _classes(population, split)
     if int(split.labels.max()) >= classes:
         raise InputError(
@@ -133,7 +142,9 @@ def _classes(population: Population, split: Split) -> int:
     image = split.normalized(slice(0, 1))
     try:
         return population.scores(population.weights[:1], image).shape[2]
-    except RuntimeError as error:
+    except ZoosparseError:
+        raise
+    except Exception as error:  # whatever the module's own code raises
         size = "×".join(map(str, image.shape[1:]))
         name = population.architecture.name
         raise InputError(f"architecture {name!r} cannot take images of size {size}: {error}") from error

@@ -28,9 +28,13 @@ def initialise(architecture: Architecture, seeds: Sequence[int] | range, init: s
     Prunable weights are drawn by `init`, biases are 0.01; norms and buffers start as the module starts them.
 
     Raises:
-        InputError: an unknown initialisation.
+        InputError: an unknown initialisation, or another number of them than of seeds.
     """
     names = [init] * len(seeds) if isinstance(init, str) else list(init)
+    if len(names) != len(seeds):
+        raise InputError(
+            f"init names {len(names)} initialisations for {len(seeds)} seeds; give one, or one per seed"
+        )
     for name in set(names) - set(INITIALISATIONS):
         raise InputError(f"unknown initialisation {name!r}; known: {', '.join(INITIALISATIONS)}")
     start = architecture.module().state_dict()

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from zoosparse_ext import ops
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture, Segment
+from zoosparse_ext.population.devices import device_of
 from zoosparse_ext.population.initialise import initialise
 from zoosparse_ext.population.plan import Plan
 from zoosparse_ext.population.program import Shape
@@ -35,7 +36,7 @@ class Population:
     (torch.Size([3, 10]), torch.Size([3, 5, 2]))
 
     Args:
-        weights: [N, P] float32.
+        weights: [N, P] float32 (or float64, on the PyTorch reference alone).
         architecture: what the columns mean.
         models: one row per model; missing `model_id` and `seed` columns are numbered. None: numbers only.
         packed_masks: uint8 [N, ceil(P/8)], True = kept; None: nothing is pruned.
@@ -55,6 +56,12 @@ class Population:
         predictions: Tensor | None = None,
         history: pd.DataFrame | None = None,
     ) -> None:
+        require_kind(
+            "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
+        )
+        require_kind("weights", weights, Tensor, f"a tensor [N, {architecture.n_parameters}]")
+        if weights.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"weights are {weights.dtype}, populations take float32; pass weights.float()")
         if weights.dim() != 2 or weights.shape[1] != architecture.n_parameters:
             raise InputError(
                 f"weights have shape {list(weights.shape)}, architecture {architecture.name!r} expects "
@@ -87,6 +94,8 @@ class Population:
         Raises:
             InputError: no models; models that differ in architecture (says which, and where); tied parameters.
         """
+        if isinstance(models, nn.Module):
+            raise InputError("from_modules takes a list of modules; write from_modules([module]) for one")
         items = list(models)
         if not items:
             raise InputError("no models were given: a population needs at least one")
@@ -118,6 +127,10 @@ class Population:
         Raises:
             InputError: no seeds, an unknown initialisation.
         """
+        require_kind(
+            "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
+        )
+        require_kind("seeds", seeds, (Sequence, Tensor, np.ndarray), "one per model, such as range(1, 17)")
         if len(seeds) == 0:
             raise InputError("no seeds were given: a population needs at least one model")
         weights = initialise(architecture, seeds, init)
@@ -213,7 +226,12 @@ class Population:
         )
 
     def to(self, device: torch.device | str) -> Population:
-        """Move the tensors to a device; returns the population itself."""
+        """Move the tensors to a device; returns the population itself.
+
+        Raises:
+            InputError: no such device, or not on this machine.
+        """
+        device = device_of(device, self.weights)
         for name in ("weights", "packed_masks", "log_sigma2", "predictions"):
             tensor = getattr(self, name)
             if tensor is not None:

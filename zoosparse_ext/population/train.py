@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from zoosparse_ext import ops, random
 from zoosparse_ext.data import Dataset
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
 from zoosparse_ext.population.devices import by_rows, device_of
@@ -89,13 +90,14 @@ def train(
             model, a checkpoint of another training.
     """
     optimizer = optimizer if optimizer is not None else Adam()
+    require_kind("optimizer", optimizer, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
     _check(population, data, epochs, batch_size, order, loss, splits)
     where = device_of(device, population.weights)
     chosen = choose_engine(engine, population, where)
-    if masks is not None:
-        population.packed_masks = _packed(masks, population)
     table = optimizer.table(len(population))
     factors = schedule(lr_schedule).factors(math.ceil(len(data.train) / batch_size) * epochs)
+    if masks is not None:
+        population.packed_masks = _packed(masks, population)
     settings = (epochs, batch_size, optimizer.kind, order, seed, splits, str(lr_schedule), loss, augment)
     recipe = _Recipe(*settings, table, factors)
     training = _Training(
@@ -196,7 +198,7 @@ class _Training:
         samples = len(self.data.train)
         per_epoch = math.ceil(samples / recipe.batch_size)
         return Steps(
-            population.weights[rows],
+            population.weights.detach()[rows],
             self.state.at_rows(rows),
             _order(recipe.order, seeds, recipe.seed, samples, self.epoch - 1),
             recipe.batch_size,
@@ -243,6 +245,10 @@ def _check(
     loss: str,
     splits: tuple[str, ...],
 ) -> None:
+    require_kind("data", data, Dataset, "a zs.Dataset, from zs.load_dataset or zs.Dataset.from_tensors")
+    require_kind("epochs", epochs, Integral, "a whole number, 0 or more")
+    require_kind("batch_size", batch_size, Integral, "a whole number, 1 or more")
+    require_kind("splits", splits, (tuple, list), 'names of splits, such as ("test",)')
     if epochs < 0:
         raise InputError(f"epochs must be 0 or more, got {epochs}")
     if batch_size < 1:
@@ -257,6 +263,7 @@ def _check(
 
 
 def _packed(masks: Tensor, population: Population) -> Tensor:
+    require_kind("masks", masks, Tensor, "a tensor, bool [N, P] or packed uint8 [N, ceil(P/8)]")
     packed = ops.pack_mask(masks) if masks.dtype == torch.bool else masks
     expected = (len(population), (population.weights.shape[1] + 7) // 8)
     if tuple(packed.shape) != expected or packed.dtype != torch.uint8:
