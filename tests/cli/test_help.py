@@ -36,6 +36,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert lines
     for line in lines:
         understood(line)
+        assert len(line) <= 78  # stays whole in a terminal of 80 columns
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])

@@ -128,6 +128,12 @@ def test_the_one_matrix_of_a_population(tmp_path: Path) -> None:
         mine.population()
 
 
+def test_a_zoo_shows_its_populations(tmp_path: Path) -> None:
+    mine = zoo([population(4)], magnitude=[population(2, seed=1), population(3, seed=2)])
+    mine.save(tmp_path)
+    assert repr(mine) == repr(Zoo.open(tmp_path)) == "Zoo(original: 4, magnitude: 5)"
+
+
 def test_sizes_are_known_without_reading(tmp_path: Path) -> None:
     mine = zoo([population(4)], magnitude=[population(2, seed=1), population(3, seed=2)])
     mine.save(tmp_path)

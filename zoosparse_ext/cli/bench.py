@@ -41,11 +41,11 @@ def bench(
 
     [bold]Examples[/]
 
-      zoosparse bench --list
+    zoosparse bench --list
 
-      zoosparse bench magnitude
+    zoosparse bench magnitude
 
-      zoosparse bench evaluate --models 256 --images 10000 --results my-results
+    zoosparse bench evaluate --models 256 --images 10000 --results my-results
     """
     known = _benchmarks()
     if list_:

@@ -56,9 +56,9 @@ def import_(
 
     [bold]Examples[/]
 
-      zoosparse import mnist-zoo/ mnist-twins/ --out my-zoo
+    zoosparse import mnist-zoo/ mnist-twins/ --out my-zoo
 
-      zoosparse import mnist-zoo/ --epochs all --out my-zoo
+    zoosparse import mnist-zoo/ --epochs all --out my-zoo
     """
     with _bar("import") as progress:
         zoo = import_zoo(
@@ -104,7 +104,7 @@ def export(
 
     [bold]Examples[/]
 
-      zoosparse export my-zoo --format modelzoos --out tree/
+    zoosparse export my-zoo --format modelzoos --out tree/
     """
     zoo = Zoo.open(zoo_path)
     export_zoo(zoo, out, format, data=o.data_of(zoo, data) if with_data or data else None)

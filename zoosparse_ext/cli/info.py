@@ -24,7 +24,7 @@ from zoosparse_ext.zoo import Zoo
 
 def info(
     zoo_path: Annotated[
-        Path | None, typer.Argument(help="Describe this zoo instead.", show_default=False)
+        Path | None, typer.Argument(metavar="ZOO", help="Describe this zoo instead.", show_default=False)
     ] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="Measure when leaving out zeros pays on this machine, and keep it.")
@@ -35,11 +35,11 @@ def info(
 
     [bold]Examples[/]
 
-      zoosparse info
+    zoosparse info
 
-      zoosparse info my-zoo --json
+    zoosparse info my-zoo --json
 
-      zoosparse info --tune
+    zoosparse info --tune
     """
     if zoo_path is not None:
         if tune:

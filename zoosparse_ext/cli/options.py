@@ -12,11 +12,13 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import OPTIMIZERS
 from zoosparse_ext.zoo import Zoo
 
+_DATA = "digits, idx:DIR (MNIST family), npz:FILE or torchvision:NAME."
+NewData = Annotated[str, typer.Option("--data", help=_DATA)]
 DataSpec = Annotated[
     str | None,
-    typer.Option("--data", help="digits, idx:DIR (MNIST family), npz:FILE or torchvision:NAME."),
+    typer.Option("--data", help=f"What the zoo was trained on, if it was moved or is not known: {_DATA}"),
 ]
-ZooPath = Annotated[Path, typer.Argument(help="Folder of the zoo.", show_default=False)]
+ZooPath = Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.", show_default=False)]
 Epochs = Annotated[int, typer.Option(help="Passes over the training images.")]
 BatchSize = Annotated[int, typer.Option(help="Images per step.")]
 OptimizerName = Annotated[str, typer.Option("--optimizer", help=", ".join(OPTIMIZERS))]

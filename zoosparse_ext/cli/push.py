@@ -33,9 +33,9 @@ def push(
 
     [bold]Examples[/]
 
-      zoosparse push my-zoo me/my-zoo --dry-run
+    zoosparse push my-zoo me/my-zoo --dry-run
 
-      zoosparse push my-zoo me/my-zoo --license cc-by-4.0 --private
+    zoosparse push my-zoo me/my-zoo --license cc-by-4.0 --private
     """
     pushed = push_zoo(Zoo.open(zoo_path), repository, license=license, private=private, dry_run=dry_run)
     if as_json:

@@ -24,9 +24,9 @@ def evaluate(
 
     [bold]Examples[/]
 
-      zoosparse evaluate my-zoo --json > accuracy.json
+    zoosparse evaluate my-zoo --json > accuracy.json
 
-      zoosparse evaluate my-zoo --device cuda
+    zoosparse evaluate my-zoo --device cuda
     """
     zoo = Zoo.open(zoo_path)
     rows = evaluate_zoo(zoo, o.data_of(zoo, data), device)
@@ -53,7 +53,7 @@ def analyze(
 
     [bold]Example[/]
 
-      zoosparse analyze my-zoo --out my-tables
+    zoosparse analyze my-zoo --out my-tables
     """
     zoo = Zoo.open(zoo_path)
     claims = reporting.claims(zoo) if out is None else reporting.tables(zoo, out)
@@ -77,9 +77,9 @@ def report(
 
     [bold]Examples[/]
 
-      zoosparse report my-zoo --out my-report
+    zoosparse report my-zoo --out my-report
 
-      zoosparse report my-study/zoo --serve
+    zoosparse report my-study/zoo --serve
     """
     folder = out or zoo_path.with_name(zoo_path.name + "-report")
     title = title or f"Sparse twins of {zoo_path.name}"

@@ -10,6 +10,7 @@ from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import print_json, print_table, resumable, training_bar
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.sparsify.schedules import SCHEDULES
+from zoosparse_ext.sparsify.selection import SCOPES
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.config import make_optimizer
 from zoosparse_ext.study.stages import add_magnitude_twins, add_matched_twins, add_variational_twins
@@ -19,7 +20,7 @@ from zoosparse_ext.zoo import Zoo
 def prune(
     zoo_path: o.ZooPath,
     ratios: Annotated[str, typer.Option(help="0.5,0.8,0.9 or first:last:step.")] = "0.1:0.9:0.1",
-    scope: Annotated[str, typer.Option(help="global or layer.")] = "global",
+    scope: Annotated[str, typer.Option(help=", ".join(SCOPES))] = "global",
     matched: Annotated[
         bool,
         typer.Option("--matched", help="Prune each model to the sparsity of its variational twin instead."),
@@ -42,11 +43,11 @@ def prune(
 
     [bold]Examples[/]
 
-      zoosparse prune my-zoo
+    zoosparse prune my-zoo
 
-      zoosparse prune my-zoo --ratios 0.5,0.9 --scope layer --epochs 5
+    zoosparse prune my-zoo --ratios 0.5,0.9 --scope layer --epochs 5
 
-      zoosparse prune my-zoo --matched
+    zoosparse prune my-zoo --matched
     """
     wanted = o.parse_ratios(ratios)
     zoo = Zoo.open(zoo_path)
@@ -96,9 +97,9 @@ def vardrop(
 
     [bold]Examples[/]
 
-      zoosparse vardrop my-zoo
+    zoosparse vardrop my-zoo
 
-      zoosparse vardrop my-zoo --preset molchanov --epochs 50
+    zoosparse vardrop my-zoo --preset molchanov --epochs 50
     """
     zoo = Zoo.open(zoo_path)
     images = o.data_of(zoo, data)

@@ -81,7 +81,7 @@ def demo(
 
     [bold]Example[/]
 
-      zoosparse demo --out demo --models 16
+    zoosparse demo --out demo --models 16
     """
     settings = recipe("demo", {"zoo.seeds": models, **_overrides(changes)})
     _run(settings, folder, restart, as_json, _runner(chunk), device)
@@ -118,15 +118,15 @@ def study(
 
     [bold]Examples[/]
 
-      zoosparse study --list
+    zoosparse study --list
 
-      zoosparse study --init mnist-seed > my-study.toml
+    zoosparse study --init mnist-seed > my-study.toml
 
-      zoosparse study my-study.toml --set zoo.seeds=16 --set data.spec=idx:path/to/mnist --dry-run
+    zoosparse study my-study.toml --set zoo.seeds=16 --dry-run
 
-      zoosparse study my-study.toml --ray local --workers 4
+    zoosparse study my-study.toml --ray local --workers 4
 
-      zoosparse study my-study.toml --device cuda
+    zoosparse study my-study.toml --device cuda
     """
     if list_recipes:
         out.print("\n".join(recipes()))

@@ -21,7 +21,7 @@ from zoosparse_ext.zoo import Zoo
 
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the new zoo.", show_default=False)],
-    data: o.DataSpec = "digits",
+    data: o.NewData = "digits",
     arch: Annotated[str, typer.Option(help=", ".join(NETWORKS))] = "cnn-s",
     activation: Annotated[str | None, typer.Option(help="Default: that of the published network.")] = None,
     init: Annotated[
@@ -54,9 +54,9 @@ def train(
 
     [bold]Examples[/]
 
-      zoosparse train --out my-zoo --models 32 --epochs 20
+    zoosparse train --out my-zoo --models 32 --epochs 20
 
-      zoosparse train --out mnist-zoo --data idx:path/to/mnist --init uniform --lr 3e-4 --epochs 50
+    zoosparse train --out mnist-zoo --data idx:path/to/mnist --lr 3e-4
     """
     zoo_settings = {
         "architecture": arch,
@@ -76,7 +76,7 @@ def train(
     }
     config = make_config({"seed": seed, "zoo": zoo_settings}, origin="zoosparse train")
     Zoo.require_new(out)
-    images = o.open_data(data or "digits", limit)
+    images = o.open_data(data, limit)
     groups = model_groups(config.zoo, images)
     network = groups[0].architecture
     with resumable(out, "train") as checkpoint, training_bar(f"train {network.name}") as progress:

@@ -89,7 +89,7 @@ def variational_dropout(
     Args:
         population: N models, chains of convolution and linear layers; stays as it is. What is pruned stays pruned.
         data: images and labels.
-        epochs: of training; 0 gives twins that drop what the initial noise drops (nothing, for ordinary weights).
+        epochs: of training; 0 gives twins that drop what the initial noise drops: weights below 0.0015 or so.
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
         optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
@@ -102,11 +102,14 @@ def variational_dropout(
         the test images and `history`, the rows of the `twins` table with the sparsity trajectory from epoch 0 on.
 
     Raises:
-        InputError: an unknown preset; NaN weights; a population whose architecture is not a chain.
+        InputError: an unknown preset; a threshold or weights that are NaN; a population whose architecture is not a
+            chain.
 
     Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
     """
     chosen = _preset(preset)
+    if math.isnan(threshold):
+        raise InputError("the threshold of log α is nan; give a number, such as 3")
     nan = None if allow_nan else find_nan(population)
     if nan is not None:
         raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")

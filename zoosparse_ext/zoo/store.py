@@ -72,6 +72,10 @@ class Zoo:
         self.history = tables.checked("history", self.history)
         self.twins = tables.checked("twins", self.twins)
 
+    def __repr__(self) -> str:
+        rows = self.info()["populations"]
+        return f"Zoo({', '.join(f'{name}: {count}' for name, count in rows.items())})"
+
     def population(self, name: str = "original") -> Population:
         """The one matrix of a population.
 
