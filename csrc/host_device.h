@@ -9,9 +9,10 @@
 #define ZOOSPARSE_FORMULA static inline __attribute__((always_inline))
 #endif
 
-// Loops over a tile of registers.
+// Before a loop over a tile of registers. Of its own accord GCC unrolls no more than 16 rounds, and keeps the whole
+// tile in memory if one loop over it is left.
 #if defined(__CUDA_ARCH__)
 #define ZOOSPARSE_UNROLL _Pragma("unroll")
 #else
-#define ZOOSPARSE_UNROLL
+#define ZOOSPARSE_UNROLL _Pragma("GCC unroll 32")
 #endif

@@ -54,15 +54,17 @@ ZOOSPARSE_INLINE void conv_tile(const Taps& taps, const float* bias, const char*
                                 int stride) {
   constexpr int columns = outputs * pool, positions = columns * pool;
   Floats<W> sum[OT][positions];
-  for (int i = 0; i < OT; ++i)
+  for (int i = 0; i < OT; ++i) {
+    ZOOSPARSE_UNROLL
     for (int j = 0; j < positions; ++j) sum[i][j] = bias == nullptr ? Floats<W>{} : broadcast<W>(bias[i]);
+  }
   for (int k = 0; k < taps.count; ++k) {
-    const char* at = x + taps.offset(k);
+    const char* row[2] = {x + taps.offset(k), x + taps.offset(k) + row_step};
+    asm(""
+        : "+r"(row[1]));  // an address of its own: else GCC holds one for every column, more than there are registers
     outer_product<W>(
         sum, [&](int i) ZOOSPARSE_LAMBDA { return broadcast<W>(taps.value(i, k)); },
-        [&](int j) ZOOSPARSE_LAMBDA {
-          return *reinterpret_cast<const Floats<W>*>(at + j / columns * row_step + j % columns * (W * 4));
-        });
+        [&](int j) ZOOSPARSE_LAMBDA { return reinterpret_cast<const Floats<W>*>(row[j / columns])[j % columns]; });
   }
   for (int i = 0; i < OT; ++i)
     for (int j = 0; j < outputs; ++j) {

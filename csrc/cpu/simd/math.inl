@@ -31,6 +31,9 @@ inline V max_of(V bound, V x) {
 #if defined(__AVX__)
   if constexpr (sizeof(V) == 32) return _mm256_max_ps(bound, x);
 #endif
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_maskz_max_ps(0xffff, bound, x);
+#endif
 #endif
   return bound > x ? bound : x;
 }
@@ -42,6 +45,9 @@ inline V min_of(V bound, V x) {
 #if defined(__AVX__)
   if constexpr (sizeof(V) == 32) return _mm256_min_ps(bound, x);
 #endif
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_maskz_min_ps(0xffff, bound, x);
+#endif
 #endif
   return bound < x ? bound : x;
 }
@@ -49,6 +55,16 @@ inline V min_of(V bound, V x) {
 template <int W>
 inline Floats<W> clamp(Floats<W> x, float low, float high) {
   return min_of<Floats<W>>(broadcast<W>(high), max_of<Floats<W>>(broadcast<W>(low), x));
+}
+
+// The same, loaded once: GCC would rather load it again for each of its uses, as the operand of a multiply-add, but a
+// core loads hardly more than one vector for every two multiply-adds.
+template <int W>
+ZOOSPARSE_INLINE Floats<W> loaded(Floats<W> x) {
+#if defined(__AVX512F__)
+  if constexpr (W == 16) asm("" : "+v"(x));
+#endif
+  return x;
 }
 
 template <class To, class From>

@@ -74,15 +74,17 @@ ZOOSPARSE_INLINE void outer_product(Floats<W> (&sum)[A][B], const LoadA& a, cons
   if constexpr (A < B) {
     Floats<W> held[A];
     for (int i = 0; i < A; ++i) held[i] = a(i);
+    ZOOSPARSE_UNROLL
     for (int j = 0; j < B; ++j) {
-      const Floats<W> value = b(j);
+      const Floats<W> value = A > 1 ? loaded<W>(b(j)) : b(j);
       for (int i = 0; i < A; ++i) sum[i][j] += held[i] * value;
     }
   } else {
     Floats<W> held[B];
     for (int j = 0; j < B; ++j) held[j] = b(j);
+    ZOOSPARSE_UNROLL
     for (int i = 0; i < A; ++i) {
-      const Floats<W> value = a(i);
+      const Floats<W> value = B > 1 ? loaded<W>(a(i)) : a(i);
       for (int j = 0; j < B; ++j) sum[i][j] += value * held[j];
     }
   }
