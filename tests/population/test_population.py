@@ -15,7 +15,7 @@ import zoosparse_ext as zs
 from tests.population import tiny
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.initialise import INITIALISATIONS
-from zoosparse_ext.population.population import find_nan
+from zoosparse_ext.population.population import require_numbers
 
 BUILDS: dict[str, Callable[[], nn.Module]] = {
     "chain": tiny.chain,
@@ -224,12 +224,15 @@ def test_sparsity_by_hand() -> None:
     assert population.sparsity(by_layer=True).tolist() == [[1, 0, 0, 0], [0, 0, 1 / 48, 0], [0, 0, 0, 0]]
 
 
-def test_find_nan() -> None:
+def test_nan_is_refused_by_row_and_layer() -> None:
     population = tiny.population()
-    assert find_nan(population) is None
+    require_numbers(population)
     population.weights[1, -1] = torch.nan
     population.weights[2, 0] = torch.nan
-    assert find_nan(population) == "row 1 (model '0001'), layer '8.bias'; 2 of 3 models"
+    with pytest.raises(
+        InputError, match=r"row 1 \(model '0001'\), layer '8.bias'; 2 of 3 models; pass allow_nan"
+    ):
+        require_numbers(population)
 
 
 @pytest.mark.parametrize("init", INITIALISATIONS)

@@ -304,16 +304,19 @@ class Population:
         return zeros / sizes if by_layer else zeros.sum(1) / sizes.sum()
 
 
-def find_nan(population: Population) -> str | None:
-    """The first row and layer that hold NaN, in words; None if there is none."""
+def require_numbers(population: Population) -> None:
+    """Raise InputError with the first row and layer that hold NaN, if any do."""
     bad = torch.isnan(population.weights)
     if not bool(bad.any()):
-        return None
+        return
     row = int(bad.any(1).int().argmax())
     column = int(bad[row].int().argmax())
     segment = next(s for s in population.layers() if s.slice.start <= column < s.slice.stop)
     models = int(bad.any(1).sum())
-    return f"row {row} (model {population.ids[row]!r}), layer {segment.name!r}; {models} of {len(population)} models"
+    raise InputError(
+        f"weights are NaN: row {row} (model {population.ids[row]!r}), layer {segment.name!r}; {models} of "
+        f"{len(population)} models; pass allow_nan=True (--allow-nan) to keep them"
+    )
 
 
 def _number_rows(models: pd.DataFrame | None, n: int, architecture: Architecture) -> pd.DataFrame:

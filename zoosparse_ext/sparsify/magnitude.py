@@ -16,7 +16,7 @@ from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Optimizer
-from zoosparse_ext.population.population import Population, find_nan
+from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
@@ -100,9 +100,8 @@ def magnitude_prune(
         raise InputError(
             f"{name!r} has no weights of convolution or linear layers: there is nothing to prune"
         )
-    nan = None if allow_nan else find_nan(population)
-    if nan is not None:
-        raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
+    if not allow_nan:
+        require_numbers(population)
     phases = sparsity_schedule(schedule).phases(epochs)
     starts = dict(zip(accumulate((phase.epochs for phase in phases), initial=1), phases, strict=False))
     if isinstance(sparsity, str) and len(phases) > 1:

@@ -17,7 +17,7 @@ from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Adam, Optimizer
-from zoosparse_ext.population.population import Population, find_nan
+from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
@@ -110,9 +110,8 @@ def variational_dropout(
     chosen = _preset(preset)
     if math.isnan(threshold):
         raise InputError("the threshold of log α is nan; give a number, such as 3")
-    nan = None if allow_nan else find_nan(population)
-    if nan is not None:
-        raise InputError(f"weights are NaN: {nan}; pass allow_nan=True (--allow-nan) to keep them")
+    if not allow_nan:
+        require_numbers(population)
     architecture = population.architecture
     if architecture.program is None:
         raise InputError(
