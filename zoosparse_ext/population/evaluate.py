@@ -46,10 +46,12 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate every model on a split; of a `Dataset`, on its test images.
 
-    Example::
-
-        result = zs.evaluate(population, data.test)
-        result.accuracy.median()
+    >>> import zoosparse_ext as zs
+    >>> data = zs.load_dataset("digits").limit(100)
+    >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
+    >>> result = zs.evaluate(population, data.val)
+    >>> result.accuracy.shape, result.predictions.shape
+    (torch.Size([4]), torch.Size([4, 25]))
 
     Args:
         population: N models.

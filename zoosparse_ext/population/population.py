@@ -43,6 +43,10 @@ class Population:
         log_sigma2: [N, P] of variational dropout.
         predictions: classes predicted on the test images [N, M].
         history: one row per model and epoch of the training that made this population.
+
+    Raises:
+        InputError: weights that are no matrix of as many columns as the architecture has, or of another type; a table,
+            masks or predictions of another number of rows.
     """
 
     def __init__(

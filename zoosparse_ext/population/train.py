@@ -55,9 +55,12 @@ def train(
     Equal to training each model alone with PyTorch on the same order of samples with the same optimizer. A model's
     result depends on its own seed and `seed`, not on its neighbours, the chunks or the threads.
 
-    Example::
-
-        history = zs.train(population, data, epochs=20, batch_size=10, optimizer=zs.Adam(lr=3e-4))
+    >>> import zoosparse_ext as zs
+    >>> data = zs.load_dataset("digits").limit(100)
+    >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
+    >>> history = zs.train(population, data, epochs=2, optimizer=zs.Adam(lr=[1e-2, 3e-3, 1e-3, 3e-4]))
+    >>> history.groupby("epoch")["test_accuracy"].count().to_dict()
+    {0: 4, 1: 4, 2: 4}
 
     Args:
         population: N models; `population.weights` is changed.
@@ -85,7 +88,7 @@ def train(
         hooks: for methods built on training, see `Hooks`.
 
     Raises:
-        InputError: a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
+        InputError: an argument of another kind, a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
             not fit, an unknown order, loss, split, schedule or engine, a device that is not there or too small for one
             model, a checkpoint of another training.
     """

@@ -53,12 +53,14 @@ def magnitude_prune(
 ) -> Population:
     """Sparse twins of every model: the smallest weights are set to zero, the rest fine-tuned with the mask held.
 
-    Example::
-
-        twins = zs.magnitude_prune(population, sparsity=0.8)
-        twins = zs.magnitude_prune(population, sparsity="2:4")
-        sweep = zs.magnitude_prune(population, sparsity=[0.5, 0.8, 0.9], data=data, epochs=15)
-        sweep.history.groupby(["target", "epoch"]).accuracy.median()
+    >>> import zoosparse_ext as zs
+    >>> data = zs.load_dataset("digits").limit(100)
+    >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
+    >>> zs.magnitude_prune(population, sparsity=0.8).sparsity()[0].item() == round(0.8 * 2416) / 2416
+    True
+    >>> sweep = zs.magnitude_prune(population, sparsity=[0.5, 0.75], data=data, epochs=1)
+    >>> len(sweep), sweep.history.groupby(["target", "epoch"])["sparsity"].median().to_dict()
+    (8, {(0.5, 0): 0.5, (0.5, 1): 0.5, (0.75, 0): 0.75, (0.75, 1): 0.75})
 
     Args:
         population: N models; stays as it is.

@@ -81,10 +81,14 @@ def variational_dropout(
     A weight is dropped where log α = log σ² − 2·log|w| reaches `threshold`. Which weights, and how many, the training
     finds by itself.
 
-    Example::
-
-        twins = zs.variational_dropout(population, data, epochs=25)
-        twins.history.groupby("epoch").sparsity.median()
+    >>> import zoosparse_ext as zs
+    >>> data = zs.load_dataset("digits").limit(100)
+    >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
+    >>> twins = zs.variational_dropout(population, data, epochs=2)
+    >>> twins, bool((twins.weights[~twins.masks] == 0).all())
+    (Population(4 × cnn-s-tanh, P = 2464, pruned), True)
+    >>> twins.history.groupby("epoch")["sparsity"].count().to_dict()  # the trajectory
+    {0: 4, 1: 4, 2: 4}
 
     Args:
         population: N models, chains of convolution and linear layers; stays as it is. What is pruned stays pruned.

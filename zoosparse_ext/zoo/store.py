@@ -40,12 +40,14 @@ FORMAT, VERSION = "zoosparse-zoo", 1
 class Zoo:
     """Populations and their tables.
 
-    Example::
-
-        zoo = zs.Zoo.open("my-zoo")
-        zoo.models                            # one row per model
-        zoo.twins                             # one row per twin and epoch
-        zoo.population("original").weights    # [N, P], read when asked for
+    >>> import tempfile
+    >>> import zoosparse_ext as zs
+    >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Zoo({"original": [population]}, models=population.models).save(folder)
+    ...     zoo = Zoo.open(folder)
+    ...     print(zoo, zoo.population("original").weights.shape)  # matrices are read when asked for
+    Zoo(original: 4) torch.Size([4, 2464])
 
     Args:
         populations: named lists of matrices, one per architecture: ``"original"`` and the twins.
