@@ -88,9 +88,9 @@ def train(
         hooks: for methods built on training, see `Hooks`.
 
     Raises:
-        InputError: an argument of another kind, a batch size below 1, negative epochs, a vector of another length than N, images or labels that do
-            not fit, an unknown order, loss, split, schedule or engine, a device that is not there or too small for one
-            model, a checkpoint of another training.
+        InputError: an argument of another kind, a batch size below 1, negative epochs, a vector of another length than
+            N, images or labels that do not fit, an unknown order, loss, split, schedule or engine, a device that is
+            not there or too small for one model, a checkpoint of another training.
     """
     optimizer = optimizer if optimizer is not None else Adam()
     require_kind("optimizer", optimizer, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
