@@ -9,6 +9,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api import types
 from pyarrow import parquet
@@ -87,7 +88,7 @@ def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
 def empty(name: str) -> pd.DataFrame:
     """A table without rows."""
     kinds = {"text": "object", "number": "float64"}
-    return pd.DataFrame({column: pd.Series(dtype=kinds[kind]) for column, kind in SCHEMAS[name].items()})
+    return pd.DataFrame({column: np.empty(0, kinds[kind]) for column, kind in SCHEMAS[name].items()})
 
 
 def to_bytes(table: pd.DataFrame, name: str = "table") -> bytes:

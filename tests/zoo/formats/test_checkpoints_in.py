@@ -87,6 +87,16 @@ def test_pruned_state_becomes_weights_and_masks(tmp_path: Path) -> None:
     assert zoo.twins[["twin_id", "source_id", "target"]].values.tolist() == [["twin", "dense", 0.5]]
 
 
+def test_one_file_of_a_folder(tmp_path: Path) -> None:
+    """With its line of the table; the lines of others are not missing models."""
+    for number, network in enumerate(modules(3)):
+        torch.save(network.state_dict(), tmp_path / f"m{number}.pt")
+    table = pd.DataFrame({"file": ["m0.pt", "m1.pt", "m2.pt"], "activation": "tanh", "seed": [7, 8, 9]})
+    table.to_csv(tmp_path / "models.csv", index=False)
+    zoo = zs.import_zoo(tmp_path / "m1.pt", strict=True)
+    assert zoo.models[["model_id", "seed"]].values.tolist() == [["m1", 8]]
+
+
 def test_architectures_are_groups(tmp_path: Path) -> None:
     torch.save(modules(1)[0].state_dict(), tmp_path / "a.pt")
     chain = nn.Sequential(nn.Linear(784, 8), nn.Tanh(), nn.Linear(8, 10))

@@ -1,22 +1,21 @@
 """State dicts from files of PyTorch and safetensors, without ever running a pickle.
 
-Files of `torch.save` are zip archives of stored records. They are read here directly: the pickle is looked at once per
-layout, since the checkpoints of a zoo differ in their numbers only, and the numbers are taken from the records. That is
-what makes an import much faster than a loop over `torch.load`. Files from before PyTorch 1.6 go through
+The checkpoints of a zoo differ in their numbers only, so a header or pickle is looked at once per layout, and the
+numbers of all others are taken from the places that it names. Files from before PyTorch 1.6 go through
 ``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import math
-import mmap
 import os
 import re
 import struct
 import warnings
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -25,24 +24,48 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from zoosparse_ext.errors import StoreError
+from zoosparse_ext.zoo.formats.archive import Frame, Slot, read_record, slot_of, take, zip_records
 from zoosparse_ext.zoo.formats.files import MAX_CHECKPOINT, read_bytes
 from zoosparse_ext.zoo.formats.unpickle import StoredTensor, load_pickle
 
 State = dict[str, Tensor]
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
-_END, _ENTRY, _LOCAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s6H3L5H2L"), struct.Struct("<26x2H")
-_END_64, _LOCATOR_64 = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
-_FULL = 0xFFFFFFFF  # the number is in a field for more than 32 bits
 _MAX_LAYOUTS = 64
 
 
-class Record(NamedTuple):
-    """A stored record of an archive."""
+class Layout(NamedTuple):
+    """What equally built checkpoints share.
 
-    offset: int
-    size: int
-    crc: int
+    Args:
+        frame: tells whether another file is built so; None: unknown.
+        slots: of the tensors, with the place of each checksum.
+        outline: the state dict without its numbers.
+    """
+
+    frame: Frame | Header | None
+    slots: list[tuple[str, Slot, int]]
+    outline: State
+
+    @classmethod
+    def of(cls, frame: Frame | Header | None, slots: list[tuple[str, Slot, int]]) -> Layout:
+        outline = {name: torch.zeros((), dtype=slot.dtype).expand(slot.shape) for name, slot, _ in slots}
+        return cls(frame, slots, outline)
+
+    def read(self, content: bytearray, checksums: Sequence[int], path: object) -> State:
+        """The state dict of a file that is built so."""
+        return {name: take(content, slot, checksums[place], path) for name, slot, place in self.slots}
+
+
+class Header:
+    """The header of a safetensors file, which has no checksums."""
+
+    def __init__(self, content: bytearray) -> None:
+        self._bytes = bytes(content[: 8 + struct.unpack_from("<Q", content)[0]])
+
+    def checksums(self, content: bytearray) -> Sequence[int] | None:
+        """As :meth:`Frame.checksums`."""
+        return [0] if content.startswith(self._bytes) else None
 
 
 class CheckpointReader:
@@ -55,7 +78,7 @@ class CheckpointReader:
 
     def __init__(self, root: str | os.PathLike[str], trust: bool = False) -> None:
         self.root, self.trust = root, trust
-        self._layouts: dict[bytes, dict[str, StoredTensor]] = {}
+        self._layouts: dict[tuple[bool, int], Layout] = {}  # by the length of the file
 
     def read(self, path: str | os.PathLike[str]) -> State:
         """Named tensors; those of `torch.nn.utils.prune` as they were stored.
@@ -63,110 +86,84 @@ class CheckpointReader:
         Raises:
             StoreError: missing, truncated or damaged; not a state dict; a pickle that would have to be run.
         """
+        return self._state(path, Layout.read)
+
+    def outline(self, path: str | os.PathLike[str]) -> State:
+        """Names, types and shapes: as :meth:`read`, with whatever numbers.
+
+        Raises:
+            StoreError: as :meth:`read`; damage to the numbers goes unnoticed.
+        """
+        return self._state(path, lambda layout, *_: dict(layout.outline))
+
+    def _state(self, path: str | os.PathLike[str], of: Callable[..., State]) -> State:
         content = read_bytes(self.root, path, MAX_CHECKPOINT)
-        if os.fspath(path).endswith(".safetensors"):
-            return _read_safetensors(content, path)
+        safe = os.fspath(path).endswith(".safetensors")
         try:
-            return self._parse(content, path)
+            if safe or content.startswith(b"PK\x03\x04"):
+                layout, checksums = self._look(content, path, safe)
+                return of(layout, content, checksums, path)
+            return _read_legacy(content, path)
         except StoreError:
-            if not self.trust:
+            if safe or not self.trust:
                 raise
             return _run(content, path)
 
-    def _parse(self, content: bytearray, path: object) -> State:
-        """The state dict of a file of PyTorch, without running its pickle."""
-        if not content.startswith(b"PK\x03\x04"):
-            return _read_legacy(content, path)
-        records = zip_records(content, path)
-        pickled = _record(content, records, "data.pkl", path)
-        layout = self._layouts.get(pickled)
-        if layout is None:
-            layout = state_of(load_pickle(pickled, path), path)
-            if len(self._layouts) < _MAX_LAYOUTS:
-                self._layouts[pickled] = layout
-        if "byteorder" in records and _record(content, records, "byteorder", path) == b"big":
+    def _look(
+        self, content: bytearray, path: str | os.PathLike[str], safe: bool
+    ) -> tuple[Layout, Sequence[int]]:
+        """The layout of a file, and its checksums."""
+        key = safe, len(content)
+        layout = self._layouts.get(key)
+        checksums = None if layout is None or layout.frame is None else layout.frame.checksums(content)
+        if layout is None or checksums is None:
+            layout, checksums = (_safetensors_layout if safe else _archive_layout)(content, path)
+            if key in self._layouts or len(self._layouts) < _MAX_LAYOUTS:
+                self._layouts[key] = layout
+        return layout, checksums
+
+
+@lru_cache(maxsize=16)
+def checkpoint_reader(root: str, trust: bool = False) -> CheckpointReader:
+    """The reader of a folder, which goes on knowing the layouts that it met."""
+    return CheckpointReader(root, trust)
+
+
+def _archive_layout(content: bytearray, path: object) -> tuple[Layout, Sequence[int]]:
+    """Of a file of `torch.save`."""
+    records = zip_records(content, path)
+    state = state_of(load_pickle(read_record(content, records, "data.pkl", path), path), path)
+    shared = ["data.pkl"]
+    if "byteorder" in records:
+        shared.append("byteorder")
+        if read_record(content, records, "byteorder", path) == b"big":
             raise StoreError(f"{path} was written on a big-endian machine, which is not supported")
-        return {name: read_tensor(content, records, tensor, path) for name, tensor in layout.items()}
+    others = [name for name in records if name not in shared]
+    slots = []
+    for name, tensor in state.items():
+        slots.append((name, slot_of(records, tensor, path), others.index(f"data/{tensor.storage.key}")))
+    return Layout.of(Frame.of(content, records, shared), slots), [records[name].crc for name in others]
 
 
-def zip_records(content: bytearray | mmap.mmap, path: object) -> dict[str, Record]:
-    """The records of an archive by name, without the folder that `torch.save` puts around them.
-
-    Raises:
-        StoreError: no archive of stored records, or one that claims more than the file holds.
-    """
-    start = content.rfind(b"PK\x05\x06", max(0, len(content) - _END.size - 65_535))
-    if start < 0 or start + _END.size > len(content):
-        raise StoreError(f"{path} is truncated: the directory of the archive is missing")
-    records: dict[str, Record] = {}
+def _safetensors_layout(content: bytearray, path: object) -> tuple[Layout, Sequence[int]]:
+    """Of a file of safetensors, whose library checks the header."""
     try:
-        count, position = _directory(content, start)
-        for _ in range(count):
-            sign, *_, flags, method, _, _, crc, packed, size, n, extra, comment, _, _, _, header = (
-                _ENTRY.unpack_from(content, position)
+        tensors = load(bytes(content))
+        start = 8 + struct.unpack_from("<Q", content)[0]
+        entries = json.loads(content[8:start])
+        slots = []
+        for name, tensor in sorted(tensors.items()):  # the library's order changes from file to file
+            first, last = entries[name]["data_offsets"]
+            slots.append(
+                (
+                    name,
+                    Slot(tensor.dtype, tuple(tensor.shape), start + first, start + last, tensor.numel()),
+                    0,
+                )
             )
-            name = bytes(content[position + _ENTRY.size : position + _ENTRY.size + n]).decode()
-            if _FULL in (size, packed, header):
-                field = content[position + _ENTRY.size + n : position + _ENTRY.size + n + extra]
-                size, packed, header = _wide(bytes(field), [size, packed, header])
-            position += _ENTRY.size + n + extra + comment
-            name_length, extra_length = _LOCAL.unpack_from(content, header)
-            offset = header + 30 + name_length + extra_length
-            if sign != b"PK\x01\x02" or method != 0 or flags & 1 or packed != size or offset + size > start:
-                raise StoreError(f"{path}: record {name[:80]!r} is compressed, encrypted or leaves the file")
-            records[name.partition("/")[2] or name] = Record(offset, size, crc)
-    except (struct.error, UnicodeDecodeError, OverflowError) as error:
-        raise StoreError(
-            f"{path} is damaged: the directory of the archive cannot be read ({error})"
-        ) from error
-    return records
-
-
-def _directory(content: bytearray | mmap.mmap, end: int) -> tuple[int, int]:
-    """Number of entries and start of the directory; archives of many records or of 4 GB have these elsewhere."""
-    *_, count, _, position, _ = _END.unpack_from(content, end)
-    if position != _FULL and count != 0xFFFF:
-        return count, position
-    place = end - _LOCATOR_64.size
-    if place < 0 or content[place : place + 4] != b"PK\x06\x07":
-        return count, position
-    *_, count, _, position = _END_64.unpack_from(content, _LOCATOR_64.unpack_from(content, place)[2])
-    return count, position
-
-
-def _wide(fields: bytes, numbers: list[int]) -> list[int]:
-    """Sizes and position of an entry, those that need 64 bits taken from its extra fields."""
-    place = 0
-    while place + 4 <= len(fields):
-        kind, length = struct.unpack_from("<2H", fields, place)
-        if kind == 1:
-            wide = iter(struct.unpack_from(f"<{length // 8}Q", fields, place + 4))
-            return [next(wide, number) if number == _FULL else number for number in numbers]
-        place += 4 + length
-    return numbers
-
-
-def read_tensor(
-    content: bytearray | mmap.mmap, records: Mapping[str, Record], tensor: StoredTensor, path: object
-) -> Tensor:
-    """A tensor from its record; shares memory with `content`.
-
-    Raises:
-        StoreError: the record is missing, of another length, or fails its checksum.
-    """
-    storage = tensor.storage
-    record = records.get(f"data/{storage.key}")
-    length = storage.numel * storage.dtype.itemsize
-    if record is None or record.size != length:
-        came = "is missing" if record is None else f"has {record.size} bytes"
-        raise StoreError(f"{path} is damaged: record data/{storage.key:.40} {came}, expected {length} bytes")
-    _check(content, record, f"data/{storage.key}", path)
-    if storage.numel == 0:
-        return torch.empty(tensor.shape, dtype=storage.dtype)
-    flat = torch.frombuffer(content, dtype=storage.dtype, count=storage.numel, offset=record.offset)
-    if tensor.offset or tensor.numel != storage.numel or not tensor.contiguous:
-        return flat.as_strided(tensor.shape, tensor.stride, tensor.offset)
-    return flat if len(tensor.shape) == 1 else flat.view(tensor.shape)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise StoreError(f"{path} is damaged: {error}") from error
+    return Layout.of(Header(content), slots), [0]
 
 
 def state_of(value: Any, path: object, *, kind: Callable[[Any], bool] | None = None) -> dict[str, Any]:
@@ -206,13 +203,6 @@ def fold_pruning(state: State, path: object) -> tuple[State, State]:
         elif not (name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in state):
             folded[name] = tensor
     return folded, masks
-
-
-def _read_safetensors(content: bytearray, path: object) -> State:
-    try:
-        return dict(sorted(load(bytes(content)).items()))  # the library's order changes from file to file
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise StoreError(f"{path} is damaged: {error}") from error
 
 
 def run_pickle(content: bytes | bytearray, path: object, *, trusted: bool) -> Any:
@@ -266,17 +256,3 @@ def _read_legacy(content: bytearray, path: object) -> State:
         if tensor.is_meta or math.prod(tensor.shape) > stored:
             raise StoreError(f"{path}: {name!r} has shape {list(tensor.shape)}, more than the file holds")
     return state
-
-
-def _record(content: bytearray, records: Mapping[str, Record], name: str, path: object) -> bytes:
-    if name not in records:
-        raise StoreError(f"{path} was not written by torch.save: the archive lacks {name}")
-    record = records[name]
-    _check(content, record, name, path)
-    return bytes(content[record.offset : record.offset + record.size])
-
-
-def _check(content: bytearray | mmap.mmap, record: Record, name: str, path: object) -> None:
-    part = memoryview(content)[record.offset : record.offset + record.size]
-    if record.crc and zlib.crc32(part) != record.crc:  # 0: PyTorch was told to write no checksums
-        raise StoreError(f"{path} is damaged: the checksum of {name:.60} does not fit")

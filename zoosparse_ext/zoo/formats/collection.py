@@ -18,7 +18,7 @@ import torch
 from zoosparse_ext import ops
 from zoosparse_ext.errors import ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.checkpoint import SUFFIXES, CheckpointReader, fold_pruning
+from zoosparse_ext.zoo.formats.checkpoint import SUFFIXES, CheckpointReader, checkpoint_reader, fold_pruning
 from zoosparse_ext.zoo.formats.infer import infer
 from zoosparse_ext.zoo.formats.model_tables import ModelTable, model_row
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Row, Skipped, check_finite
@@ -51,17 +51,17 @@ def plan_collections(roots: Sequence[str | os.PathLike[str]], options: Options) 
     number = 0
     for root in map(Path, roots):
         base = root if root.is_dir() else root.parent
-        reader, table = CheckpointReader(base, options.trust_pickle), ModelTable(base)
+        reader, table = checkpoint_reader(os.fspath(base), options.trust_pickle), ModelTable(base)
         for file in _checkpoints(root):
-            id = _id(base, file)
-            found = _look(base, file, id, reader, table, options, number)
+            found = _look(base, file, reader, table, options, number)
             if isinstance(found, Skipped):
                 skipped.append(found)
                 continue
             item, architecture, masked = found
             groups.setdefault((architecture, masked, "source_id" in item.record), []).append(item)
             number += 1
-        skipped += table.unused()
+        if root.is_dir():
+            skipped += table.unused()
     plan = Plan([], skipped, source={"format": "checkpoints", "models": number})
     for (architecture, masked, twins), items in groups.items():
         p = architecture.n_parameters
@@ -76,9 +76,8 @@ def plan_collections(roots: Sequence[str | os.PathLike[str]], options: Options) 
 def read_collection(architecture: Architecture, items: Sequence[tuple[int, Item]], options: Options) -> Block:
     """Rows from checkpoints."""
     block = Block()
-    readers: dict[str, CheckpointReader] = {}
     for place, item in items:
-        reader = readers.setdefault(item.root, CheckpointReader(item.root, options.trust_pickle))
+        reader = checkpoint_reader(item.root, options.trust_pickle)
         row = _read(architecture, place, item, reader, options)
         if isinstance(row, Skipped):
             block.skipped.append(row)
@@ -119,11 +118,13 @@ def _read(
 
 
 def _look(
-    base: Path, file: str, id: str, reader: CheckpointReader, table: ModelTable, options: Options, number: int
+    base: Path, file: str, reader: CheckpointReader, table: ModelTable, options: Options, number: int
 ) -> tuple[Item, Architecture, bool] | Skipped:
+    name = os.path.relpath(file, base)
+    id = _id(name)
     try:
-        state, masks = fold_pruning(reader.read(file), file)
-        record = table.row(file, id)
+        state, masks = fold_pruning(reader.outline(file), file)
+        record = table.row(name, id)
         shapes = tuple(
             (name, tuple(tensor.shape)) for name, tensor in state.items() if tensor.is_floating_point()
         )
@@ -133,7 +134,8 @@ def _look(
             rate = record.get("dropout")
             has_rate = isinstance(rate, int | float) and 0 < rate < 1
             architecture = infer(shapes, options.activation or next(said, None), rate if has_rate else 0.0)
-        architecture.flatten(state)
+        else:
+            architecture.flatten(state)
     except ZoosparseError as error:
         return Skipped(id, str(error))
     status = os.stat(file)
@@ -177,11 +179,8 @@ def _checkpoints(root: Path, above: int = 0) -> list[str]:
 _NOT_MODELS = ("dataset.pt", "optimizer.pt", "optimizer.bin", "scheduler.pt", "training_args.bin")
 
 
-def _id(base: Path, file: str) -> str:
+def _id(path: str) -> str:
     """Path without the suffix; of a folder of one model, the folder."""
-    path = Path(os.path.relpath(file, base))
-    return (
-        path.parent.as_posix()
-        if path.name in _SINGLE and path.parent.name
-        else path.with_suffix("").as_posix()
-    )
+    folder, name = os.path.split(path)
+    stem = folder if folder and name in _SINGLE else os.path.splitext(path)[0]
+    return stem.replace(os.sep, "/")

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,16 +55,27 @@ def resolve_inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -
     Raises:
         StoreError: it lies outside `root`.
     """
-    try:
-        real = Path(os.path.realpath(Path(root) / path))
-        base = Path(os.path.realpath(root))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path!s:.200} is no usable path: {error}") from error
-    if not real.is_relative_to(base):
-        raise StoreError(
-            f"{path!s:.200} leads out of {root} (to {real}); copy the file into the folder first"
-        )
-    return real
+    return Path(resolve_all(root, [path])[0])
+
+
+def resolve_all(root: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The real paths of many names.
+
+    Raises:
+        StoreError: one lies outside `root`.
+    """
+    base, found = os.path.realpath(root), []
+    for path in paths:
+        try:
+            real = os.path.realpath(os.path.join(root, path))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path!s:.200} is no usable path: {error}") from error
+        if real != base and not real.startswith(base.rstrip(os.sep) + os.sep):
+            raise StoreError(
+                f"{path!s:.200} leads out of {root} (to {real}); copy the file into the folder first"
+            )
+        found.append(real)
+    return found
 
 
 def read_bytes(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.checkpoint import read_tensor, zip_records
+from zoosparse_ext.zoo.formats.archive import read_record, read_tensor, zip_records
 from zoosparse_ext.zoo.formats.contents import read_tensors
 from zoosparse_ext.zoo.formats.files import open_inside
 from zoosparse_ext.zoo.formats.model_tables import model_row, scalar
@@ -71,10 +71,7 @@ def open_matrix(root: str | os.PathLike[str], file: str | os.PathLike[str]) -> n
     if path.suffix == ".npy":
         return _choose({"weights": npy_array(content, 0, len(content), path)}, path)
     records = zip_records(content, path)
-    if "data.pkl" not in records:
-        raise StoreError(f"{path} was not written by torch.save")
-    pickled = records["data.pkl"]
-    value = load_pickle(content[pickled.offset : pickled.offset + pickled.size], path)
+    value = load_pickle(read_record(content, records, "data.pkl", path), path)
     tensors = value if isinstance(value, dict) else {"weights": value}
     matrices = {k: t for k, t in tensors.items() if isinstance(t, StoredTensor) and len(t.shape) == 2}
     return _choose({str(k): read_tensor(content, records, t, path) for k, t in matrices.items()}, path)

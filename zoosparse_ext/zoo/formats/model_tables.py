@@ -49,23 +49,27 @@ class ModelTable:
         self._rows: list[tuple[str, Record]] = []
         self._places: dict[str, int] = {}  # of rows by every name of a model
         self._used: set[int] = set()
+        self._configs: dict[str, Record] = {}  # by folder
         for path in find_tables(folder):
             self._add(read_table(folder, path))
 
     def row(self, file: str, id: str) -> Record:
-        """What tables and `config.json` say of a model."""
-        names = (os.path.relpath(file, self._folder), id, Path(file).name, Path(id).name)
+        """What tables and `config.json` say of a model; `file` is relative to the folder."""
+        names = (file, id, os.path.basename(file), os.path.basename(id))
         place = next((self._places[name] for name in names if name in self._places), None)
         record: Record = {}
         if place is not None:
             self._used.add(place)
             record = self._rows[place][1]
-        config = Path(file).parent / "config.json"
-        if config.is_file():
-            known = read_json(self._folder, config)
-            if isinstance(known, dict):
-                record = {k: v for k, v in known.items() if scalar(v) is not None} | record
-        return record
+        return self._config(os.path.dirname(file)) | record
+
+    def _config(self, folder: str) -> Record:
+        if folder not in self._configs:
+            path = self._folder / folder / "config.json"
+            known = read_json(self._folder, path) if path.is_file() else None
+            items = known.items() if isinstance(known, dict) else ()
+            self._configs[folder] = {key: value for key, value in items if scalar(value) is not None}
+        return self._configs[folder]
 
     def unused(self) -> list[Skipped]:
         """Models that a table names and that are not there."""
@@ -112,11 +116,8 @@ def find_tables(folder: Path) -> list[Path]:
     """Tables in a folder."""
     if not folder.is_dir():
         return []
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.endswith(SUFFIXES) and path.name not in _OTHER_JSON
-    ]
+    names = (name for name in os.listdir(folder) if name.endswith(SUFFIXES) and name not in _OTHER_JSON)
+    return [folder / name for name in sorted(names)]
 
 
 def read_table(root: Path, path: Path) -> pd.DataFrame:

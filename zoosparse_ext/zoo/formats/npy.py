@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from zoosparse_ext.errors import StoreError
-from zoosparse_ext.zoo.formats.checkpoint import zip_records
+from zoosparse_ext.zoo.formats.archive import zip_records
 from zoosparse_ext.zoo.formats.files import open_inside
 
 

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from zoosparse_ext.errors import InputError, StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.checkpoint import Record as Place
-from zoosparse_ext.zoo.formats.checkpoint import read_tensor, run_pickle, zip_records
+from zoosparse_ext.zoo.formats.archive import Record as Place
+from zoosparse_ext.zoo.formats.archive import read_record, read_tensor, zip_records
+from zoosparse_ext.zoo.formats.checkpoint import run_pickle
 from zoosparse_ext.zoo.formats.files import MAX_CHECKPOINT, open_inside, read_bytes
 from zoosparse_ext.zoo.formats.infer import infer
 from zoosparse_ext.zoo.formats.model_tables import model_row, scalar
@@ -197,10 +198,7 @@ def _samples(file: Path, trusted: bool) -> Iterator[Sample]:
 
 def _parse(file: Path) -> Any:
     content, records = _archive(os.fspath(file), _stamp(file))
-    if "data.pkl" not in records:
-        raise StoreError(f"{file} was not written by torch.save")
-    place = records["data.pkl"]
-    return load_pickle(content[place.offset : place.offset + place.size], file, _stand_in)
+    return load_pickle(read_record(content, records, "data.pkl", file), file, _stand_in)
 
 
 def _stand_in(module: str, name: str) -> Any:
@@ -286,7 +284,7 @@ def _ids(paths: list[str]) -> list[str]:
 def _file(root: Path) -> Path | None:
     if root.is_file():
         return root
-    files = sorted(path for path in root.glob("*.pt") if path.name != "dataset.pt")
+    files = [path for path in root.glob("*.pt") if path.name != "dataset.pt"]
     return files[0] if len(files) == 1 else None
 
 

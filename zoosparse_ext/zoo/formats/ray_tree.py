@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoosparse_ext.errors import InputError, StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.checkpoint import CheckpointReader, State, fold_pruning
+from zoosparse_ext.zoo.formats.checkpoint import CheckpointReader, checkpoint_reader, fold_pruning
 from zoosparse_ext.zoo.formats.infer import infer
 from zoosparse_ext.zoo.formats.plan import (
     Block,
@@ -60,11 +60,10 @@ def plan_trees(roots: Sequence[str | os.PathLike[str]], options: Options) -> Pla
         found, broken = find_trials(root)
         trials += found
         skipped += broken
-    readers = {os.fspath(root): CheckpointReader(root, options.trust_pickle) for root in roots}
     originals: dict[Any, list[Trial]] = {}
     noisy: list[tuple[Trial, Any]] = []
     for trial in trials:
-        reason = _sort(trial, readers[trial.root], options, originals, noisy)
+        reason = _sort(trial, options, originals, noisy)
         if reason is not None:
             skipped.append(Skipped(trial.name, reason))
     groups = [_originals(members, shapes, options) for (shapes, _), members in originals.items()]
@@ -76,16 +75,18 @@ def plan_trees(roots: Sequence[str | os.PathLike[str]], options: Options) -> Pla
 
 def read_originals(architecture: Architecture, items: Sequence[tuple[int, Trial]], options: Options) -> Block:
     """Weights, table rows and training history of trials."""
-    block, readers = Block(), _Readers(options)
+    block = Block()
     for index, trial in items:
         try:
             results = read_results(trial)
-            rows = []
+            settings, rows = model_settings(trial, index, architecture), []
             for epoch, path in trial.checkpoints:
-                state, _ = fold_pruning(readers.read(trial, path), path)
+                state, _ = fold_pruning(_reader(trial, options).read(path), path)
                 weights = architecture.flatten(state)
                 check_finite(weights, architecture, options.allow_nan)
-                record = model_record(trial, index, architecture, epoch, results.get(epoch, {}))
+                result = results.get(epoch, {})
+                measured = {"loss": _value(result, "test_loss"), "accuracy": _value(result, "test_acc")}
+                record = {**settings, "epoch": epoch, **measured}
                 name = epoch_population("original", epoch, trial.last)
                 rows.append(Row(name, index, record, {"weights": weights}))
         except ZoosparseError as error:
@@ -101,13 +102,13 @@ def read_originals(architecture: Architecture, items: Sequence[tuple[int, Trial]
 
 def read_twins(architecture: Architecture, items: Sequence[tuple[int, Trial]], options: Options) -> Block:
     """Twins by variational dropout: weights, log σ², the masks that follow from them, and their trajectory."""
-    block, readers = Block(), _Readers(options)
+    block = Block()
     for index, trial in items:
         try:
             results = read_results(trial)
             rows = []
             for epoch, path in trial.checkpoints:
-                state, noise = split_state(readers.read(trial, path))
+                state, noise = split_state(_reader(trial, options).read(path))
                 weights = architecture.flatten(state)
                 check_finite(weights, architecture, options.allow_nan)
                 log_sigma2 = noise_row(architecture, noise, path)
@@ -123,8 +124,9 @@ def read_twins(architecture: Architecture, items: Sequence[tuple[int, Trial]], o
     return block
 
 
-def model_record(trial: Trial, index: int, architecture: Architecture, epoch: int, result: Record) -> Record:
-    """The row of an original in the table `models`. Channels, classes and biases are not taken from params.json."""
+def model_settings(trial: Trial, index: int, architecture: Architecture) -> Record:
+    """What the table `models` says of an original at any epoch. Channels, classes and biases are not taken from
+    params.json."""
     params = trial.params
     seed = number(params, "seed")
     functions = [] if architecture.program is None else architecture.program.operations
@@ -141,22 +143,11 @@ def model_record(trial: Trial, index: int, architecture: Architecture, epoch: in
         "dropout": _dropout(params),
         "batch_size": _value(params, "training::batchsize"),
         "epochs": _value(params, "training::epochs_train"),
-        "epoch": epoch,
-        "loss": _value(result, "test_loss"),
-        "accuracy": _value(result, "test_acc"),
     }
 
 
-class _Readers:
-    """One checkpoint reader per tree."""
-
-    def __init__(self, options: Options) -> None:
-        self._trust = options.trust_pickle
-        self._readers: dict[str, CheckpointReader] = {}
-
-    def read(self, trial: Trial, path: str) -> State:
-        reader = self._readers.setdefault(trial.root, CheckpointReader(trial.root, self._trust))
-        return reader.read(path)
+def _reader(trial: Trial, options: Options) -> CheckpointReader:
+    return checkpoint_reader(trial.root, options.trust_pickle)
 
 
 def _chosen(trial: Trial, options: Options) -> Trial:
@@ -171,7 +162,6 @@ def _chosen(trial: Trial, options: Options) -> Trial:
 
 def _sort(
     trial: Trial,
-    reader: CheckpointReader,
     options: Options,
     originals: dict[Any, list[Trial]],
     noisy: list[tuple[Trial, Any]],
@@ -179,7 +169,7 @@ def _sort(
     """Put a trial to its likes, as its last checkpoint tells; the reason why not, if it cannot be read."""
     try:
         chosen = _chosen(trial, options)
-        state, _ = fold_pruning(reader.read(chosen.checkpoints[-1][1]), chosen.name)
+        state, _ = fold_pruning(_reader(chosen, options).outline(chosen.checkpoints[-1][1]), chosen.name)
         weights, _ = split_state(state)
         shapes = tuple((name, tuple(tensor.shape)) for name, tensor in weights.items())
         if is_variational(state):
@@ -237,10 +227,7 @@ def _twins(
                 )
             else:
                 architecture = originals[which].architecture
-                record = model_record(source, index, architecture, source.last, {})
-                record = {
-                    name: value for name, value in record.items() if name not in ("epoch", "loss", "accuracy")
-                }
+                record = model_settings(source, index, architecture)
             if {s.name: s.shape for s in architecture.segments} != dict(shapes):
                 raise StoreError(f"its tensors are not those of its original {trial.source_name!r}")
         except ZoosparseError as error:
