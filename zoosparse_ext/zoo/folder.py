@@ -71,7 +71,7 @@ def locked(folder: Path, *, owner: Path | None = None) -> Iterator[None]:
     Raises:
         StoreError: another process holds the lock, or the folder cannot be made.
     """
-    with _disk_errors(folder):
+    with disk_errors(folder):
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         if (folder / _LOCK).exists():  # a writer that was killed left it
             made = [folder]
@@ -110,7 +110,7 @@ def write_file(folder: Path, stem: str, suffix: str, content: bytes) -> FileEntr
     digest = hashlib.sha256(content).hexdigest()
     name = f"{stem}-{digest[:16]}{suffix}"
     path = folder / name
-    with _disk_errors(path):
+    with disk_errors(path):
         there = path.is_file() and path.stat().st_size == len(content) and _digest(path) == digest
     if not there:
         _replace(path, content)
@@ -260,7 +260,7 @@ def _remove_unused(folder: Path, made: list[Path]) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + _TEMPORARY)
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(content)
@@ -288,7 +288,8 @@ def _sync_names(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in writing into a StoreError that names the path."""
     try:
         yield
     except OSError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,48 @@ def test_an_interrupted_import_goes_on_where_it_was(
     assert told == [(4, 5), (5, 5)] and len(chunks) == 1
     assert not (tmp_path / "zoo.resume").exists()
     assert_same(without_labels(resumed), without_labels(import_whole(tree, tmp_path / "whole")))
+
+
+def test_an_import_that_was_interrupted_while_it_was_saved_goes_on(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a model left out, so that rows were moved together: moved twice, they would be those of other models."""
+    state = trees.state_of(trees.cnn_small()) | {"module_list.0.bias": torch.full((8,), torch.nan)}
+    torch.save(state, next(tree.glob("*_00001_*")) / "checkpoint_000000" / "checkpoints")
+    whole = import_whole(tree, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Zoo, "save", lambda *_: signal.raise_signal(signal.SIGINT))
+        import_whole(tree, tmp_path / "zoo")
+    resumed = import_whole(tree, tmp_path / "zoo")
+    assert len(resumed.population()) == 4
+    assert_same(without_labels(resumed), without_labels(whole))
+
+
+@pytest.mark.parametrize("options", [{"strict": True}, {"epochs": [77]}])
+def test_an_import_that_fails_leaves_nothing(tree: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    for checkpoint in tree.glob("*_00004_*/checkpoint_000002/checkpoints"):
+        torch.save({"module_list.0.weight": torch.full((1,), torch.nan)}, checkpoint)
+    with pytest.raises(zs.StoreError):
+        zs.import_zoo(tree, out=tmp_path / "zoo", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
+def test_a_full_disk_is_told_and_what_was_read_is_kept(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(zs.StoreError, match="the disk is full"):
+        patch.setattr(os, "posix_fallocate", full)
+        import_whole(tree, tmp_path / "zoo")
+    assert len(import_whole(tree, tmp_path / "zoo").population()) == 5
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_fewer_than_one_worker_is_refused(tree: Path, tmp_path: Path, workers: int) -> None:
+    with pytest.raises(zs.InputError, match=f"workers is {workers}"):
+        zs.import_zoo(tree, out=tmp_path / "zoo", workers=workers)
 
 
 def test_what_else_lies_beside_an_unfinished_import_stays(tree: Path, tmp_path: Path) -> None:

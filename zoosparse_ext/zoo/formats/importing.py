@@ -97,7 +97,7 @@ def import_zoo(
 
     Raises:
         StoreError: the source is missing, of no known format, or nothing in it can be read; `out` holds something else.
-        InputError: an unknown format, or epochs that are none.
+        InputError: an unknown format, epochs that are none, or fewer than one worker.
     """
     roots = [Path(path) for path in ([src] if isinstance(src, str | os.PathLike) else src)]
     for root in roots:
@@ -105,6 +105,8 @@ def import_zoo(
             raise StoreError(f"{root} does not exist")
     if out is not None:
         Zoo.require_new(Path(out))
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}, expected 1 or more")
     if isinstance(architecture, nn.Module):
         architecture = Architecture.from_module(architecture)
     options = Options(_epochs(epochs), strict, allow_nan, trust_pickle, activation, architecture, threshold)

@@ -22,8 +22,7 @@ import torch
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.zoo import tables
-from zoosparse_ext.zoo.folder import locked
+from zoosparse_ext.zoo.folder import disk_errors, locked
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Skipped
 from zoosparse_ext.zoo.formats.scratch import Scratch
 from zoosparse_ext.zoo.store import Zoo
@@ -75,10 +74,15 @@ def run(
     folder = out.with_name(out.name + ".resume")
     with locked(folder):
         work = folder / f"import-{_key(plan, options)}"
-        work.mkdir(exist_ok=True)
-        scratches = [Scratch(group, work, number) for number, group in enumerate(plan.groups)]
-        done = _read_all(plan, options, scratches, work, workers, progress)
-        _zoo(plan, scratches, done).save(out)
+        with disk_errors(work):
+            work.mkdir(exist_ok=True)
+            try:
+                scratches = [Scratch(group, work, number) for number, group in enumerate(plan.groups)]
+                zoo = _zoo(plan, scratches, _read_all(plan, options, scratches, work, workers, progress))
+            except StoreError:  # of the source: to go on would end here again
+                shutil.rmtree(work, ignore_errors=True)
+                raise
+        zoo.save(out)
         for finished in folder.glob("import-*"):  # of other settings as well: the place is taken now
             shutil.rmtree(finished, ignore_errors=True)
     return Zoo.open(out, verify=False)
@@ -253,7 +257,7 @@ def _table(
     """The rows that blocks brought, or those that were known, of models that could be read."""
     if name not in plan.tables:
         rows = [row for _, block in done for row in getattr(block, name)]
-        return pd.DataFrame(rows) if rows else tables.empty(name)
+        return pd.DataFrame(rows)
     table = plan.tables[name]
     lost = {skipped for _, block in done for skipped, _ in block.skipped}
     lost -= {id for groups in populations.values() for group in groups for id in group.ids}

@@ -1,11 +1,13 @@
 """Where the rows of an import are gathered: matrices that worker processes fill, in memory or in files.
 
-Rows arrive in any order and some never do. Every model has a place; at the end the rows that came are moved together.
-A file is sparse until written and mapped, so that memory stays bounded by what the system keeps of it.
+Rows arrive in any order and some never do. Every model has a place; at the end the rows that came are put together,
+those in files in another file: an import that is interrupted then finds them where they were. Files are mapped, so that
+memory stays bounded by what the system keeps of them.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,7 +52,7 @@ class Scratch:
                     matrix.flush()
 
     def take(self, population: str, present: list[int]) -> dict[str, Tensor]:
-        """The rows that came, moved together: views of the matrices. Call once a population."""
+        """The rows that came, put together. Call once a population."""
         return {
             name: torch.from_numpy(_together(matrix, present))
             for name, matrix in self._matrices[population].items()
@@ -65,14 +67,34 @@ def _matrix(rows: int, width: int, dtype: torch.dtype, folder: Path | None, name
     size = rows * width * kind.itemsize
     if not path.exists() or path.stat().st_size != size:
         with open(path, "wb") as file:
-            file.truncate(size)
+            _allocate(file.fileno(), size)
     return np.memmap(path, kind, mode="r+", shape=(rows, width))
 
 
+def _allocate(file: int, size: int) -> None:
+    """Take the room of a file: writing to a map of a file for which the disk has no room would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:  # macOS
+        os.ftruncate(file, size)
+
+
 def _together(matrix: np.ndarray, present: list[int]) -> np.ndarray:
-    """The first rows of the matrix, after those that are present were moved there, some at a time."""
-    if len(present) < len(matrix):
-        for start in range(0, len(present), _MOVE_ROWS):
-            rows = present[start : start + _MOVE_ROWS]
-            matrix[start : start + len(rows)] = matrix[rows]
-    return np.asarray(matrix[: len(present)])
+    """The rows that are present, copied some at a time; within the matrix if it is in memory."""
+    if len(present) == len(matrix):
+        return np.asarray(matrix)
+    target = matrix
+    if isinstance(matrix, np.memmap):
+        assert matrix.filename is not None
+        path = Path(matrix.filename)
+        target = _matrix(
+            len(present),
+            matrix.shape[1],
+            torch.from_numpy(matrix[:0]).dtype,
+            path.parent,
+            f"{path.name}.present",
+        )
+    for start in range(0, len(present), _MOVE_ROWS):
+        rows = present[start : start + _MOVE_ROWS]
+        target[start : start + len(rows)] = matrix[rows]
+    return np.asarray(target[: len(present)])
