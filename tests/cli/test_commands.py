@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+import zoosparse_ext as zs
 from tests.cli.command import listing, succeed
 from zoosparse_ext import ops
 from zoosparse_ext.zoo import Zoo
@@ -102,6 +103,26 @@ def test_import_brings_back_what_export_wrote(finished: Path, tmp_path: Path, fo
     succeed("import", tmp_path / "theirs", "--out", tmp_path / "back", "--workers", 1)
     back = Zoo.open(tmp_path / "back").population().weights
     assert torch.equal(back, Zoo.open(finished).population().weights)
+
+
+def test_models_that_are_left_out_are_named_with_the_whole_reason(tmp_path: Path) -> None:
+    for number, network in enumerate(
+        zs.Population.initialise(zs.architecture("cnn-s"), range(13)).to_modules()
+    ):
+        torch.save(network.state_dict(), tmp_path / f"model-{number:02d}.pt")
+        if number:
+            (tmp_path / f"model-{number:02d}.pt").write_bytes(b"")
+    told = succeed("import", tmp_path, "--activation", "tanh", "--out", tmp_path / "zoo")
+    assert f"left out model-01: {tmp_path}/model-01.pt is empty" in told.err
+    assert "model-11" not in told.err and "12 in all; all of them: zoosparse info" in told.err
+    lines = succeed("info", tmp_path / "zoo").out.splitlines()
+    assert f"      name model-11, reason {tmp_path}/model-11.pt is empty" in lines
+
+
+def test_the_card_of_an_export_has_its_licence(zoo: Path, tmp_path: Path) -> None:
+    options = ("--format", "huggingface", "--license", "cc-by-4.0")
+    succeed("export", zoo, *options, "--out", tmp_path / "out")
+    assert 'license: "cc-by-4.0"' in (tmp_path / "out/README.md").read_text()
 
 
 def test_info_describes_installation_and_zoo(finished: Path) -> None:

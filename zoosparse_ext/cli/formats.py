@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from zoosparse_ext.cli import options as o
-from zoosparse_ext.cli.console import INTERRUPTED, err, print_json, print_table, say
+from zoosparse_ext.cli.console import INTERRUPTED, err, print_json, say
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.networks import NETWORKS, architecture
@@ -80,10 +79,10 @@ def import_(
     if as_json:
         print_json({"zoo": str(out), "populations": groups, "skipped": skipped})
         return
-    if skipped:
-        print_table(
-            pd.DataFrame(skipped[:_SHOWN]), f"left out: {len(skipped)} (all of them: zoosparse info {out})"
-        )
+    for model in skipped[:_SHOWN]:
+        say(f"[bold]left out[/] {escape(model['name'])}: {escape(model['reason'])}")
+    if len(skipped) > _SHOWN:
+        say(f"… {len(skipped)} in all; all of them: zoosparse info {escape(str(out))}")
     counts = ", ".join(f"{count} × {name}" for name, count in groups.items())
     shown = escape(str(out))
     say(f"[bold]{shown}[/]: {counts}.\nNext: zoosparse prune {shown}")
@@ -98,6 +97,7 @@ def export(
         typer.Option("--with-data", help="modelzoos: write dataset.pt, what the models were trained on."),
     ] = False,
     data: o.DataSpec = None,
+    license: o.License = "unknown",
     as_json: o.Json = False,
 ) -> None:
     """Write a zoo for other tools. `zoosparse import` reads it back to the same bits.
@@ -105,9 +105,12 @@ def export(
     [bold]Examples[/]
 
     zoosparse export my-zoo --format modelzoos --out tree/
+
+    zoosparse export my-zoo --format huggingface --license mit --out repo/
     """
     zoo = Zoo.open(zoo_path)
-    export_zoo(zoo, out, format, data=o.data_of(zoo, data) if with_data or data else None)
+    trained_on = o.data_of(zoo, data) if with_data or data else None
+    export_zoo(zoo, out, format, data=trained_on, license=license)
     files = [path for path in out.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     if as_json:

@@ -73,11 +73,16 @@ def info(
 
 
 def _print_nested(values: dict[str, Any], indent: str = "") -> None:
-    """One line per value, dictionaries indented below their name."""
+    """One line per value, dictionaries indented below their name, those of a list on a line each."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
             out.print(f"{indent}[bold]{escape(key)}[/]")
             _print_nested(value, indent + "  ")
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            out.print(f"{indent}[bold]{escape(key)}[/]")
+            for item in value:
+                text = ", ".join(f"{name} {entry}" for name, entry in item.items())
+                out.print(f"{indent}  {escape(text)}", soft_wrap=True)
         else:
             shown = value if isinstance(value, list) else ["–" if value is None else value]
             text = ", ".join(map(str, shown))

@@ -32,6 +32,7 @@ Limit = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: cpu.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+License = Annotated[str, typer.Option(help="Of the dataset card, as the Hub names it: cc-by-4.0, mit, …")]
 AllowNan = Annotated[bool, typer.Option("--allow-nan", help="Keep NaN weights instead of stopping.")]
 
 

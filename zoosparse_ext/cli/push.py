@@ -20,7 +20,7 @@ def push(
     repository: Annotated[
         str, typer.Argument(help="owner/name on the Hugging Face Hub.", show_default=False)
     ],
-    license: Annotated[str, typer.Option(help="As the Hub names it: cc-by-4.0, mit, …")] = "unknown",
+    license: o.License = "unknown",
     private: Annotated[
         bool | None, typer.Option("--private/--public", help="Of a new repository.", show_default=False)
     ] = None,

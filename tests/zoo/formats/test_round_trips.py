@@ -85,8 +85,9 @@ def test_the_card_says_what_is_there_and_how_to_load_it(zoo: Zoo, tmp_path: Path
     assert card.startswith('---\nlicense: "cc-by-4.0"\n')
     for expected in (
         "A zoo of 5 models",
-        "| original (and 1 earlier epochs) | 3 | cnn-s-tanh | 2,464 |",
+        "| original (and 1 earlier epoch) | 3 | cnn-s-tanh | 2,464 |",
         "80.0%",
+        "Licence: cc-by-4.0",
     ):
         assert expected in card
     assert "](figures/accuracy.svg)" in card and (
@@ -97,6 +98,30 @@ def test_the_card_says_what_is_there_and_how_to_load_it(zoo: Zoo, tmp_path: Path
     for line in card.splitlines():
         if "data_files:" in line:
             assert (tmp_path / "out" / line.split()[-1]).is_file()
+
+
+@pytest.mark.parametrize("name", ["original", "variational"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_what_the_card_says_about_loading_can_be_run(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, groups: int
+) -> None:
+    """Whatever the zoo holds: several architectures, or no originals."""
+    part = Zoo({name: zoo.populations[name][:groups]}, zoo.models)
+    zs.export_zoo(part, tmp_path / "out", format="huggingface")
+    monkeypatch.chdir(tmp_path / "out")
+    codes = Path("README.md").read_text().replace("path/of/this/folder", ".").split("```")[1::2]
+    assert len(codes) == 2
+    for code in codes:
+        exec(code.removeprefix("python"), {})
+
+
+@pytest.mark.parametrize("format", [*PACKED, "modules", "modelzoos"])
+def test_others_may_read_what_was_exported(zoo: Zoo, tmp_path: Path, format: str) -> None:
+    """As far as the umask lets them."""
+    zs.export_zoo(zoo, tmp_path / "out", format=format)
+    (tmp_path / "any").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "any").stat().st_mode}
 
 
 def test_few_files_however_many_models(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.zoo.epochs import base_epochs
 from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
@@ -22,6 +23,8 @@ def card(zoo: Zoo, license: str, figures: Sequence[str]) -> str:
     tables = [name for name in ("models", "history", "twins") if len(getattr(zoo, name))]
     configs = "\n".join(f"- config_name: {name}\n  data_files: tables/{name}.parquet" for name in tables)
     shown = "\n\n".join(f"![{figure}]({figure})" for figure in figures)
+    first = "original" if "original" in zoo.populations else next(iter(zoo.populations))
+    group = f'population("{first}")' if len(zoo.populations[first]) == 1 else f'populations["{first}"][0]'
     return f"""---
 license: {json.dumps(license)}
 tags:
@@ -46,7 +49,7 @@ configs:
 import zoosparse_ext as zs
 
 zoo = zs.import_zoo("path/of/this/folder", epochs="all")
-zoo.population("original").weights  # one row per model, one column per parameter
+zoo.{group}.weights  # one row per model, one column per parameter
 zoo.models, zoo.history, zoo.twins  # tables
 ```
 
@@ -57,7 +60,7 @@ row: weight, then bias. Rows are in the order of `tables/<population>-<group>.pa
 ```python
 from safetensors.torch import load_file
 
-weights = load_file("weights/original-0-0.safetensors")["weights"]
+weights = load_file("weights/{first}-0-0.safetensors")["weights"]
 ```
 
 ## Definitions
@@ -66,6 +69,8 @@ Sparsity is the share of exact zeros among the prunable weights (biases do not c
 images on which a twin and its original predict the same class. Accuracy, agreement and sparsity are shares in [0, 1].
 
 Data: `{json.dumps(plain(zoo.dataset))}`
+
+Licence: {license}
 """
 
 
@@ -91,20 +96,25 @@ def last_rows(twins: pd.DataFrame) -> pd.DataFrame:
 def _populations(zoo: Zoo) -> str:
     lines = ["| population | models | architecture | parameters |", "|---|---|---|---|"]
     for base, names in base_epochs(zoo).items():
-        epochs = "" if len(names) == 1 else f" (and {len(names) - 1} earlier epochs)"
         for group in zoo.populations[base]:
             architecture = group.architecture
+            earlier = sum(_holds(zoo, name, architecture) for name in names if name != base)
+            epochs = f" (and {earlier} earlier epoch{'s' * (earlier > 1)})" if earlier else ""
             lines.append(
                 f"| {base}{epochs} | {len(group):,} | {architecture.name} | {architecture.n_parameters:,} |"
             )
     return "\n".join(lines)
 
 
+def _holds(zoo: Zoo, population: str, architecture: Architecture) -> bool:
+    return any(group.architecture == architecture for group in zoo.populations[population])
+
+
 def _metrics(zoo: Zoo) -> str:
     lines = ["| models | sparsity | accuracy (median) | lowest | highest |", "|---|---|---|---|---|"]
     accuracy = _column(zoo.models, "accuracy")
     if len(accuracy):
-        lines.append(f"| original | 0 % | {_three(accuracy)} |")
+        lines.append(f"| original | 0% | {_three(accuracy)} |")
     twins = last_rows(zoo.twins)
     for (method, target), rows in twins.groupby(["method", "target"], dropna=False) if len(twins) else ():
         sparsity, values = _column(rows, "sparsity"), _column(rows, "accuracy")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
@@ -52,7 +52,7 @@ def write_contents(folder: Path, zoo: Zoo, layout: str, populations: dict[str, l
     labels = None
     if zoo.labels is not None:
         labels = "labels.safetensors"
-        save_file({"labels": zoo.labels.to(torch.int64).contiguous()}, folder / labels)
+        write_tensors(folder / labels, {"labels": zoo.labels.to(torch.int64)})
     contents = {
         "format": FORMAT,
         "version": VERSION,
@@ -170,6 +170,11 @@ def read_tensors(
             }
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} is damaged: {error!s:.200}") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file that others may read: what `safetensors.save_file` writes has its owner's permissions only."""
+    path.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def _to_parquet(table: pd.DataFrame, path: Path) -> None:

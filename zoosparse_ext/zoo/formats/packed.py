@@ -15,13 +15,18 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population, chunks
-from zoosparse_ext.zoo.formats.contents import plan_contents, read_architecture, read_tensors, write_contents
+from zoosparse_ext.zoo.formats.contents import (
+    plan_contents,
+    read_architecture,
+    read_tensors,
+    write_contents,
+    write_tensors,
+)
 from zoosparse_ext.zoo.formats.files import resolve_inside
 from zoosparse_ext.zoo.formats.npy import map_npz
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Row
@@ -29,7 +34,7 @@ from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.store import Zoo
 
 TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
-FILE_BYTES = 2**30  # of one file, to be resumed and cached in reasonable pieces
+FILE_BYTES = 2**28  # of one file, which is in memory twice while it is written
 
 
 class Item(NamedTuple):
@@ -118,7 +123,7 @@ def _write_group(dst: Path, stem: str, group: Population, kind: str) -> Record:
         if kind == "npz":
             np.savez(dst / file, **{name: tensor.numpy() for name, tensor in part.items()})
         else:
-            save_file(part, dst / file, metadata={"architecture": group.architecture.name})
+            write_tensors(dst / file, part, {"architecture": group.architecture.name})
         parts.append({"file": file, "rows": rows.stop - rows.start})
     return {"parts": parts}
 

@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from zoosparse_ext.errors import StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.zoo.formats.checkpoint import CheckpointReader
-from zoosparse_ext.zoo.formats.contents import plan_contents, read_architecture, read_tensors
-from zoosparse_ext.zoo.formats.files import resolve_inside
+from zoosparse_ext.zoo.formats.checkpoint import CheckpointReader, checkpoint_reader
+from zoosparse_ext.zoo.formats.contents import plan_contents, read_architecture, read_tensors, write_tensors
+from zoosparse_ext.zoo.formats.files import resolve_all, resolve_inside
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Row, Skipped
 from zoosparse_ext.zoo.formats.variational import BIAS_NOISE, WEIGHT_NOISE, noise_row, split_state
 
@@ -62,9 +61,7 @@ def write_beside(folder: Path, name: str, population: Population) -> Record:
     if tensors:
         folder.mkdir(parents=True, exist_ok=True)
         entry["beside"] = f"{name}.safetensors"
-        save_file(
-            {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, folder / entry["beside"]
-        )
+        write_tensors(folder / entry["beside"], tensors)
         entry["tensors"] = {
             key: [str(t.dtype).removeprefix("torch."), t.shape[1]] for key, t in tensors.items()
         }
@@ -75,7 +72,7 @@ def plan_states(folder: Path, root: Path, options: Options) -> Plan:
     """The plan to read an export back; `entry["files"]` are relative to `root`."""
 
     def group(folder: Path, population: str, entry: Record, table: pd.DataFrame) -> Group:
-        files = [os.fspath(resolve_inside(root, file)) for file in entry["files"]]
+        files = resolve_all(root, entry["files"])
         if len(files) != len(table):
             raise StoreError(
                 f"population {population!r} has {len(files)} files and a table of {len(table)} rows"
@@ -112,7 +109,7 @@ def read_states(architecture: Architecture, items: Sequence[tuple[int, Item]], o
     if not items:
         return block
     first = items[0][1]
-    reader = CheckpointReader(first.root)
+    reader = checkpoint_reader(first.root)
     beside: dict[str, Tensor] = {}
     if first.beside is not None:
         beside = read_tensors(Path(first.beside).parent, first.beside, first.names)
