@@ -65,7 +65,7 @@ def test_names_tell_dropout_apart() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cnn-xl", {}, "unknown architecture 'cnn-xl'; known: cnn-s, cnn-m, cnn-l, mlp"),
+        ("cnn-xl", {}, "unknown architecture 'cnn-xl'; known: cnn-s, cnn-m, cnn-l, resnet18, mlp"),
         ("cnn-s", {"activation": "swish"}, "unknown activation 'swish'"),
         ("cnn-s", {"dropout": 1.0}, r"dropout rate must lie in \[0, 1\)"),
     ],
@@ -81,3 +81,36 @@ def test_round_trip_of_an_architecture() -> None:
     assert again == network and hash(again) == hash(network)
     assert again != architecture("cnn-l")
     assert again.unflatten(torch.zeros(10853)).keys() == network.module().state_dict().keys()
+
+
+def test_resnet18_has_the_names_and_sizes_of_torchvision() -> None:
+    """With the stem for CIFAR: 3×3, stride 1, no pooling."""
+    network = architecture("resnet18")
+    parameters = sum(segment.size for segment in network.segments if segment.trainable)
+    assert (parameters, network.n_parameters - parameters) == (11_173_962, 9_600)
+    assert network.input_shape == (3, 32, 32) and network.name == "resnet18-relu"
+    segments = {segment.name: segment for segment in network.segments}
+    assert segments["conv1.weight"].shape == (64, 3, 3, 3)
+    assert segments["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
+    assert segments["layer4.1.conv2.weight"].shape == (512, 512, 3, 3)
+    assert segments["fc.weight"].shape == (10, 512)
+    assert not segments["layer4.1.bn2.running_mean"].trainable and not segments["bn1.weight"].prunable
+    assert len(network.prunable_segments) == 1 + 16 + 3 + 1
+    maps = []
+    module = network.module().eval()
+    for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
+        module.get_submodule(name).register_forward_hook(lambda _, __, output: maps.append(output.shape))
+    with torch.no_grad():
+        assert module(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+    assert [tuple(shape[1:]) for shape in maps] == [
+        (64, 32, 32), (64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)
+    ]  # fmt: skip
+
+
+def test_resnet18_comes_back_from_plain_values_with_its_module() -> None:
+    network = architecture("resnet18", channels=1, activation="gelu", classes=3, size=8)
+    again = Architecture.from_dict(network.to_dict())
+    assert again == network and again.input_shape == (1, 8, 8)
+    assert repr(again.module()) == repr(network.module())
+    with pytest.raises(InputError, match="resnet18 has no dropout layers"):
+        architecture("resnet18", dropout=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,9 @@ class ARDLayer(nn.Module):
         self.layer, self.index, self.noise = layer, index, noise
         self.conv = isinstance(layer, nn.Conv2d)
         self.log_sigma2 = nn.Parameter(torch.full_like(layer.weight, initial))
-        self.log_sigma2_bias = nn.Parameter(torch.full_like(layer.bias, initial))
-        self.bias_is_variational = with_bias and self.conv
+        self.bias_is_variational = with_bias and self.conv and layer.bias is not None
+        if self.bias_is_variational:
+            self.log_sigma2_bias = nn.Parameter(torch.full_like(layer.bias, initial))
 
     def log_alpha(self, weight: Tensor, log_sigma2: Tensor) -> Tensor:
         bound = 8.0 if self.conv else 10.0
@@ -30,7 +32,7 @@ class ARDLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.layer.weight, self.layer.bias
-        affine = F.conv2d if self.conv else F.linear
+        affine = partial(F.conv2d, padding=self.layer.padding) if self.conv else F.linear
         variance = torch.exp(self.log_alpha(weight, self.log_sigma2)) * weight**2
         bias_variance = None
         if self.bias_is_variational:

@@ -87,6 +87,61 @@ def test_equals_the_usual_layers(preset: Preset, engine: str, data: zs.Dataset) 
     assert preset is PRESETS["modelzoos"] or (twins.sparsity() > 0.02).all()
 
 
+@pytest.mark.parametrize("preset", [EAGER, WITHOUT_BIASES], ids=["eager", "plain"])
+@pytest.mark.parametrize("build", [tiny.Residual, tiny.batch_normed], ids=["residual", "batch norm"])
+def test_modules_that_are_no_chains(build: Any, preset: Preset, data: zs.Dataset) -> None:
+    """Their noise is PyTorch's, of a generator seeded by model, seed and step; batch norm keeps its statistics."""
+    modules = tiny.make(build, 2)
+    population = zs.Population.from_modules(modules)
+    options = {"epochs": 2, "batch_size": BATCH, "seed": SEED, "optimizer": zs.Adam(lr=1e-2)}
+    twins = zs.variational_dropout(population, data, preset=preset, **options)
+    assert twins.masks is not None and twins.log_sigma2 is not None and (twins.sparsity() > 0.02).all()
+    segments = {segment.name: segment for segment in twins.layers()}
+    for row, module in enumerate(modules):
+        layers = residual_alone(module.train(), preset, data, row, epochs=2, lr=1e-2)
+        for name, tensor in module.state_dict().items():
+            layer = layers.get(name.partition(".")[0])
+            if layer is None and tensor.is_floating_point():  # batch norm
+                learned = twins.weights[row, segments[name].slice].view_as(tensor)
+                torch.testing.assert_close(learned, tensor, rtol=1e-3, atol=1e-5)
+        for name, layer in layers.items():
+            columns = segments[f"{name}.weight"].slice
+            learned = twins.log_sigma2[row, columns].view_as(layer.log_sigma2)
+            torch.testing.assert_close(learned, layer.log_sigma2.detach(), rtol=1e-3, atol=1e-4)
+            kept = twins.masks[row, columns]
+            alpha = layer.log_alpha(layer.layer.weight, layer.log_sigma2).detach()
+            assert torch.equal(kept, (alpha < 3.0).flatten())
+            weights = torch.where(kept, layer.layer.weight.detach().flatten(), 0.0)
+            torch.testing.assert_close(twins.weights[row, columns], weights, rtol=1e-3, atol=1e-5)
+    alone = zs.variational_dropout(population[1:], data, preset=preset, **options)
+    torch.testing.assert_close(alone.weights[0], twins.weights[1], rtol=0, atol=1e-6)
+
+
+def residual_alone(
+    module: Any, preset: Preset, data: zs.Dataset, model_seed: int, epochs: int, lr: float
+) -> dict[str, ARDLayer]:
+    """One residual network, its layers replaced by the usual ones."""
+    start, with_bias = preset.initial_log_sigma2, preset.conv_biases
+    layers = {}
+    for name in ("stem", "conv", "head"):
+        layer = ARDLayer(getattr(module, name), 0, lambda _, mean: torch.randn_like(mean), start, with_bias)
+        setattr(module, name, layer)
+        layers[name] = layer
+    optimizer = torch.optim.Adam(module.parameters(), lr=lr)
+    step = 0
+    for epoch in range(epochs):
+        order = random.permutation(torch.tensor([model_seed]), SEED, len(data.train), epoch=epoch)[0]
+        for batch in order.long().split(BATCH):
+            torch.manual_seed((model_seed * 1_000_003 + SEED) * 1_000_003 + step)
+            loss = F.cross_entropy(module(data.train.normalized(batch)), data.train.labels[batch])
+            kl = sum(layer.kl() for layer in layers.values())
+            optimizer.zero_grad()
+            (loss + preset.kl_weight(epoch, epochs, len(data.train)) * kl).backward()
+            optimizer.step()
+            step += 1
+    return layers
+
+
 @every_engine
 def test_the_trajectory(engine: str, data: zs.Dataset) -> None:
     population = tiny.population()
@@ -231,5 +286,13 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(data: zs.Dataset, tmp_path:
 def test_errors(data: zs.Dataset) -> None:
     with pytest.raises(InputError, match="unknown preset 'kingma'; known: modelzoos, molchanov"):
         zs.variational_dropout(tiny.population(), data, preset="kingma")
-    with pytest.raises(InputError, match="variational dropout needs a chain; 'Residual' is none: add"):
-        zs.variational_dropout(tiny.population(tiny.Residual), data)
+    with pytest.raises(InputError, match="uses the weights of 'conv' without calling that layer"):
+        zs.variational_dropout(tiny.population(Silent), data, epochs=1)
+
+
+class Silent(tiny.Residual):
+    """Takes the weights of a layer past the layer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = torch.tanh(self.stem(images))
+        return self.head(F.conv2d(hidden, self.conv.weight, self.conv.bias).mean((2, 3)))

@@ -23,7 +23,9 @@ PUBLISHED = {
     "cifar10-l-seed": ("gelu", "kaiming_uniform", 1e-4, 1e-2),
     "stl10-s-seed": ("tanh", "kaiming_uniform", 1e-4, 1e-3),
     "stl10-l-seed": ("tanh", "kaiming_uniform", 1e-4, 1e-3),
+    "eurosat-seed": ("gelu", "kaiming_uniform", 1e-4, 1e-2),
 }
+RESNETS = ["cifar10-resnet18-seed", "cifar100-resnet18-seed", "tiny-imagenet-resnet18-seed"]
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -36,7 +38,7 @@ def test_every_recipe_is_valid(name: str, tmp_path: Path) -> None:
     assert read_config(file) == config
     if name != "demo":
         assert "# Source: " in recipe_text(name)
-        assert (config.zoo.epochs, config.zoo.batch_size) == (50, 10)
+        assert (config.zoo.epochs, config.zoo.batch_size) == (50, 256 if name in RESNETS else 10)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -44,6 +46,31 @@ def test_seed_zoos_are_as_published(name: str) -> None:
     zoo = recipe(name).zoo
     assert (zoo.activation, zoo.init, zoo.optimizer.lr, zoo.optimizer.weight_decay) == PUBLISHED[name]
     assert (zoo.seeds, zoo.optimizer.name, zoo.vary) == (1000, "adam", {})
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_residual_networks_are_as_published(name: str) -> None:
+    config = recipe(name)
+    zoo, optimizer = config.zoo, config.zoo.optimizer
+    assert (zoo.architecture, zoo.lr_schedule, zoo.seeds, zoo.vary) == ("resnet18", "onecycle", 1000, {})
+    assert zoo.task() == {"loss": "cross_entropy", "augment": Augment(crop=4, flip=True)}
+    published = ("sgd", 0.05, 0.9, 5e-4)
+    assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == published
+    for twins in (config.magnitude, config.variational):
+        assert twins and (twins.optimizer, twins.batch_size) == (optimizer, 256)
+
+
+def test_every_published_zoo_has_a_recipe() -> None:
+    zoos = ["mnist", "fmnist", "usps", "cifar10-s", "cifar10-l", "stl10-s", "stl10-l"]
+    grids = [f"{zoo}-hyp-10-{seeds}" for zoo in zoos for seeds in ("fix", "rand")]
+    assert set(recipes()) == {*PUBLISHED, *RESNETS, *grids, "svhn-hyp", "demo"}
+
+
+def test_the_svhn_grid_is_as_published() -> None:
+    zoo = recipe("svhn-hyp").zoo
+    assert (zoo.optimizer.name, zoo.optimizer.momentum) == ("sgd", 0.9)
+    vary = {"lr": [1e-2, 1e-3, 1e-4], "weight_decay": [0, 1e-3, 1e-1], "dropout": [0, 0.3, 0.5]}
+    assert zoo.vary == vary
 
 
 @pytest.mark.parametrize("name", [name for name in recipes() if "hyp-10" in name])

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from zoosparse_ext.errors import InputError, StoreError
+from zoosparse_ext.population import residual
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.study.config import StudyConfig, make_config
-from zoosparse_ext.study.run import run_study
+from zoosparse_ext.study.run import run_study, twin_stages
 from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo import Zoo
 
@@ -108,3 +111,50 @@ def test_a_method_left_out_is_not_run(tmp_path: Path) -> None:
     stages = Stages()
     run(config(magnitude=False), tmp_path, stages)
     assert sorted(set(stages.titles)) == ["train", "variational dropout"]
+
+
+RESNET = {
+    "zoo": {"architecture": "resnet18", "seeds": 2, "epochs": 2, "batch_size": 4, "crop": 1, "flip": True},
+    "magnitude": {"ratios": [0.5], "epochs": 2, "batch_size": 4, "matched_scopes": ["layer"]},
+    "variational": {"epochs": 1, "batch_size": 4},
+}
+
+
+def test_residual_networks_go_through_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their modules come back with the zoo when a study goes on, and batch norm keeps its statistics."""
+    monkeypatch.setattr(residual, "WIDTHS", (4, 4, 8, 8))  # ResNet-18 in all but width: a second, not minutes
+    images = np.random.default_rng(0).integers(0, 256, (12, 3, 4, 4), dtype=np.uint8)
+    labels = np.arange(12) % 3
+    np.savez(tmp_path / "tiny.npz", x_train=images, y_train=labels, x_test=images[:6], y_test=labels[:6])
+    settings = make_config({**RESNET, "data": {"spec": f"npz:{tmp_path / 'tiny.npz'}"}})
+    whole = run(settings, tmp_path / "whole", Stages())
+    assert list(whole.populations) == [
+        "original",
+        "magnitude-global",
+        "variational",
+        "magnitude-matched-layer",
+    ]
+    with pytest.raises(StoreError):
+        run(settings, tmp_path / "broken", Stages("train"))
+    with pytest.raises(StoreError):
+        run(settings, tmp_path / "broken", Stages("layer"))
+    resumed = run(settings, tmp_path / "broken", Stages())
+    for kind, (group,) in whole.populations.items():
+        assert torch.equal(resumed.populations[kind][0].weights, group.weights)
+    original, pruned = (whole.populations[kind][0] for kind in ("original", "magnitude-global"))
+    assert set(original.models.activation) == {"relu"}
+    assert torch.allclose(pruned.sparsity(), torch.tensor(0.5, dtype=torch.float64), atol=1e-6)
+    statistics = [s.slice for s in original.layers() if s.name.endswith("running_var")]
+    assert all((original.weights[:, columns] != 1).any() for columns in statistics)
+    opened = Zoo.open(tmp_path / "whole" / "zoo").populations["variational"][0]
+    assert type(opened.to_modules()[0]).__name__ == "ResNet18"
+
+
+def test_twins_learn_what_their_models_learned(tmp_path: Path) -> None:
+    """Loss and augmentation are those of the zoo, schedules each stage's own."""
+    changes = {"zoo.loss": "mse", "zoo.crop": 2, "magnitude.lr_schedule": "cosine"}
+    stages = {stage.population: stage.add.keywords for stage in twin_stages(config(**changes))}
+    assert {options["loss"] for options in stages.values()} == {"mse"}
+    assert {options["augment"] for options in stages.values()} == {Augment(crop=2)}
+    assert stages["magnitude-matched-global"]["lr_schedule"] == "cosine"
+    assert stages["variational"]["lr_schedule"] == "constant"

@@ -15,6 +15,8 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.program import Program, Shape
 from zoosparse_ext.population.trace import NotAChain, trace
 
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # whose weights pruning may remove
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -54,6 +56,8 @@ class Architecture:
         input_shape: channels, height, width of an image; None if unknown.
         template: a module of this architecture, used for modules that are not chains.
         reason: why there is no program.
+        network: what makes the module of a ready architecture that is no chain, see `networks.network_module`; None
+            for others.
 
     >>> architecture = Architecture.from_module(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     >>> [(segment.name, segment.slice, segment.prunable) for segment in architecture.segments]
@@ -66,6 +70,7 @@ class Architecture:
     input_shape: Shape | None = None
     template: nn.Module | None = field(default=None, repr=False)
     reason: str = ""
+    network: Mapping[str, Any] | None = None
 
     @classmethod
     def from_module(cls, module: nn.Module, name: str = "", input_shape: Shape | None = None) -> Architecture:
@@ -80,7 +85,7 @@ class Architecture:
         prunable = {
             f"{prefix}.weight" if prefix else "weight"
             for prefix, child in module.named_modules()
-            if isinstance(child, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+            if isinstance(child, LAYERS)
         }
         segments, offset = [], 0
         parameters = dict(module.named_parameters())
@@ -196,15 +201,20 @@ class Architecture:
             "program": None if self.program is None else self.program.to_list(),
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "reason": self.reason,
+            **({} if self.network is None else {"network": dict(self.network)}),
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Architecture:
-        """Inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`; the module of a ready architecture comes back with it."""
+        from zoosparse_ext.population.networks import network_module  # which makes architectures
+
         segments = tuple(Segment(**{**row, "shape": tuple(row["shape"])}) for row in data["segments"])
         program = None if data["program"] is None else Program.from_list(data["program"])
         shape = None if data["input_shape"] is None else tuple(data["input_shape"])
-        return cls(data["name"], segments, program, shape, reason=data.get("reason", ""))
+        network = data.get("network")
+        template = None if network is None else network_module(network)
+        return cls(data["name"], segments, program, shape, template, data.get("reason", ""), network)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self.to_dict() == other.to_dict()

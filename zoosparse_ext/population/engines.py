@@ -23,6 +23,7 @@ ENGINES = ("auto", "native", "reference")
 # Models in one call, which bounds memory; results do not depend on it. A GPU has a model in each of hundreds of blocks.
 _NATIVE_MODELS = {"cpu": 64, "cuda": 1024}
 _REFERENCE_MODELS = 16
+_LARGE = 2**20  # parameters; networks beyond are enough work one by one, and their activations take gigabytes
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def choose_engine(name: str, population: Population, device: torch.device) -> Ch
     else:
         why = missing or "asked for"
         log.info("training %s on the PyTorch reference: %s", population.architecture.name, why)
-        run, models = reference_steps, _REFERENCE_MODELS
+        run = reference_steps
+        models = 1 if population.architecture.n_parameters > _LARGE else _REFERENCE_MODELS
     in_place = device.type == "cpu" and population.weights.is_contiguous()
     return ChosenEngine(run if in_place else OnDevice(run, device), models)
 

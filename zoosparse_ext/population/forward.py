@@ -7,7 +7,7 @@ product on the windows of the image, and no axis has to be moved between layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,18 +67,19 @@ class Variational:
     linear_clamp: float = 10.0
     conv_biases: bool = False
 
-    def clamp(self, op: Conv2d | Linear) -> float:
-        return self.conv_clamp if isinstance(op, Conv2d) else self.linear_clamp
+    def clamp(self, weight_shape: Sequence[int]) -> float:
+        """Bound of log α in a layer with weights of this shape; those of a linear layer have two axes."""
+        return self.conv_clamp if len(weight_shape) > 2 else self.linear_clamp
 
     def columns(self, architecture: Architecture) -> list[tuple[slice, float]]:
         """Variational columns and the clamp of each."""
-        assert architecture.program is not None
         segments = {segment.name: segment for segment in architecture.segments}
         columns = []
-        for op in architecture.program.layers:
-            columns.append((segments[f"{op.name}.weight"].slice, self.clamp(op)))
-            if self.conv_biases and op.bias and isinstance(op, Conv2d):
-                columns.append((segments[f"{op.name}.bias"].slice, self.clamp(op)))
+        for weight in architecture.prunable_segments:
+            columns.append((weight.slice, self.clamp(weight.shape)))
+            bias = segments.get(f"{weight.layer}.bias")
+            if self.conv_biases and bias is not None and len(weight.shape) > 2:
+                columns.append((bias.slice, self.clamp(weight.shape)))
         return columns
 
     def kl(self, architecture: Architecture, weights: Tensor) -> Tensor:
@@ -163,7 +164,7 @@ def _deviation(
     variational: Variational,
 ) -> Tensor:
     """Standard deviation of the pre-activations: sqrt(Σ exp(log α)·w²·x² + 1e-15)."""
-    clamp = variational.clamp(op)
+    clamp = variational.clamp(op.weight_shape)
     alpha = vardrop.log_alpha(weight, sigma2[f"{op.name}.weight"].flatten(2), clamp)
     bias_variance = None
     if bias is not None and variational.conv_biases and isinstance(op, Conv2d):

@@ -31,7 +31,10 @@ def native_steps(architecture: Architecture, split: Split, steps: Steps) -> Step
     options = {}
     if variational is not None:
         operations = architecture.program.operations
-        clamps = [variational.clamp(op) if isinstance(op, Conv2d | Linear) else 0.0 for op in operations]
+        clamps = [
+            variational.clamp(op.weight_shape) if isinstance(op, Conv2d | Linear) else 0.0
+            for op in operations
+        ]
         options = {
             "log_sigma2": variational.log_sigma2,
             "sigma_moment1": state.sigma_first,

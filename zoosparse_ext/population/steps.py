@@ -11,7 +11,6 @@ from torch import Tensor
 
 from zoosparse_ext import ops
 from zoosparse_ext.data import Split
-from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import optimizers
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
@@ -104,10 +103,6 @@ def reference_steps(architecture: Architecture, split: Split, steps: Steps) -> S
     of them. A model alone, and models that share their images, go through matrix products of other shapes: the same
     up to rounding.
     """
-    if steps.variational is not None and architecture.program is None:
-        raise InputError(
-            f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}"
-        )
     weights = steps.weights
     n, device = weights.shape[0], weights.device
     result = StepsResult(
@@ -153,10 +148,8 @@ def _gradients(
             variational.linear_clamp,
             variational.conv_biases,
         )
-    if architecture.program is None:
-        logits = forward_modules(architecture, leaves[0], images, noise=noise)
-    else:
-        logits = forward(architecture, leaves[0], images, noise=noise, variational=variational)
+    run = forward_modules if architecture.program is None else forward
+    logits = run(architecture, leaves[0], images, noise=noise, variational=variational)
     n, batch, _ = logits.shape
     labels = labels.expand(n, batch)
     loss = _losses(steps.loss, logits, labels).mean(1)

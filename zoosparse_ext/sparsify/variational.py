@@ -91,7 +91,8 @@ def variational_dropout(
     {0: 4, 1: 4, 2: 4}
 
     Args:
-        population: N models, chains of convolution and linear layers; stays as it is. What is pruned stays pruned.
+        population: N models; stays as it is. Weights of convolution and linear layers are variational; what is pruned
+            stays pruned.
         data: images and labels.
         epochs: of training; 0 gives twins that drop what the initial noise drops: weights below 0.0015 or so.
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
@@ -106,8 +107,8 @@ def variational_dropout(
         the test images and `history`, the rows of the `twins` table with the sparsity trajectory from epoch 0 on.
 
     Raises:
-        InputError: an unknown preset; a threshold or weights that are NaN; a population whose architecture is not a
-            chain.
+        InputError: an unknown preset; a threshold or weights that are NaN; a layer of a module that is no chain whose
+        weights are used without calling it.
 
     Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
     """
@@ -116,11 +117,6 @@ def variational_dropout(
         raise InputError("the threshold of log α is nan; give a number, such as 3")
     if not allow_nan:
         require_numbers(population)
-    architecture = population.architecture
-    if architecture.program is None:
-        raise InputError(
-            f"variational dropout needs a chain; {architecture.name!r} is none: {architecture.reason}"
-        )
     noisy = _noisy_population(population)
     assert noisy.log_sigma2 is not None
     noisy.log_sigma2.fill_(chosen.initial_log_sigma2)
@@ -164,13 +160,9 @@ def drop(
     architecture = population.architecture
     masks = population.masks
     kept = torch.ones_like(population.weights, dtype=torch.bool) if masks is None else masks
-    assert architecture.program is not None
-    segments = {segment.name: segment for segment in architecture.segments}
-    for op in architecture.program.layers:
-        columns = segments[f"{op.name}.weight"].slice
-        alpha = vardrop.log_alpha(
-            population.weights[:, columns], variational.log_sigma2[:, columns], variational.clamp(op)
-        )
+    for segment in architecture.prunable_segments:
+        columns, clamp = segment.slice, variational.clamp(segment.shape)
+        alpha = vardrop.log_alpha(population.weights[:, columns], variational.log_sigma2[:, columns], clamp)
         kept[:, columns] &= vardrop.keep(alpha, threshold)
     packed = ops.pack_mask(kept)
     weights = ops.apply_mask_(population.weights.clone(), packed)

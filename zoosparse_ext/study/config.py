@@ -9,11 +9,12 @@ import difflib
 import math
 import sys
 from collections.abc import Collection, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.augment import Augment
@@ -30,6 +31,18 @@ else:
     import tomli as tomllib
 
 Scope = Literal["global", "layer"]
+
+
+def _one_of(name: str, known: Collection[str]) -> str:
+    if name in known:
+        return name
+    close = difflib.get_close_matches(name, list(known), 1)
+    raise ValueError(
+        f"unknown {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
+    )
+
+
+LrSchedule = Annotated[str, AfterValidator(partial(_one_of, known=SCHEDULES))]
 
 
 class _Section(BaseModel):
@@ -80,10 +93,10 @@ class ZooConfig(_Section):
     batch_size: int = Field(10, ge=1)
     order: Literal["per-model", "shared"] = "per-model"
     optimizer: OptimizerConfig = OptimizerConfig()
-    lr_schedule: str = "constant"
+    lr_schedule: LrSchedule = "constant"
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
-    crop: int = Field(0, ge=0, description="training images move by up to so many pixels")
-    flip: bool = Field(False, description="mirror half of the training images")
+    crop: int = Field(0, ge=0, description="training images move by up to so many pixels, for twins as well")
+    flip: bool = Field(False, description="mirror half of the training images, for twins as well")
     vary: dict[str, list[str | float]] = Field(
         {}, description="activation, init, optimizer, lr, weight_decay, dropout"
     )
@@ -103,15 +116,14 @@ class ZooConfig(_Section):
     def _known_activation(cls, name: str | None) -> str | None:
         return None if name is None else _one_of(name, ACTIVATIONS)
 
-    @field_validator("lr_schedule")
-    @classmethod
-    def _known_schedule(cls, name: str) -> str:
-        return _one_of(name, SCHEDULES)
+    def task(self) -> dict[str, Any]:
+        """What models and twins learn from the images: arguments of :func:`zoosparse_ext.train` that both share."""
+        augment = Augment(self.crop, self.flip) if self.crop or self.flip else None
+        return {"loss": self.loss, "augment": augment}
 
     def how_to_train(self) -> dict[str, Any]:
-        """Arguments of :func:`zoosparse_ext.train` that all models share."""
-        augment = Augment(self.crop, self.flip) if self.crop or self.flip else None
-        return {"lr_schedule": self.lr_schedule, "loss": self.loss, "augment": augment}
+        """The same for the models alone."""
+        return {"lr_schedule": self.lr_schedule, **self.task()}
 
     @field_validator("vary")
     @classmethod
@@ -158,6 +170,7 @@ class MagnitudeConfig(_Section):
     batch_size: int = Field(10, ge=1)
     schedule: Literal["one-shot", "iterative", "cubic"] = "one-shot"
     optimizer: OptimizerConfig = OptimizerConfig()
+    lr_schedule: LrSchedule = "constant"
 
     @field_validator("ratios")
     @classmethod
@@ -176,6 +189,7 @@ class VariationalConfig(_Section):
     preset: str = "modelzoos"
     threshold: float = 3.0
     optimizer: OptimizerConfig = OptimizerConfig(lr=3e-4)
+    lr_schedule: LrSchedule = "constant"
 
     @field_validator("preset")
     @classmethod
@@ -276,15 +290,6 @@ def make_optimizer(
     if name == SGD.kind:
         return SGD(lr=lr, weight_decay=weight_decay, momentum=momentum)
     return OPTIMIZERS[name](lr=lr, weight_decay=weight_decay)  # type: ignore[call-arg]
-
-
-def _one_of(name: str, known: Collection[str]) -> str:
-    if name in known:
-        return name
-    close = difflib.get_close_matches(name, list(known), 1)
-    raise ValueError(
-        f"unknown {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
-    )
 
 
 def _explain(item: Any) -> str:

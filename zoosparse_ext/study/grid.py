@@ -86,6 +86,8 @@ def _network(config: ZooConfig, activation: str | None, dropout: bool, data: Dat
 
 
 def _activation(network: Architecture) -> str | None:
+    if network.network is not None:
+        return str(network.network["activation"])
     operations = [] if network.program is None else network.program.operations
     return next((op.function for op in operations if hasattr(op, "function")), None)
 

@@ -24,7 +24,8 @@ from zoosparse_ext.population.train import train
 from zoosparse_ext.study.config import StudyConfig, make_optimizer
 from zoosparse_ext.study.grid import ModelGroup, model_groups
 
-_MODELS = 64  # that are timed together, as many as train in one call
+_MODELS = 64  # that are timed together, as many as train in one call,
+_PARAMETERS = 2**22  # unless they have more than so many in all
 _SECONDS = 0.5  # that timing one kind of work on all architectures should take at least
 _IMAGES = 32  # to begin with
 _FLOAT = 4  # bytes
@@ -195,5 +196,5 @@ class _Speeds:
 
 
 def _sample(group: ModelGroup) -> Population:
-    models = group.models.head(_MODELS)
+    models = group.models.head(max(1, min(_MODELS, _PARAMETERS // group.architecture.n_parameters)))
     return Population.initialise(group.architecture, models.seed.tolist(), models.init.tolist(), models)

@@ -109,7 +109,9 @@ def twin_stages(config: StudyConfig) -> list[Stage]:
             "epochs": magnitude.epochs,
             "batch_size": magnitude.batch_size,
             "optimizer": magnitude.optimizer.build(),
+            "lr_schedule": magnitude.lr_schedule,
             "seed": config.seed,
+            **config.zoo.task(),
         }
         for scope in magnitude.scopes:
             how = {"ratios": magnitude.ratios, "scope": scope, "schedule": magnitude.schedule, **fine_tuning}
@@ -123,7 +125,9 @@ def twin_stages(config: StudyConfig) -> list[Stage]:
             preset=variational.preset,
             threshold=variational.threshold,
             optimizer=variational.optimizer.build(),
+            lr_schedule=variational.lr_schedule,
             seed=config.seed,
+            **config.zoo.task(),
         )
         stages.append(Stage("variational", "variational dropout", add))
     if magnitude and variational:
