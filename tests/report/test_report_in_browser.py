@@ -189,3 +189,15 @@ def test_tables_sort_by_number_and_back(browser, page):
     assert ascending == sorted(ascending) and descending == ascending[::-1] and ascending[0] < ascending[-1]
     assert heading.get_attribute("aria-sort") == "descending"
     tab.close()
+
+
+def test_tables_fit_a_screen_and_paper_shows_what_is_folded_away(browser, page):
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.goto(page.as_uri())
+    folded = tab.locator("details:not([open])")
+    assert folded.count() > 0
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert folded.count() == 0
+    widths = tab.locator(".scroll").evaluate_all("all => all.map(box => [box.scrollWidth, box.clientWidth])")
+    assert len(widths) > 8 and all(needed <= there for needed, there in widths), widths
+    tab.close()

@@ -12,6 +12,7 @@ from zoosparse_ext.analysis.tables import TABLES
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.report import page as page_module
 from zoosparse_ext.report import write_report
+from zoosparse_ext.report.figures import weights
 from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
 from zoosparse_ext.report.prose import QUESTIONS
 
@@ -149,3 +150,29 @@ def test_bad_folders(study, tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="No space left on device"):
         write_report(empty, tmp_path / "full")
     assert not [path for path in (tmp_path / "full").rglob("*") if path.is_file()]
+
+
+def test_settings_are_under_the_keys_of_the_file(study, tmp_path):
+    settings = {"zoo": {"seeds": 4, "flip": False, "activation": None}, "magnitude": {"ratios": [0.5, 0.8]}}
+    page = write_report(study, tmp_path, provenance={"torch": "2.13.0", "settings": settings})
+    html = page.read_text(encoding="utf-8")
+    above, below = html[html.index("<footer>") :].split("All settings")
+    assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", above) == [("torch", "2.13.0")]
+    assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", below) == [
+        ("zoo.seeds", "4"),
+        ("zoo.flip", "false"),
+        ("zoo.activation", "default"),
+        ("magnitude.ratios", "0.5, 0.8"),
+    ]
+
+
+def test_the_first_screen_explains_its_words(html):
+    first = html[: html.index('class="short-claims"')]
+    assert "loses at most one point" in first and "95 % intervals" in first.replace("\xa0", " ")
+    assert "MP: magnitude pruning; VD: variational dropout" in first
+
+
+def test_a_peak_at_zero_does_not_flatten_the_histograms():
+    bins = pd.DataFrame({"density": [1.0, 2.0, 3.0, 900.0, 2.0, 1.0, 0.0]})
+    assert weights._height([bins, bins / 2]) == pytest.approx(1.25 * 2.0)
+    assert weights._height([pd.DataFrame({"density": [5.0]})]) == 1.0  # nothing beside the peak

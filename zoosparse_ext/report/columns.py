@@ -10,7 +10,7 @@ Columns = Sequence[Column]
 
 _TWINS = (
     Column("series", "method", "text"),
-    Column("level_label", "asked", "text"),
+    Column("level_label", "target", "text"),
     Column("n", "models", "count"),
 )
 
@@ -79,7 +79,7 @@ CORRELATION = (
 )
 TRAJECTORIES = (
     Column("series", "method", "text"),
-    Column("target", "asked"),
+    Column("target", "target"),
     Column("epoch", "epoch", "count"),
     Column("n", "models", "count"),
     Column("sparsity", "sparsity", interval=("sparsity_q25", "sparsity_q75")),
@@ -93,16 +93,16 @@ TRAJECTORIES = (
 OVERLAPS = (
     Column("relation", "between", "text"),
     Column("first_series", "first", "text"),
-    Column("first_label", "asked", "text"),
+    Column("first_label", "target", "text"),
     Column("second_series", "second", "text"),
-    Column("second_label", "asked", "text"),
+    Column("second_label", "target", "text"),
     Column("pairs", "pairs", "count"),
     Column("jaccard", "Jaccard", "number", ("jaccard_q25", "jaccard_q75")),
     Column("expected", "independent", "number"),
 )
 SURVIVORS = (
     Column("series", "method", "text"),
-    Column("level_label", "asked", "text"),
+    Column("level_label", "target", "text"),
     Column("layer", "layer", "text"),
     Column("survivors", "survivors", "count"),
     Column("mean", "mean", "number"),

@@ -48,18 +48,15 @@ def headline(tables: Tables) -> str:
     return f"Every method costs more than one point; {name} costs least: {cost} at {sparsity} sparsity."
 
 
-def comparison(tables: Tables) -> str:
-    """The other methods beside the best one, and both at equal sparsity."""
+def comparison(tables: Tables) -> list[str]:
+    """The other methods beside the best one, and both at equal sparsity, a sentence each."""
     others = [_beside(choice) for choice in sparsest_affordable(tables["performance"])[1:]]
     sentences = [capital("; ".join(others)) + "."] if others else []
     matched = tables["methods_matched"]
     for row in matched[matched["level_label"] == "all"].head(1).to_dict("records"):
-        where = (
-            "Pruned to the very sparsity at which variational dropout ends (median "
-            f"{percent(row['sparsity'], 0)})"
-        )
-        sentences.append(f"{where}, {_winner(row)}.")
-    return " ".join(sentences)
+        where = f"the sparsity at which its variational twin ends (median {percent(row['sparsity'], 0)})"
+        sentences.append(f"With every model pruned by magnitude to {where}, {_winner(row)}.")
+    return sentences
 
 
 def _beside(choice: Operating) -> str:
@@ -99,8 +96,8 @@ _SHORT = {
     ROBUST.measure: "std of the change",
     MP_AHEAD.measure: "MP − VD",
     CROSSING.measure: "crossover",
-    KAPPA.measure: "κ",
-    CORRELATED.measure: "r",
+    KAPPA.measure: "median Cohen's κ",
+    CORRELATED.measure: "Pearson's r",
 }
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.errors import InputError, StoreError
+from zoosparse_ext.report import prose
 from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
 from zoosparse_ext.report.figures.style import Picture
 from zoosparse_ext.report.files import replace, write_figures, write_tables
@@ -100,7 +101,9 @@ def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, pro
         claims=_claim_rows(tables["claims"]),
         summary=claims_in_short(tables["claims"]),
         sections=parts,
-        provenance=_flatten(provenance),
+        reading=prose.READING,
+        provenance=_flatten({key: value for key, value in provenance.items() if key != "settings"}),
+        settings=_flatten(provenance.get("settings", {})),
         drawing=lambda picture: Markup(picture.svg),
     )
 
@@ -132,14 +135,18 @@ def _facts(data: StudyData) -> list[str]:
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested provenance as lines: {"a": {"b": 1}} → [("a b", "1")]."""
+    """Nested settings as lines, under the keys that `--set` takes: {"zoo": {"seeds": 1}} → [("zoo.seeds", "1")]."""
     lines: list[tuple[str, str]] = []
     for key, value in values.items():
-        name = f"{prefix}{key}".replace("_", " ") if prefix else str(key)
         if isinstance(value, Mapping):
-            lines += _flatten(value, f"{name} ")
+            lines += _flatten(value, f"{prefix}{key}.")
         else:
-            lines.append(
-                (name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
-            )
+            lines.append((f"{prefix}{key}", _plain(value)))
     return lines
+
+
+def _plain(value: Any) -> str:
+    """A setting as it stands in a file of TOML, without quotes; what was left open is "default"."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return "default" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

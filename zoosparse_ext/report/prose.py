@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+READING = (
+    "Little cost: the median model loses at most one point. In brackets: 95 % intervals, with the model as the unit. "
+    "MP: magnitude pruning; VD: variational dropout."
+)
 TITLES = {
     "performance": "Performance against sparsity",
     "methods": "Which method wins where",
@@ -45,6 +49,7 @@ DEFINITIONS = {
         bootstrap interval of after / before excludes 1 and the Pitman–Morgan test of equal spread, adjusted
         over all rows by Benjamini and Hochberg, is below 0.05. A twin fails when it falls more than half of the
         way from its original to guessing the most frequent class ({chance} here), or is not a number.
+        Twins pruned to the sparsity of their VD twins are not counted here.
     """,
     "layers": """
         Layer sparsity: zeros over the prunable weights of the layer. Kept, times average: share of weights

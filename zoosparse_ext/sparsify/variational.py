@@ -108,7 +108,7 @@ def variational_dropout(
 
     Raises:
         InputError: an unknown preset; a threshold or weights that are NaN; a layer of a module that is no chain whose
-        weights are used without calling it.
+            weights are used without calling it.
 
     Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
     """

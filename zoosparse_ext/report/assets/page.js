@@ -39,6 +39,9 @@ const remembered = memory((storage) => storage.getItem("zoosparse-theme"));
 show(remembered);
 dark.addEventListener("change", () => show(document.documentElement.dataset.theme));
 
+// Paper shows what is folded away as well.
+addEventListener("beforeprint", () => { for (const details of document.querySelectorAll("details")) details.open = true; });
+
 // Mark the question being read.
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const observer = new IntersectionObserver((entries) => {

@@ -208,7 +208,7 @@ def tuning_by_epoch(tables: Tables) -> Picture | None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel("change in accuracy, points")
         points_axis(axes.yaxis)
-        legend(axes, loc="lower right", title="sparsity", ncols=2)
+        legend(axes, loc="best", title="sparsity", ncols=2)
         return finish(
             figure, "tuning-epochs", f"{name}: median change from the original per epoch of fine-tuning."
         )
@@ -229,7 +229,7 @@ def population_by_epoch(tables: Tables) -> Picture | None:
         lower.plot(rows["epoch"], rows["spearman"], color=colour_of(VD), ls=DASHES[2], label="Spearman")
         lower.set_ylabel("correlation")
         lower.set_xlabel("epoch of variational dropout")
-        legend(lower, loc="lower left", ncols=2)
+        legend(lower, loc="best", ncols=2)
         caption = (
             "Variational dropout per epoch: spread over the population, and correlation with the originals."
         )

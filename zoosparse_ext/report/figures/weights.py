@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from zoosparse_ext.analysis import ratio_matrix
 from zoosparse_ext.analysis.operating import DIVIDE
@@ -34,9 +35,8 @@ def surviving_weights(tables: Tables) -> Picture | None:
     if table.empty:
         return None
     layers = list(dict.fromkeys(table["layer"]))[:_MAX_PANELS]
-    columns = min(3, len(layers))
-    rows = math.ceil(len(layers) / columns)
-    with canvas(2.6 * columns + 0.4, 1.9 * rows + 0.7, (rows, columns), "constrained", squeeze=False) as (
+    rows = math.ceil(len(layers) / 2)
+    with canvas(5.4, 1.7 * rows + 0.6, (rows, min(2, len(layers))), "constrained", squeeze=False) as (
         figure,
         panels,
     ):
@@ -44,19 +44,31 @@ def surviving_weights(tables: Tables) -> Picture | None:
             axes.set_visible(False)
         for axes, layer in zip(panels.flat, layers, strict=False):
             part = table[table["layer"] == layer]
-            for series in part["series"].unique():
-                _density(axes, series, _at_operating_level(part[part["series"] == series]))
+            shown = [_at_operating_level(part[part["series"] == name]) for name in part["series"].unique()]
+            for series in shown:
+                _density(axes, series)
             axes.set_title(layer, fontsize=9)
             axes.set_yticks([])
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, _height(shown))
+        figure.supxlabel("weight", fontsize=9.5)
+        figure.supylabel("density", fontsize=9.5)
         handles, labels = panels.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
         caption = (
-            "Density of the surviving weights per layer, on bins shared by all: originals (grey), "
-            "magnitude twins at the largest "
-            "ratio up to 80 %, VD twins where they ended."
+            "Density of the surviving weights per layer, on bins shared by all: originals (grey), magnitude "
+            f"twins at the largest ratio up to 80 %, {VD} twins where they ended. A peak at zero that leaves its "
+            "frame is cut off."
         )
         return finish(figure, "weights", caption)
+
+
+def _height(shown: list[pd.DataFrame]) -> float:
+    """Of the frame: room for everything but the weights next to zero, of which there may be very many."""
+    highest = 0.0
+    for rows in shown:
+        beside = np.abs(np.arange(len(rows)) - len(rows) // 2) > 1
+        highest = max(highest, rows["density"].to_numpy(dtype=float)[beside].max(initial=0.0))
+    return 1.25 * highest or 1.0
 
 
 def _at_operating_level(rows: pd.DataFrame) -> pd.DataFrame:
@@ -67,7 +79,8 @@ def _at_operating_level(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["level"] == (reached.max() if len(reached) else levels.min())]
 
 
-def _density(axes, series: str, rows: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]
+def _density(axes: Axes, rows: pd.DataFrame) -> None:
+    series = str(rows["series"].iloc[0])
     edges = np.append(rows["left"].to_numpy(), rows["right"].to_numpy()[-1:])
     if series == ORIGINAL_SERIES:
         axes.stairs(rows["density"], edges, fill=True, color=QUIET, alpha=0.3, label="original")
