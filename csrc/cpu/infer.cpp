@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <tuple>
 #include <vector>
 
@@ -53,6 +54,7 @@ class Inference {
         decode_program(op, program, values, at::empty({0}, values.options()), images.sizes().slice(1), weights.size(1));
     set_images(op, mean, std);
     planner_ = std::make_unique<InferPlanner>(ops_, kernels_.lanes);
+    sort_rows();
     TORCH_CHECK(plan().classes == classes, op, ": the program gives ", plan().classes, " scores, classes is ", classes);
   }
 
@@ -63,12 +65,17 @@ class Inference {
   const InferPlan& plan() const { return planner_->plan(); }
   const InferKernels& kernels() const { return kernels_; }
 
-  // Runs models [first, last), at most kModelsAtOnce, on all images: calls finish(model, block, count, memory) when the
-  // scores of a model on a block of images are in memory. Tasks, a block and a part of the models, are taken by
-  // whichever thread is free, so finish must write to places of its own.
+  // The row of weights that comes in the place `position`.
+  int64_t row(int64_t position) const { return rows_[static_cast<size_t>(position)]; }
+
+  // Runs the models in positions [first, last), at most kModelsAtOnce, on all images: calls finish(position, block,
+  // count, memory) when the scores of a model on a block of images are in memory. Tasks, a block and a part of the
+  // models, are taken by whichever thread is free, so finish must write to places of its own. What a model calculates
+  // as the one before it did is taken over: every stage leaves its results in memory.
   template <class Finish>
   void run(int64_t first, int64_t last, const Finish& finish) const {
     const std::vector<PreparedModel> models = prepare(first, last);
+    const std::vector<int32_t> shared = stages_shared(models);
     const int64_t threads = at::get_num_threads(), parts = parts_of_models(last - first, 4 * threads);
     const int64_t tasks = blocks() * parts;
     std::atomic<int64_t> next{0};
@@ -79,8 +86,10 @@ class Inference {
         const int64_t block = task / parts, part = task % parts, image = block * lanes(), total = last - first;
         const int count = static_cast<int>(std::min(lanes(), images() - image));
         kernels_.load_images(plan(), images_, image, count, memory.get());
-        for (int64_t m = part * total / parts; m < (part + 1) * total / parts; ++m) {
-          kernels_.forward(plan(), models[static_cast<size_t>(m)].view(), memory.get());
+        const int64_t begin_part = part * total / parts;
+        for (int64_t m = begin_part; m < (part + 1) * total / parts; ++m) {
+          const size_t i = static_cast<size_t>(m);
+          kernels_.forward(plan(), models[i].view(), m > begin_part ? shared[i] : 0, memory.get());
           finish(first + m, block, count, memory.get());
         }
       }
@@ -109,8 +118,28 @@ class Inference {
     std::vector<PreparedModel> models;
     models.reserve(static_cast<size_t>(last - first));
     const float* weights = weights_.const_data_ptr<float>();
-    for (int64_t m = first; m < last; ++m) models.emplace_back(plan(), weights + m * weights_.size(1), mode_, costs_);
+    for (int64_t m = first; m < last; ++m)
+      models.emplace_back(plan(), weights + row(m) * weights_.size(1), mode_, costs_);
     return models;
+  }
+
+  // Of each model the first stages that it shares with the one before it.
+  std::vector<int32_t> stages_shared(const std::vector<PreparedModel>& models) const {
+    std::vector<int32_t> shared(models.size());
+    for (size_t m = 1; m < models.size(); ++m) shared[m] = models[m].stages_shared_with(models[m - 1], plan());
+    return shared;
+  }
+
+  // In an order in which rows that begin alike are neighbours: twins of one model whose first layers are the same.
+  void sort_rows() {
+    const float* weights = weights_.const_data_ptr<float>();
+    const size_t columns = static_cast<size_t>(weights_.size(1));
+    rows_.resize(static_cast<size_t>(models()));
+    std::iota(rows_.begin(), rows_.end(), int64_t{0});
+    std::stable_sort(rows_.begin(), rows_.end(), [=](int64_t a, int64_t b) {
+      const size_t of_a = static_cast<size_t>(a) * columns, of_b = static_cast<size_t>(b) * columns;
+      return std::memcmp(weights + of_a, weights + of_b, columns * sizeof(float)) < 0;
+    });
   }
 
   // Where images are few, the models are cut into parts, so that no thread is idle.
@@ -121,6 +150,7 @@ class Inference {
 
   const InferKernels& kernels_;
   at::Tensor weights_, pixels_;  // [N, P], [M, C, H, W]
+  std::vector<int64_t> rows_;    // [N]
   InferMode mode_;
   const InferCosts costs_{cost_on_planes, cost_on_one_position};
   std::vector<TrainOp> ops_;
@@ -129,19 +159,11 @@ class Inference {
   std::unique_ptr<InferPlanner> planner_;
 };
 
-// Calls body(first, last) for runs of models.
+// Calls body(first, last) for runs of positions.
 template <class Body>
 void for_models(const Inference& inference, const Body& body) {
   for (int64_t first = 0; first < inference.models(); first += kModelsAtOnce)
     body(first, std::min(inference.models(), first + kModelsAtOnce));
-}
-
-// Losses of blocks are added up in the order of the images, whichever thread came first.
-void add_up(const std::vector<InferVerdict>& verdicts, int64_t blocks, double* loss, int64_t* correct) {
-  for (size_t i = 0; i < verdicts.size(); ++i) {
-    loss[i / static_cast<size_t>(blocks)] += verdicts[i].loss;
-    correct[i / static_cast<size_t>(blocks)] += verdicts[i].correct;
-  }
 }
 
 template <class Class>
@@ -149,13 +171,18 @@ void judge_all(const Inference& inference, const int64_t* labels, Class* predict
   const int64_t images = inference.images(), blocks = inference.blocks(), lanes = inference.lanes();
   for_models(inference, [&](int64_t first, int64_t last) {
     std::vector<InferVerdict> verdicts(static_cast<size_t>((last - first) * blocks));
-    inference.run(first, last, [&](int64_t model, int64_t block, int count, const float* memory) {
+    inference.run(first, last, [&](int64_t position, int64_t block, int count, const float* memory) {
       int32_t predicted[kMostLanes];
-      verdicts[static_cast<size_t>((model - first) * blocks + block)] =
+      verdicts[static_cast<size_t>((position - first) * blocks + block)] =
           inference.kernels().judge(inference.plan(), labels + block * lanes, count, memory, predicted);
-      std::copy(predicted, predicted + count, predictions + model * images + block * lanes);
+      std::copy(predicted, predicted + count, predictions + inference.row(position) * images + block * lanes);
     });
-    add_up(verdicts, blocks, loss + first, correct + first);
+    // Added up in the order of the images, whichever thread came first.
+    for (size_t i = 0; i < verdicts.size(); ++i) {
+      const int64_t row = inference.row(first + static_cast<int64_t>(i) / blocks);
+      loss[row] += verdicts[i].loss;
+      correct[row] += verdicts[i].correct;
+    }
   });
 }
 
@@ -202,9 +229,9 @@ at::Tensor infer_scores(const at::Tensor& weights, const at::Tensor& program, co
   const int64_t lanes = inference.lanes(), count_images = inference.images();
   auto scores = at::empty({inference.models(), count_images, classes}, weights.options());
   float* out = scores.mutable_data_ptr<float>();
-  const auto transpose = [&](int64_t model, int64_t block, int count, const float* memory) {
+  const auto transpose = [&](int64_t position, int64_t block, int count, const float* memory) {
     const float* from = memory + inference.plan().scores * lanes;
-    float* to = out + (model * count_images + block * lanes) * classes;
+    float* to = out + (inference.row(position) * count_images + block * lanes) * classes;
     for (int lane = 0; lane < count; ++lane)
       for (int64_t c = 0; c < classes; ++c) *to++ = from[c * lanes + lane];
   };

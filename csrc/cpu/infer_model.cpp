@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 
 namespace zoosparse {
 namespace {
@@ -85,6 +86,30 @@ void PreparedModel::add_taps(const InferStage& stage, const uint8_t* needed) {
     }
     taps_.resize(count);
   }
+}
+
+int32_t PreparedModel::stages_shared_with(const PreparedModel& other, const InferPlan& plan) const {
+  int32_t s = 0;
+  while (s < plan.count && (plan.stages[s].kind != InferKind::convolution || same_layer(other, plan.stages[s]))) ++s;
+  return s;
+}
+
+bool PreparedModel::same_layer(const PreparedModel& other, const InferStage& stage) const {
+  const auto same = [](const auto* a, const auto* b, int64_t count) {
+    return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(*a)) == 0;
+  };
+  const InferModel a = view(), b = other.view();
+  const int32_t channels = stage.op.out_channels;
+  if (a.sparse[stage.number] != b.sparse[stage.number]) return false;
+  if (stage.op.bias >= 0 && !same(a.weights + stage.op.bias, b.weights + stage.op.bias, channels)) return false;
+  if (!a.sparse[stage.number])
+    return same(a.weights + stage.op.weight, b.weights + stage.op.weight, int64_t{channels} * stage.taps);
+  const int32_t *of_a = a.starts + stage.first_channel, *of_b = b.starts + stage.first_channel;
+  for (int32_t o = 0; o < channels; ++o) {
+    const int32_t count = of_a[o + 1] - of_a[o];
+    if (count != of_b[o + 1] - of_b[o] || !same(a.taps + of_a[o], b.taps + of_b[o], count)) return false;
+  }
+  return true;
 }
 
 }  // namespace zoosparse

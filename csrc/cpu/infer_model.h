@@ -21,9 +21,13 @@ class PreparedModel {
   PreparedModel(const InferPlan& plan, const float* weights, InferMode mode, InferCosts costs);
   InferModel view() const { return {weights_, taps_.data(), starts_.data(), sparse_.data()}; }
 
+  // How many of the first stages calculate, to the bit, what they do in the other model.
+  int32_t stages_shared_with(const PreparedModel& other, const InferPlan& plan) const;
+
  private:
   std::vector<uint8_t> choose(const InferPlan& plan, InferMode mode, InferCosts costs);
   void add_taps(const InferStage& stage, const uint8_t* needed);
+  bool same_layer(const PreparedModel& other, const InferStage& stage) const;
 
   const float* weights_;
   std::vector<SparseTap> taps_;

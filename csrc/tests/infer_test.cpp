@@ -28,7 +28,7 @@ void test_block(const Variant<InferKernels>& variant, const Data& data, const st
   float* memory = new (std::align_val_t{64}) float[floats];
   std::memset(memory, 0, floats * sizeof(float));
   kernels.load_images(plan, data.images(), first, count, memory);
-  kernels.forward(plan, model.view(), memory);
+  kernels.forward(plan, model.view(), 0, memory);
   int32_t predictions[64];
   const InferVerdict verdict = kernels.judge(plan, data.labels.data() + first, count, memory, predictions);
 
@@ -55,6 +55,26 @@ void test_block(const Variant<InferKernels>& variant, const Data& data, const st
   ::operator delete[](memory, std::align_val_t{64});
 }
 
+// Stages: convolution, its pool and activation; convolution and activation; pool; linear and activation; linear.
+void test_stages_shared(InferMode mode) {
+  const std::vector<TrainOp> ops = program();
+  const InferPlanner planner(ops, 16);
+  const InferPlan& plan = planner.plan();
+  const std::vector<float> w = weights(50);
+  const PreparedModel model(plan, w.data(), mode, {});
+  const auto shared = [&](int64_t column, float value) {
+    std::vector<float> other = w;
+    other[static_cast<size_t>(column)] = value;
+    return PreparedModel(plan, other.data(), mode, {}).stages_shared_with(model, plan);
+  };
+  const char* name = mode == InferMode::sparse ? "sparse" : "dense";
+  expect(shared(0, w[0]) == plan.count, "all stages shared", name, plan.count);
+  expect(shared(0, 0.5f) == 0 && shared(349, -0.5f) == 0, "no stage shared: weights", name, 0);
+  expect(shared(350, 0.5f) == 0, "no stage shared: bias", name, 0);
+  expect(shared(357, 0.75f) == 1 && shared(735, 0.75f) == 1, "one stage shared", name, 1);
+  expect(shared(741, 0.75f) == 3 && shared(1676, 0.75f) == 4, "three and four stages shared", name, 3);
+}
+
 }  // namespace
 }  // namespace zoosparse::test
 
@@ -71,5 +91,6 @@ int main() {
         for (int count = 1; count <= variant.table->lanes; count += 1 + count % 4)
           test::test_block(variant, data, w, mode, variant.table->lanes == 16 ? 0 : 4, count);
   }
+  for (InferMode mode : {InferMode::dense, InferMode::sparse}) test::test_stages_shared(mode);
   return test::failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -92,6 +92,23 @@ def test_bits_depend_on_neither_threads_nor_neighbours(level: str, sparse: str) 
 
 
 @pytest.mark.parametrize("sparse", engine.MODES)
+def test_twins_that_share_their_first_layers(level: str, sparse: str) -> None:
+    """What is calculated once for several models is, to the bit, what each of them calculates alone."""
+    weights = SMALL.weights(12, 0.5)
+    second, third = SMALL.offsets["b.weight"], SMALL.offsets["c.weight"]
+    weights[3::3, :second] = weights[0, :second]
+    weights[6::3, :third] = weights[0, :third]
+    weights[9] = weights[0]
+    weights[6, second:third] *= -0.0  # a layer of zeros, one of them negative
+    weights[10, 5] = -weights[10, 5]
+    options = {**SMALL.encode(), **SMALL.images(19), "sparse": sparse}
+    scores = engine.infer_scores(weights, **options)
+    for row in range(len(weights)):
+        assert torch.equal(scores[row : row + 1], engine.infer_scores(weights[row : row + 1], **options))
+    check(SMALL, weights, sparse, **SMALL.images(19))
+
+
+@pytest.mark.parametrize("sparse", engine.MODES)
 def test_channels_that_nobody_reads(level: str, sparse: str) -> None:
     """They may be left out, through pools and flattens; the second layer reads two of five, the third one of four."""
     weights = SMALL.weights(3)

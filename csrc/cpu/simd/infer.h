@@ -11,8 +11,8 @@ struct InferKernels {
   int lanes;
   // Images [first, first + count), count <= lanes, normalised, to where the first layer reads them; other lanes: zeros.
   void (*load_images)(const InferPlan& plan, const InferImages& images, int64_t first, int count, float* memory);
-  // From the images to plan.scores.
-  void (*forward)(const InferPlan& plan, const InferModel& model, float* memory);
+  // From the images to plan.scores; the results of stages before `first_stage` are there already.
+  void (*forward)(const InferPlan& plan, const InferModel& model, int32_t first_stage, float* memory);
   // Cross-entropy and predictions of the first `count` lanes.
   InferVerdict (*judge)(const InferPlan& plan, const int64_t* labels, int count, const float* memory,
                         int32_t* predictions);

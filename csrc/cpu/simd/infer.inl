@@ -94,8 +94,9 @@ void run_stage(const InferPlan& plan, const InferStage& stage, const InferModel&
 }
 
 template <int W>
-void forward(const InferPlan& plan, const InferModel& model, float* memory) {
-  for (int s = 0; s < plan.count; ++s) run_stage<W>(plan, plan.stages[s], model, reinterpret_cast<Floats<W>*>(memory));
+void forward(const InferPlan& plan, const InferModel& model, int32_t first_stage, float* memory) {
+  for (int32_t s = first_stage; s < plan.count; ++s)
+    run_stage<W>(plan, plan.stages[s], model, reinterpret_cast<Floats<W>*>(memory));
 }
 
 // A prediction is the first of the largest scores, NaN counted as the smallest; a NaN among the scores makes a NaN
