@@ -10,9 +10,11 @@
 #endif
 
 // Before a loop over a tile of registers. Of its own accord GCC unrolls no more than 16 rounds, and keeps the whole
-// tile in memory if one loop over it is left.
+// tile in memory if one loop over it is left. nvcc warns of GCC's pragma, and what it compiles for the host is no tile.
 #if defined(__CUDA_ARCH__)
 #define ZOOSPARSE_UNROLL _Pragma("unroll")
+#elif defined(__CUDACC__)
+#define ZOOSPARSE_UNROLL
 #else
 #define ZOOSPARSE_UNROLL _Pragma("GCC unroll 32")
 #endif
