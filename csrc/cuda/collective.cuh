@@ -3,6 +3,10 @@
 
 #include <cstdint>
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "the kernels need devices of 8.0 or later, which add up over a warp; leave the others out of the architectures"
+#endif
+
 namespace zoosparse::cuda {
 
 constexpr int kWarpSize = 32;

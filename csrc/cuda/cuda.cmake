@@ -4,9 +4,10 @@
 # Out: ZOOSPARSE_WITH_CUDA, and the reason in ZOOSPARSE_WHY_NO_CUDA
 
 # zoosparse_cuda_architectures(OUT): the devices to compile for. `90` is machine code and PTX, `90-real` machine code.
-# PTX of 9.0, the last one that Hopper, Blackwell and what follows have in common, serves the devices not named.
+# PTX of 9.0, the last one that Hopper, Blackwell and what follows have in common, serves the devices not named. Devices
+# before 8.0, which lack sums over a warp, are left out of lists that name them, as those of many containers do.
 function(zoosparse_cuda_architectures out)
-  if(NOT DEFINED ENV{TORCH_CUDA_ARCH_LIST})
+  if("$ENV{TORCH_CUDA_ARCH_LIST}" STREQUAL "")
     set(${out} "80-real;90;120-real" PARENT_SCOPE)
     return()
   endif()
@@ -17,7 +18,9 @@ function(zoosparse_cuda_architectures out)
       message(FATAL_ERROR "TORCH_CUDA_ARCH_LIST: '${entry}' is no device like 9.0 or 9.0+PTX")
     endif()
     set(number "${CMAKE_MATCH_1}${CMAKE_MATCH_2}${CMAKE_MATCH_3}")
-    if(CMAKE_MATCH_4)
+    if(CMAKE_MATCH_1 LESS 8)
+      message(STATUS "TORCH_CUDA_ARCH_LIST: without ${entry}, the kernels need 8.0 or later")
+    elseif(CMAKE_MATCH_4)
       list(APPEND list ${number})
     else()
       list(APPEND list ${number}-real)
@@ -26,6 +29,27 @@ function(zoosparse_cuda_architectures out)
   set(${out} "${list}" PARENT_SCOPE)
 endfunction()
 
+# zoosparse_why_no_toolkit(OUT): why nvcc cannot be used; empty if it can.
+function(zoosparse_why_no_toolkit out)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    set(${out} "no CUDA toolkit was found; install one (nvcc, 12.8 or later), put nvcc on PATH or name it in CUDACXX"
+        PARENT_SCOPE)
+    return()
+  endif()
+  # A runtime of a later major version than torch's may ask for a later driver than torch does.
+  execute_process(COMMAND "${CMAKE_CUDA_COMPILER}" --version OUTPUT_VARIABLE answer)
+  string(REGEX REPLACE ".*release ([0-9]+).*" "\\1" major "${answer}")
+  if(ZOOSPARSE_BUILD_EXTENSION AND NOT ZOOSPARSE_TORCH_CUDA MATCHES "^${major}\\.")
+    set(${out} "nvcc is of CUDA ${major}, torch ${ZOOSPARSE_TORCH_VERSION} of CUDA ${ZOOSPARSE_TORCH_CUDA}; \
+install a toolkit of torch's version, or name its nvcc in CUDACXX" PARENT_SCOPE)
+  endif()
+endfunction()
+
+if(NOT ZOOSPARSE_CUDA MATCHES "^(ON|OFF|AUTO)$")
+  message(FATAL_ERROR "ZOOSPARSE_CUDA must be ON, OFF or AUTO, got '${ZOOSPARSE_CUDA}'")
+endif()
 set(ZOOSPARSE_WITH_CUDA OFF)
 set(ZOOSPARSE_WHY_NO_CUDA "")
 if(ZOOSPARSE_CUDA STREQUAL "OFF")
@@ -35,13 +59,15 @@ elseif(ZOOSPARSE_BUILD_EXTENSION AND ZOOSPARSE_TORCH_CUDA STREQUAL "none")
 elseif(ZOOSPARSE_CUDA STREQUAL "AUTO" AND NOT ZOOSPARSE_BUILD_EXTENSION)
   set(ZOOSPARSE_WHY_NO_CUDA "ZOOSPARSE_CUDA=AUTO asks torch, and no extension is built")
 else()
-  include(CheckLanguage)
-  check_language(CUDA)
-  if(CMAKE_CUDA_COMPILER)
+  zoosparse_why_no_toolkit(ZOOSPARSE_WHY_NO_CUDA)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    zoosparse_cuda_architectures(CMAKE_CUDA_ARCHITECTURES)
+  endif()
+  if(CMAKE_CUDA_ARCHITECTURES STREQUAL "")
+    set(ZOOSPARSE_WHY_NO_CUDA "TORCH_CUDA_ARCH_LIST='$ENV{TORCH_CUDA_ARCH_LIST}' names no device of 8.0 or later")
+  endif()
+  if(NOT ZOOSPARSE_WHY_NO_CUDA)
     set(ZOOSPARSE_WITH_CUDA ON)
-  else()
-    set(ZOOSPARSE_WHY_NO_CUDA
-      "no CUDA toolkit was found; install one (nvcc, 12.8 or later), put nvcc on PATH or name it in CUDACXX")
   endif()
 endif()
 
@@ -51,9 +77,6 @@ if(ZOOSPARSE_CUDA STREQUAL "ON" AND NOT ZOOSPARSE_WITH_CUDA)
 endif()
 
 if(ZOOSPARSE_WITH_CUDA)
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    zoosparse_cuda_architectures(CMAKE_CUDA_ARCHITECTURES)
-  endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
   set(CMAKE_CUDA_STANDARD 20)

@@ -11,7 +11,12 @@ namespace zoosparse::cuda {
 // Makes the device of `tensor` current until it goes out of scope; check() after the launch reports its errors.
 class Launch {
  public:
-  explicit Launch(const at::Tensor& tensor) : guard_(tensor.device()) {}
+  explicit Launch(const at::Tensor& tensor) : guard_(tensor.device()) {
+    int major = 0;
+    C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, tensor.device().index()));
+    TORCH_CHECK(major >= 8, "zoosparse's CUDA kernels need a device of 8.0 or later, ", tensor.device(), " is ", major,
+                ".x; set ZOOSPARSE_DISABLE_EXT=1 to run on the PyTorch reference");
+  }
   cudaStream_t stream() const { return c10::cuda::getCurrentCUDAStream().stream(); }
   void check() const { C10_CUDA_KERNEL_LAUNCH_CHECK(); }
 

@@ -40,6 +40,8 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
                                   packed_masks,     dropout, seeds,      seed,       first_step,    kl_weight,
                                   variational_bias, loss,    crop,       flip});
   const TrainParams& params = arguments.params();
+  TORCH_CHECK(params.parameters < (int64_t{1} << 31), "train_steps_: at most 2^31 - 1 parameters, got ",
+              params.parameters);
   if (params.models > 0) {
     const BlockPlanner planner(arguments.program(), params.log_sigma2 != nullptr);
     BlockPlan plan = planner.plan();
