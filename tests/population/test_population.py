@@ -306,3 +306,11 @@ def test_an_architecture_from_disk_asks_for_its_module() -> None:
     with pytest.raises(InputError, match="differs"):
         population.with_module(tiny.Residual())
     assert torch.equal(population.with_module(tiny.batch_normed())(images), source(images))
+
+
+def test_predictions_stay_on_the_cpu() -> None:
+    models = zs.magnitude_prune(tiny.population(), 0.5)
+    models.predictions = torch.zeros(3, 7, dtype=torch.uint8)
+    moved = models.clone().to("meta")
+    assert moved.weights.is_meta and moved.packed_masks is not None and moved.packed_masks.is_meta
+    assert moved.predictions is not None and moved.predictions.device.type == "cpu"

@@ -91,7 +91,8 @@ class Checkpoint:
                 if name in tensors:
                     current = getattr(owner, name)
                     if current is None:
-                        setattr(owner, name, tensors[name].to(population.weights.device))
+                        device = "cpu" if name == "predictions" else population.weights.device
+                        setattr(owner, name, tensors[name].to(device))
                     else:
                         current.copy_(tensors[name])
         state.step = int(metadata["step"])

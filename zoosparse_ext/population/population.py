@@ -230,13 +230,13 @@ class Population:
         )
 
     def to(self, device: torch.device | str) -> Population:
-        """Move the tensors to a device; returns the population itself.
+        """Move weights, masks and log σ² to a device; returns the population itself. Predictions stay on the CPU.
 
         Raises:
             InputError: no such device, or not on this machine.
         """
         device = device_of(device, self.weights)
-        for name in ("weights", "packed_masks", "log_sigma2", "predictions"):
+        for name in ("weights", "packed_masks", "log_sigma2"):
             tensor = getattr(self, name)
             if tensor is not None:
                 setattr(self, name, tensor.to(device))
