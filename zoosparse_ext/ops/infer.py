@@ -51,8 +51,8 @@ def infer(
     """Predictions of N models on M images, with summed losses and counts of right answers.
 
     Rows whose first layers are equal to the bit, as twins have that were pruned in later layers alone, share the work
-    of these layers on the CPU. A result depends on its own row alone, not on N, the neighbours or the threads. A prediction is the first of the
-    largest scores, NaN counted as the smallest; a model with NaN scores has a NaN loss.
+    of these layers on the CPU. A result depends on its own row alone, not on N, the neighbours or the threads. A
+    prediction is the first of the largest scores, NaN counted as the smallest; a model with NaN scores has a NaN loss.
 
     Example::
 
