@@ -76,6 +76,9 @@ def test_evaluate_finds_what_training_stated(finished: Path) -> None:
     assert np.allclose(originals.accuracy, stated[originals.index])
     table = succeed("evaluate", finished).out
     assert "original" in table and "%" in table
+    ratios = rows.target[rows.population == "magnitude-global"].nunique()
+    assert table.count("magnitude-global") == ratios > 1  # a line each
+    assert table.count("magnitude-matched-global") == 1
 
 
 def test_analyze_writes_every_table_twice(finished: Path, tmp_path: Path) -> None:

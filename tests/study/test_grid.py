@@ -62,3 +62,6 @@ def test_the_network_fits_the_images() -> None:
         ZooConfig(architecture="cnn-l", seeds=1), Dataset.from_tensors(images, torch.arange(60) % 10)
     )
     assert group.architecture.n_parameters == 10853
+    wide = Dataset.from_tensors(torch.rand(60, 5, 7), torch.arange(60) % 10)
+    (group,) = model_groups(ZooConfig(architecture="mlp", seeds=1), wide)
+    assert group.architecture.input_shape == (1, 5, 7)

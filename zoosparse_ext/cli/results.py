@@ -22,6 +22,8 @@ def evaluate(
 ) -> None:
     """Evaluate every model and every twin on the test images.
 
+    The table has the medians at every ratio, --json every model and twin, with its loss.
+
     [bold]Examples[/]
 
     zoosparse evaluate my-zoo --json > accuracy.json
@@ -33,14 +35,16 @@ def evaluate(
     if as_json:
         print_json(rows)
         return
-    groups = rows.groupby("population", sort=False)
+    # Matched twins have a ratio each.
+    ratio = rows.target.round(6).where(~rows.population.str.startswith("magnitude-matched"))
+    groups = rows.groupby(["population", ratio], sort=False, dropna=False)
     spread = [
         f"{percent(low)} – {percent(high)}"
         for low, high in zip(groups.accuracy.min(), groups.accuracy.max(), strict=True)
     ]
-    summary = groups[["sparsity", "accuracy", "loss"]].median().reset_index()
+    summary = groups[["sparsity", "accuracy"]].median().reset_index().drop(columns="target")
     summary.insert(1, "networks", groups.size().to_numpy())
-    summary.insert(4, "from – to", spread)
+    summary["from – to"] = spread
     print_table(summary, f"{zoo_path}: medians on the test images", ("sparsity", "accuracy"))
 
 

@@ -116,6 +116,10 @@ class Architecture:
         template = None if program is not None else copy.deepcopy(module)
         return cls(name or type(module).__name__, tuple(segments), program, input_shape, template, reason)
 
+    def __repr__(self) -> str:
+        images = "" if self.input_shape is None else f", images {'×'.join(map(str, self.input_shape))}"
+        return f"Architecture({self.name!r}, P = {self.n_parameters}{images})"
+
     @property
     def n_parameters(self) -> int:
         """P, the number of columns."""

@@ -112,15 +112,16 @@ def mlp(
     activation: str = "relu",
     dropout: float | None = None,
     classes: int = 10,
-    size: int = 28,
+    size: int | tuple[int, int] = 28,
     widths: Sequence[int] = (64, 32),
 ) -> Chain:
-    """A multi-layer perceptron on images of `size`×`size`."""
+    """A multi-layer perceptron on square images, or on images of `size` (height, width)."""
     modules: list[nn.Module] = [nn.Flatten()]
-    before = channels * size * size
-    for width in widths:
-        modules += [nn.Linear(before, width), activation_module(activation), *_dropout(dropout)]
-        before = width
+    height, width = _pair(size)
+    before = channels * height * width
+    for units in widths:
+        modules += [nn.Linear(before, units), activation_module(activation), *_dropout(dropout)]
+        before = units
     return Chain([*modules, nn.Linear(before, classes)])
 
 
@@ -159,14 +160,16 @@ def architecture(
     activation: str | None = None,
     dropout: float | None = None,
     classes: int = 10,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
 ) -> Architecture:
     """A ready architecture by name: `cnn-s`, `cnn-m`, `cnn-l`, `resnet18` or `mlp`.
 
-    `size` is the side of the images of the last two; default: 32 and 28.
+    `size` is the side of the images of the last two, or height and width; default: 32 and 28.
 
     >>> architecture("cnn-s").n_parameters, architecture("cnn-m").n_parameters, architecture("cnn-l").n_parameters
     (2464, 3047, 10853)
+    >>> architecture("mlp", size=(1, 30), classes=3)  # rows of 30 features, as images [M, 1, 1, 30]
+    Architecture('mlp-relu', P = 4163, images 1×1×30)
 
     `resnet18` is no chain, so it runs on `torch.func`; its columns are 11,173,962 parameters and the 9,600 running
     statistics of its batch norms.
@@ -191,9 +194,14 @@ def architecture(
     return replace(
         network,
         name=f"{name}-{options['activation']}{suffix}",
-        input_shape=(options["channels"], side, side),
+        input_shape=(options["channels"], *_pair(side)),
         network=None if network.program is not None else {"name": name, **options},
     )
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def network_module(network: Mapping[str, Any]) -> nn.Module:

@@ -74,14 +74,14 @@ def _models(config: ZooConfig) -> pd.DataFrame:
 
 
 def _network(config: ZooConfig, activation: str | None, dropout: bool, data: Dataset) -> Architecture:
-    channels, height, _ = data.input_shape
+    channels, height, width = data.input_shape
     return architecture(
         config.architecture,
         channels=channels,
         activation=activation,
         dropout=0.0 if dropout else None,  # the rates are in the table, one per model
         classes=data.classes,
-        size=height,
+        size=(height, width),
     )
 
 

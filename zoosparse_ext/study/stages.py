@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +134,7 @@ def _run(
 
 
 def evaluate_zoo(zoo: Zoo, data: Dataset, device: str | None = None) -> pd.DataFrame:
-    """Accuracy and loss of every model and twin on the test images, evaluated anew."""
+    """Accuracy and loss of every model and twin on the test images, evaluated anew; `target` is the ratio asked for."""
     frames = []
     for name, groups in zoo.populations.items():
         for group in groups:
@@ -143,6 +144,7 @@ def evaluate_zoo(zoo: Zoo, data: Dataset, device: str | None = None) -> pd.DataF
                     {
                         "population": name,
                         "id": group.ids,
+                        "target": group.models.get("target", math.nan),
                         "sparsity": group.sparsity().numpy(),
                         "accuracy": result.accuracy.numpy(),
                         "loss": result.loss.numpy(),
