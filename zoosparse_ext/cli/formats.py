@@ -18,6 +18,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.networks import NETWORKS, architecture
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.epochs import base_epochs
 from zoosparse_ext.zoo.formats import EXPORTERS, FORMATS, export_zoo, import_zoo
 
 _SHOWN = 10  # skipped models on the terminal; all of them are in the zoo's provenance
@@ -75,15 +76,18 @@ def import_(
             progress=progress,
         )
     skipped = zoo.provenance["import"]["skipped"]
-    groups = {name: sum(map(len, zoo.populations[name])) for name in zoo.populations}
+    sizes = zoo.info()["populations"]  # reads no weights
     if as_json:
-        print_json({"zoo": str(out), "populations": groups, "skipped": skipped})
+        print_json({"zoo": str(out), "populations": sizes, "skipped": skipped})
         return
     for model in skipped[:_SHOWN]:
         say(f"[bold]left out[/] {escape(model['name'])}: {escape(model['reason'])}")
     if len(skipped) > _SHOWN:
         say(f"… {len(skipped)} in all; all of them: zoosparse info {escape(str(out))}")
-    counts = ", ".join(f"{count} × {name}" for name, count in groups.items())
+    counts = ", ".join(
+        f"{sizes[names[0]]} × {names[0]}" + f" (and {len(names) - 1} earlier epochs)" * (len(names) > 1)
+        for names in base_epochs(zoo).values()
+    )
     shown = escape(str(out))
     say(f"[bold]{shown}[/]: {counts}.\nNext: zoosparse prune {shown}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,31 @@ def test_an_import_that_was_interrupted_while_it_was_saved_goes_on(
     resumed = import_whole(tree, tmp_path / "zoo")
     assert len(resumed.population()) == 4
     assert_same(without_labels(resumed), without_labels(whole))
+
+
+def test_an_import_that_was_killed_leaves_no_process_and_goes_on(tree: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(KILLED.format(tree=str(tree), out=str(tmp_path / "zoo")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run([sys.executable, program], capture_output=True, timeout=120, env=environment)
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "zoo").exists()
+    resumed = import_whole(tree, tmp_path / "zoo")
+    assert_same(without_labels(resumed), without_labels(import_whole(tree, tmp_path / "whole")))
+
+
+KILLED = """
+import os, signal
+import zoosparse_ext as zs
+from zoosparse_ext.zoo.formats import run
+
+def progress(done, total):
+    if done:
+        os.kill(os.getpid(), signal.SIGKILL)  # the pipes below stay open as long as a worker lives
+
+if __name__ == "__main__":
+    run.CHUNK_MODELS = 2
+    zs.import_zoo({tree!r}, out={out!r}, epochs="all", workers=2, progress=progress)
+"""
 
 
 @pytest.mark.parametrize("options", [{"strict": True}, {"epochs": [77]}])

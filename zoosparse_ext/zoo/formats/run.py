@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -155,8 +156,17 @@ _worker: tuple[list[Group], Options, Path, list[Scratch]]
 
 def _start_worker(groups: list[Group], options: Options, work: Path) -> None:
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker = (groups, options, work, [Scratch(group, work, number) for number, group in enumerate(groups)])
+
+
+def _end_with_parent() -> None:
+    """A pool whose process is killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do_in_worker(number: int, chunk: Chunk) -> Done:
