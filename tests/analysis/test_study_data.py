@@ -34,7 +34,7 @@ def test_tables_are_required():
     models = pd.DataFrame({"model_id": ["a", "a"], "accuracy": [0.9, 0.9]})
     with pytest.raises(InputError, match="'a' appears twice"):
         StudyData(models, pd.DataFrame())
-    with pytest.raises(InputError, match="models table lacks accuracy"):
+    with pytest.raises(InputError, match=r"models table lacks accuracy; .*zs.evaluate\(population, data\)"):
         StudyData(models[["model_id"]], pd.DataFrame())
     twins = pd.DataFrame(
         {"twin_id": ["b1"], "source_id": ["b"], "method": "magnitude", "epoch": 0, "sparsity": 0.5}

@@ -225,8 +225,11 @@ def remembered(function: Callable[[StudyData], Remembered]) -> Callable[[StudyDa
 def _require_columns(table: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
     missing = [name for name in columns if name not in frame]
     if missing:
+        way_out = ""
+        if table == "models" and "accuracy" in missing:
+            way_out = "; zoo.models['accuracy'] = zs.evaluate(population, data).accuracy.numpy() adds it"
         raise InputError(
-            f"{table} table lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+            f"{table} table lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}{way_out}"
         )
 
 
