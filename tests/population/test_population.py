@@ -167,6 +167,14 @@ def test_images_of_another_size(build: Callable[[], nn.Module], shape: tuple[int
         population(torch.zeros(2, *shape))
 
 
+def test_pixels_as_they_are_stored() -> None:
+    pixels = torch.zeros(2, *tiny.SHAPE, dtype=torch.uint8)
+    with pytest.raises(
+        InputError, match=r"images are torch.uint8, networks take normalised ones: split.norm"
+    ):
+        tiny.population()(pixels)
+
+
 def test_images_of_an_unknown_size_are_checked_against_the_layers() -> None:
     population = tiny.population()
     with pytest.raises(InputError, match="'6' expects 8 features, got 18"):

@@ -59,7 +59,15 @@ class Plan:
         return engine.why_unavailable(self.where.type)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Class scores [N, B, classes] of normalised images [B, C, H, W] that fit the architecture."""
+        """Class scores [N, B, classes] of normalised images [B, C, H, W] that fit the architecture.
+
+        Raises:
+            InputError: pixels as they are stored, which were not normalised.
+        """
+        if not images.is_floating_point():
+            raise InputError(
+                f"images are {images.dtype}, networks take normalised ones: split.normalized(), or zs.evaluate"
+            )
         images = images.to(self.where, self.weights.dtype)
         if self.why_not_native(images):
             return self.reference_scores(slice(None), images)

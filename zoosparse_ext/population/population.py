@@ -155,7 +155,8 @@ class Population:
         """Class scores [N, B, classes] of normalised images [B, C, H, W], in evaluation mode.
 
         Raises:
-            InputError: images of a size or a number of channels that the architecture does not take.
+            InputError: images of a size or a number of channels that the architecture does not take, or stored pixels
+                that were not normalised.
         """
         return self.scores(self.weights, images)
 
