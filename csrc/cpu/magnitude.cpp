@@ -58,9 +58,12 @@ void check_selection(const at::Tensor& weights, const at::Tensor& k, int64_t dim
   }
 }
 
-// Scratch of `words` words for elements of `size` bytes.
-std::unique_ptr<int64_t[]> make_scratch(int64_t words, int64_t size) {
-  return std::unique_ptr<int64_t[]>(new int64_t[words * (size == 8 ? 2 : 1) / 2 + 1]);
+// Scratch of `words` words for elements of `size` bytes; a vector never lies in two lines of the cache.
+struct alignas(64) Line {
+  uint8_t bytes[64];
+};
+std::unique_ptr<Line[]> make_scratch(int64_t words, int64_t size) {
+  return std::unique_ptr<Line[]>(new Line[words * (size == 8 ? 8 : 4) / 64 + 1]);
 }
 
 // Runs the rows of contiguous `weights` [N, P]. Undefined `mask` or `thresholds` are not computed.
@@ -131,7 +134,7 @@ at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::I
   const auto* const counts = k.const_data_ptr<int64_t>();
   for_row_ranges(n, p * masks, [&](int64_t first, int64_t last) {
     const auto scratch = make_scratch(grid_scratch_words(p), rows.element_size());
-    std::vector<int64_t> order(static_cast<size_t>(masks));
+    std::vector<int64_t> order(static_cast<size_t>(2 * masks));
     for (int64_t row = first; row < last; ++row)
       select(SelectGrid{
           .weights = words + row * p * rows.element_size(),

@@ -73,7 +73,7 @@ void check_grid(const Variant<MagnitudeKernels>& variant, Kind kind, int64_t p, 
     }
   }
   std::vector<uint64_t> scratch(static_cast<size_t>(grid_scratch_words(p)));
-  std::vector<int64_t> order(kMasks);
+  std::vector<int64_t> order(2 * kMasks);
   constexpr auto kernel = sizeof(Word) == 2   ? &MagnitudeKernels::grid16
                           : sizeof(Word) == 4 ? &MagnitudeKernels::grid32
                                               : &MagnitudeKernels::grid64;

@@ -29,16 +29,20 @@ struct SelectGrid {
   const int64_t* k;         // of mask m: [S] from m * k_stride on, 0 <= k <= width of the segment
   int64_t masks, mask_stride, k_stride, segment_count;
   int64_t infinity;  // bits of infinity in the storage format
-  int64_t* order;    // [masks], overwritten
+  int64_t* order;    // [2 * masks], overwritten
   void* scratch;     // grid_scratch_words(P) words of at least 4 bytes, or of 8 for float64
 };
 
-// Three copies of a row's keys, each with room for four of the widest vectors.
+// Room for a row's keys and four of the widest vectors, in whole lines of the cache.
 constexpr int64_t kSelectPad = 4 * 64 / 4;
-constexpr int64_t select_scratch_words(int64_t p) { return 3 * (p + kSelectPad); }
+constexpr int64_t select_room(int64_t p) { return (p + kSelectPad + 15) / 16 * 16; }
 
-// The keys, those below the first pivot, parts that shrink by a quarter at least each time, and two for a selection.
-constexpr int64_t grid_scratch_words(int64_t p) { return 8 * p + 128 * kSelectPad; }
+// The keys, and two copies of those that are still in question.
+constexpr int64_t select_scratch_words(int64_t p) { return 3 * select_room(p); }
+
+// The same, and what a copy takes more where it is parted so many times.
+constexpr int kGridDepth = 40;
+constexpr int64_t grid_scratch_words(int64_t p) { return 4 * select_room(p) + 2 * kGridDepth * kSelectPad; }
 
 struct MagnitudeKernels {
   void (*select16)(const SelectRow&);  // float16, bfloat16

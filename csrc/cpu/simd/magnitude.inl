@@ -28,15 +28,15 @@ void select_row(const SelectRow& row) {
       if (mask != nullptr) __builtin_memset(mask, 1, count);
       continue;
     }
-    const int64_t room = count + kSelectPad;
+    const int64_t room = select_room(count);
     auto* const scratch = static_cast<Key*>(row.scratch);
     const Run<Key> run = make_keys<Word, Key>(weights, count, infinity, scratch);
-    const auto [threshold, ties_before] = select(run, k - 1, scratch + room, scratch + 2 * room);
-    if (thresholds != nullptr) thresholds[s] = weight_of_key<Word>(threshold, infinity);
+    const auto last = select(run, k - 1, Key(0), kPadding<Key>, scratch + room, scratch + 2 * room);
+    if (thresholds != nullptr) thresholds[s] = weight_of_key<Word>(last.key, infinity);
     if (mask == nullptr) continue;
-    const int64_t cut = cut_of_ties(run, threshold, ties_before + 1);
-    write<Word, Key>(run, 0, cut, threshold, pruned, mask);
-    write<Word, Key>(run, cut, count, threshold - 1, pruned, mask);
+    const int64_t cut = cut_of(run, k, last);
+    write<Word, Key>(run, 0, cut, last.key, pruned, mask);
+    write<Word, Key>(run, cut, count, last.key - 1, pruned, mask);
   }
 }
 

@@ -1,9 +1,9 @@
 // Masks of one row for many counts of pruned weights at once.
 //
 // The keys of all wanted ranks are found together: a pivot parts the keys, the ranks go with the part that holds them,
-// and so on until a part has no more keys than a sample. (Multiple quickselect: Chambers, "Partial Sorting", Algorithm
-// 410, Communications of the ACM, 1971.) Keys equal to the pivot are a part of their own, so many of them are no
-// burden; where a pivot parts badly, each rank is selected alone.
+// and so on until a rank is alone in its part. (Multiple quickselect: Chambers, "Partial Sorting", Algorithm 410,
+// Communications of the ACM, 1971.) A key that many weights share becomes a part of its own; where pivots part badly
+// again and again, each rank is selected alone.
 #pragma once
 
 #include <algorithm>
@@ -15,85 +15,61 @@ namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
 
 constexpr int kPivotSample = 15;
+constexpr int64_t kParted = 128;  // as many keys, and each rank is found on its own
 
-// A key, how many keys of the row are below it, and how many are equal to it.
-template <class Key>
-struct Located {
-  Key key;
-  int64_t below, equals;
-};
-
-// Moves the keys below the pivot to `below` (which may be the run itself) and those above it to `above`, both padded.
+// Moves the keys below the pivot to `below_to` (which may be the run itself) and the others to `rest_to`, both padded.
 template <class Key>
 struct Parts {
-  Run<Key> below, above;
-
-  Parts(Run<Key> run, Key pivot, Key* below_to, Key* above_to) {
-    int64_t smaller = 0, larger = 0, i = 0;
-    for (; i < run.count; i += kLanes<Key>) {
-      const auto keys = load<Keys<Key>>(run.keys + i);
-      smaller += append<Key>(below_to + smaller, keys, keys < pivot);
-      larger += append<Key>(above_to + larger, keys, keys > pivot);
-    }
-    below = {below_to, smaller};
-    above = {above_to, larger - (i - run.count)};  // padding came last
-    below.pad();
-    above.pad();
-  }
+  Run<Key> below, rest;
 };
-
-// The masks [first, last) of `order`, sorted by their counts k: their ranks are k - 1.
-struct Wanted {
-  const SelectGrid* grid;
-  int64_t segment;
-  const int64_t *first, *last;
-
-  int64_t count(int64_t mask) const { return grid->k[mask * grid->k_stride + segment]; }
-  // Those of the first ranks, below `rank`.
-  Wanted below(int64_t rank) const {
-    const auto* const end = std::partition_point(first, last, [&](int64_t mask) { return count(mask) <= rank; });
-    return {grid, segment, first, end};
+template <class Key>
+__attribute__((noinline)) Parts<Key> part(Run<Key> run, Key pivot, Key* below_to, Key* rest_to) {
+  int64_t smaller = 0;
+  for (int64_t i = 0; i < run.count; i += kLanes<Key>) {
+    const auto keys = load<Keys<Key>>(run.keys + i);
+    const auto marks = below<Key>(keys, pivot);
+    append<Key>(rest_to + i - smaller, keys, ~marks);
+    smaller += append<Key>(below_to + smaller, keys, marks);
   }
-};
+  const Parts<Key> parts{{below_to, smaller}, {rest_to, run.count - smaller}};  // of the rest, padding came last
+  parts.below.pad();
+  parts.rest.pad();
+  return parts;
+}
 
-// Calls emit(mask, Located) for every wanted mask. `run` is overwritten unless `below_to` is another place; of the
-// row's keys, `before` are below the run's. `spare` has room for grid_scratch_words().
+// Calls emit(rank, Located) for each of the rising ranks [first, last). The run's keys are all in [low, high); of the
+// row's, `before` are below them. Overwrites `here`, which may be the run itself, and `there`, each with room for the
+// run and depth + 1 paddings, and `other` with room for the padded run.
 template <class Key, class Emit>
-void locate(Run<Key> run, int64_t before, Wanted wanted, Key* below_to, Key* spare, const Emit& emit) {
-  if (wanted.first == wanted.last) return;
-  if (run.count <= kSample) {
-    const auto all = ranked_sample(run, kSample);
-    for (const int64_t* mask = wanted.first; mask < wanted.last; ++mask) {
-      const Key key = all.at(wanted.count(*mask) - 1 - before);
-      const int64_t below = count_below(run, key);
-      emit(*mask, Located<Key>{key, before + below, count_below(run, Key(key + 1)) - below});
+void locate(Run<Key> run, int64_t before, Key low, Key high, const int64_t* first, const int64_t* last, Key* here,
+            Key* there, Key* other, int depth, const Emit& emit) {
+  if (first == last) return;
+  if (last - first == 1 || run.count <= kParted || high - low == 1 || depth == 0) {
+    for (const int64_t* rank = first; rank < last; ++rank) {
+      const auto [key, below, equals] = select(run, *rank - before, low, high, there, other);
+      emit(rank, Located<Key>{key, before + below, equals});
     }
     return;
   }
-  const Key pivot = ranked_sample(run, kPivotSample).at(kPivotSample / 2);
-  const Parts<Key> parts(run, pivot, below_to, spare);
-  const int64_t above_from = before + run.count - parts.above.count;
-  const Wanted below = wanted.below(before + parts.below.count), up_to_pivot = wanted.below(above_from);
-  for (const int64_t* mask = below.last; mask < up_to_pivot.last; ++mask)
-    emit(*mask, Located<Key>{pivot, before + parts.below.count, run.count - parts.below.count - parts.above.count});
-
-  Key* const free = spare + parts.above.count + kSelectPad;
-  const auto descend = [&](Run<Key> part, int64_t start, Wanted its) {
-    if (part.count <= run.count / 4 * 3) return locate(part, start, its, part.keys, free, emit);
-    for (const int64_t* mask = its.first; mask < its.last; ++mask) {
-      const int64_t rank = its.count(*mask) - 1;
-      const auto [key, among_equals] = select(part, rank - start, free, free + part.count + kSelectPad);
-      emit(*mask, Located<Key>{key, rank - among_equals, count_below(part, Key(key + 1)) - count_below(part, key)});
-    }
-  };
-  descend(parts.below, before, below);
-  descend(parts.above, above_from, {wanted.grid, wanted.segment, up_to_pivot.last, wanted.last});
+  Key pivot = ranked_sample(run, kPivotSample).at(kPivotSample / 2);
+  if (pivot == low) ++pivot;  // many keys share it
+  const auto [below, rest] = part(run, pivot, here, there);
+  const int64_t middle = before + below.count;
+  const int64_t* in_rest = first;
+  while (in_rest < last && *in_rest < middle) ++in_rest;
+  Key* const behind = there + rest.count + kSelectPad;
+  locate(below, before, low, pivot, first, in_rest, here, behind, other, depth - 1, emit);
+  locate(rest, middle, pivot, high, in_rest, last, there, here, other, depth - 1, emit);
 }
 
 // Bits of 32 keys, the first one lowest: set where the key is above the limit.
 template <class Key>
 inline uint32_t bits_above(const Key* keys, Key limit) {
-#if defined(__AVX2__)
+#if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)
+  uint32_t marks = 0;
+  for (int i = 0; i < 32; i += kLanes<Key>) marks |= above<Key>(load<Keys<Key>>(keys + i), Keys<Key>{} + limit) << i;
+  return marks;
+#elif defined(__AVX2__)
   if constexpr (sizeof(Key) == 4) {
     const auto bound = _mm256_set1_epi32(limit);
     const auto above = [&](int i) { return _mm256_cmpgt_epi32(load<__m256i>(keys + i), bound); };
@@ -113,23 +89,26 @@ inline uint32_t bits_above(const Key* keys, Key limit) {
   return bits;
 }
 
-// Sets the bits of columns start + [first, last) where the key is above the limit; they are zero before.
+// Sets the bits of columns start + [first, last) where the key is above the limit; bits of later columns may become
+// zero.
 template <class Key>
 void set_bits(const Key* keys, int64_t start, int64_t first, int64_t last, Key limit, uint8_t* packed) {
   int64_t i = first;
   const auto one_by_one = [&](int64_t until) {
-    for (; i < until; ++i) packed[(start + i) / 8] |= static_cast<uint8_t>((keys[i] > limit) << (start + i) % 8);
+    for (; i < until; ++i) {
+      const int64_t byte = (start + i) / 8, bit = (start + i) % 8;
+      packed[byte] = static_cast<uint8_t>((bit == 0 ? 0 : packed[byte]) | (keys[i] > limit) << bit);
+    }
   };
   one_by_one(std::min(last, first + (8 - (start + first) % 8) % 8));
-  for (; i + 32 <= last; i += 32) store(packed + (start + i) / 8, bits_above(keys + i, limit));
+  for (uint8_t* to = packed + (start + i) / 8; i + 32 <= last; i += 32, to += 4) store(to, bits_above(keys + i, limit));
   one_by_one(last);
 }
 
 // The mask that prunes `k` weights of a segment, `last` being the last one to go.
 template <class Key>
 void set_mask(Run<Key> run, int64_t start, int64_t k, Located<Key> last, uint8_t* packed) {
-  const int64_t ties = k - last.below;  // so many of the equals go
-  const int64_t cut = ties == last.equals ? run.count : cut_of_ties(run, last.key, ties);
+  const int64_t cut = cut_of(run, k, last);
   set_bits(run.keys, start, 0, cut, last.key, packed);
   set_bits(run.keys, start, cut, run.count, Key(last.key - 1), packed);
 }
@@ -137,22 +116,25 @@ void set_mask(Run<Key> run, int64_t start, int64_t k, Located<Key> last, uint8_t
 template <class Word, class Key>
 void select_grid(const SelectGrid& grid) {
   const auto infinity = static_cast<Key>(grid.infinity);
-  const auto bytes = static_cast<size_t>(grid.segments[grid.segment_count] + 7) / 8;
-  for (int64_t m = 0; m < grid.masks; ++m) __builtin_memset(grid.packed + m * grid.mask_stride, 0, bytes);
   for (int64_t s = 0; s < grid.segment_count; ++s) {
-    const int64_t start = grid.segments[s], count = grid.segments[s + 1] - start, room = count + kSelectPad;
+    const int64_t start = grid.segments[s], count = grid.segments[s + 1] - start, room = select_room(count);
     auto* const scratch = static_cast<Key*>(grid.scratch);
     const Run<Key> run = make_keys<Word, Key>(static_cast<const Word*>(grid.weights) + start, count, infinity, scratch);
-    Wanted wanted{&grid, s, grid.order, grid.order + grid.masks};
-    for (int64_t m = 0; m < grid.masks; ++m) grid.order[m] = m;
-    const auto by_count = [&](int64_t a, int64_t b) { return wanted.count(a) < wanted.count(b); };
-    if (!std::is_sorted(grid.order, grid.order + grid.masks, by_count))
-      std::sort(grid.order, grid.order + grid.masks, by_count);
-    for (; wanted.first < wanted.last && wanted.count(*wanted.first) == 0; ++wanted.first)
-      set_bits(run.keys, start, 0, count, Key(-1), grid.packed + *wanted.first * grid.mask_stride);
-    locate(run, 0, wanted, scratch + room, scratch + 2 * room, [&](int64_t mask, Located<Key> last) {
-      set_mask(run, start, wanted.count(mask), last, grid.packed + mask * grid.mask_stride);
-    });
+
+    int64_t *const order = grid.order, *const ranks = grid.order + grid.masks;
+    const auto k = [&](int64_t mask) { return grid.k[mask * grid.k_stride + s]; };
+    const auto by_count = [&](int64_t a, int64_t b) { return k(a) < k(b); };
+    for (int64_t m = 0; m < grid.masks; ++m) order[m] = m;
+    if (!std::is_sorted(order, order + grid.masks, by_count)) std::sort(order, order + grid.masks, by_count);
+    for (int64_t m = 0; m < grid.masks; ++m) ranks[m] = k(order[m]) - 1;
+
+    const auto packed = [&](const int64_t* rank) { return grid.packed + order[rank - ranks] * grid.mask_stride; };
+    const int64_t *first = ranks, *const last = ranks + grid.masks;
+    for (; first < last && *first < 0; ++first) set_bits(run.keys, start, 0, count, Key(-1), packed(first));
+    Key *const here = scratch + room, *const there = here + room + kGridDepth * kSelectPad,
+               *const other = there + room + kGridDepth * kSelectPad;
+    locate(run, 0, Key(0), kPadding<Key>, first, last, here, there, other, kGridDepth,
+           [&](const int64_t* rank, Located<Key> key) { set_mask(run, start, *rank + 1, key, packed(rank)); });
   }
 }
 
