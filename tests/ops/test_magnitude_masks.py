@@ -58,7 +58,12 @@ def test_forms_of_k(level: str) -> None:
     ("k", "message"),
     [
         (7, r"one count for each mask, got 7; pass \[7\]"),
-        ([0, 10], "k = 10 in row 0, but it must lie between 0 and the 9 weights"),
+        ([0, 10], "k = 10, but it must lie between 0 and the 9 weights"),
+        (
+            torch.tensor([[1, 1, 1], [1, 10, 1]]),
+            "k = 10 in row 1, but it must lie between 0 and the 9 weights",
+        ),
+        (torch.tensor([True, False]), "k must be an int or an integer tensor"),
         ([0.5], "k must be an int or an integer tensor"),
         (torch.zeros(2, 4, dtype=torch.int64), r"of shape \[3\], got \[4\]"),
     ],
