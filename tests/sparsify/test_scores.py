@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,9 +12,11 @@ from torch.nn.utils import parameters_to_vector
 
 import zoosparse_ext as zs
 from tests.population import tiny
+from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.ops import magnitude
 from zoosparse_ext.sparsify import scores
-from zoosparse_ext.sparsify.selection import Pattern, pattern_sparsity
+from zoosparse_ext.sparsify.selection import SCOPES, Pattern, pattern_sparsity
 
 
 def prunable(population: zs.Population) -> list[slice]:
@@ -88,6 +92,30 @@ def test_what_a_phase_pruned_stays_pruned(score: str, schedule: str, data: zs.Da
     torch.testing.assert_close(
         twins.sparsity(), torch.full((2,), 0.7, dtype=torch.float64), atol=0.01, rtol=0
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"score": score} for score in scores.SCORES]
+    + [{"scope": scope} for scope in SCOPES]
+    + [{"sparsity": pattern} for pattern in ("2:4", "4:8")],
+    ids=str,
+)
+def test_every_selection_is_that_of_the_reference(
+    options: dict[str, Any], data: zs.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where native kernels are built, they choose; bit for bit as the reference does."""
+
+    def by_reference(*arguments: Any, segments: list[int] | None = None) -> Tensor:
+        return magnitude._mask_reference(*magnitude._arguments("magnitude_mask", *arguments, segments))
+
+    options = {"sparsity": 0.6, "data": data, **options}
+    population = tiny.population(n=3)
+    masks = zs.magnitude_prune(population, **options).masks
+    monkeypatch.setattr(ops, "magnitude_mask", by_reference)
+    expected = zs.magnitude_prune(population, **options).masks
+    assert masks is not None and expected is not None
+    assert torch.equal(masks, expected) and not masks.all()
 
 
 def by_output(tensor: Tensor) -> Tensor:
