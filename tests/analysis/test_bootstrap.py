@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from zoosparse_ext.analysis import Interval, bootstrap, wilson
+from zoosparse_ext.analysis.bootstrap import bootstrap_pairs
 from zoosparse_ext.errors import InputError
 
 
@@ -27,6 +28,24 @@ def test_chunks_do_not_change_the_shape_of_the_result(monkeypatch):
     monkeypatch.setattr(module, "_CHUNK_ELEMENTS", 20)
     interval = bootstrap(values, np.mean, resamples=101)
     assert interval.low < 3.0 < interval.high
+
+
+def test_pairs_follow_their_models():
+    """Against drawing models one by one and repeating every pair as often as both of its models came up."""
+    first, second = np.triu_indices(7, k=1)
+    values = np.random.default_rng(2).normal(size=len(first))
+    values[3] = np.nan
+    interval = bootstrap_pairs(values, first, second, resamples=400, seed=5)
+    generator = np.random.default_rng(5)
+    medians = []
+    for _ in range(400):
+        drawn = np.bincount(generator.integers(0, 7, 7), minlength=7)
+        repeated = np.repeat(values, drawn[first] * drawn[second])
+        medians.append(np.nanmedian(repeated) if np.isfinite(repeated).any() else np.nan)
+    low, high = np.nanquantile(medians, [0.025, 0.975], method="nearest")
+    assert (interval.low, interval.high, interval.n) == (low, high, 7)
+    assert interval.estimate == np.nanmedian(values)
+    assert bootstrap_pairs(np.array([]), np.array([], int), np.array([], int)).n == 0
 
 
 def test_edges():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
 from zoosparse_ext.analysis.data import Array, StudyData, remembered
 from zoosparse_ext.analysis.twins import cells, final_twins
 from zoosparse_ext.errors import InputError
@@ -12,7 +13,8 @@ from zoosparse_ext.errors import InputError
 MEASURES = ("agreement", "kappa", "agreement_on_errors")
 MAX_PAIRS = 1000  # of different originals, for the baseline
 _CHUNK_ELEMENTS = 8_000_000  # predictions compared at once
-_MEASURE_COLUMNS = [f"{measure}{suffix}" for measure in MEASURES for suffix in ("", "_q25", "_q75", "_n")]
+_SUFFIXES = ("", "_q25", "_q75", "_low", "_high", "_n")
+_MEASURE_COLUMNS = [f"{measure}{suffix}" for measure in MEASURES for suffix in _SUFFIXES]
 _COLUMNS = ["series", "level", "level_label", "n", "sparsity", *_MEASURE_COLUMNS]
 
 
@@ -116,7 +118,8 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
 
     Returns:
         one row per `series` and `level`: `n`, median `sparsity`, and for `agreement`, `kappa`,
-        `agreement_on_errors` the median, `_q25`, `_q75`, and `_n`, the number of twins where it is defined.
+        `agreement_on_errors` the median, `_q25`, `_q75`, the 95 % bootstrap interval of the median (`_low`, `_high`),
+        and `_n`, the number of twins where it is defined.
     """
     rows = []
     for (series, level), twins in cells(agreement_of_twins(data)):
@@ -127,7 +130,12 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
             quartiles = values.quantile([0.5, 0.25, 0.75])
             names = (measure, f"{measure}_q25", f"{measure}_q75")
             row.update(zip(names, quartiles, strict=True))
-            row[f"{measure}_n"] = int(values.notna().sum())
+            interval = bootstrap(values.to_numpy())
+            row |= {
+                f"{measure}_low": interval.low,
+                f"{measure}_high": interval.high,
+                f"{measure}_n": interval.n,
+            }
         rows.append(row)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -152,6 +160,13 @@ def agreement_of_originals(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed:
     table.insert(0, "first", [names[i] for i in first])
     table.insert(1, "second", [names[i] for i in second])
     return table
+
+
+def baseline(pairs: pd.DataFrame, measure: str = "agreement") -> Interval:
+    """Median agreement of two different originals, from :func:`agreement_of_originals`, with its 95 % interval."""
+    models = pd.factorize(pd.concat([pairs["first"], pairs["second"]]))[0]
+    first, second = np.split(models, 2)
+    return bootstrap_pairs(pairs[measure].to_numpy(dtype=float), first, second)
 
 
 def sample_pairs(n: int, max_pairs: int, seed: int = 0) -> tuple[Array, Array]:

@@ -105,6 +105,39 @@ def bootstrap_columns(
     return _percentiles(estimate, replicates, n, level)
 
 
+def bootstrap_pairs(
+    values: Array,
+    first: Array,
+    second: Array,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Median over pairs of different models; the models are resampled, not the pairs, which share them.
+
+    A pair counts as often as its two models are drawn together.
+
+    >>> bootstrap_pairs(np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]), np.array([1, 2, 2])).estimate
+    0.8
+
+    Args:
+        values: [m], one number per pair; NaN is left out.
+        first, second: [m], numbers of the models of each pair.
+        level, resamples, seed: as of :func:`bootstrap`.
+
+    Returns:
+        estimate, interval, and the number of models.
+    """
+    if len(values) == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    n = int(max(first.max(), second.max())) + 1
+    estimate = float(medians(values[:, None], np.ones((1, len(values)), dtype=np.uint16))[0, 0])
+    counts = _counts(n, resamples, seed)
+    together = counts[:, first].astype(np.uint32) * counts[:, second]  # [R, m]
+    return _percentiles(estimate, medians(values[:, None], together)[:, 0], n, level)
+
+
 def _percentiles(estimate: float, replicates: Array, n: int, level: float) -> Interval:
     """The middle `level` of the replicates that are defined."""
     replicates = replicates[~np.isnan(replicates)]
@@ -149,13 +182,26 @@ def medians(values: Array, counts: Array) -> Array:
         order = np.argsort(of_column)[: np.count_nonzero(~np.isnan(of_column))]  # NaN comes last
         if len(order) == 0:
             continue
-        ranked = of_column[order]
-        upto = np.cumsum(counts[:, order], axis=1, dtype=np.int32)  # how many are this small or smaller
-        total = upto[:, -1:]
-        lower = np.argmax(upto >= (total + 1) // 2, axis=1)
-        upper = np.argmax(upto >= total // 2 + 1, axis=1)
-        result[:, column] = np.where(total[:, 0] > 0, (ranked[lower] + ranked[upper]) / 2, np.nan)
+        total = _how_many(counts, order)
+        # The middle of a population is near that of the others: only there is it looked for, if it is there in all.
+        margin = int(4 * np.sqrt(len(order))) + 4
+        near = slice(max(0, len(order) // 2 - margin), len(order) // 2 + margin)
+        below = _how_many(counts, order[: near.start])
+        upto = below + np.cumsum(counts[:, order[near]], axis=1, dtype=np.int64)  # this small or smaller
+        lower, upper = (total + 1) // 2, total // 2 + 1
+        if (below >= np.maximum(lower, 1)).any() or (upto[:, -1:] < np.minimum(upper, total)).any():
+            near, upto = slice(0, None), np.cumsum(counts[:, order], axis=1, dtype=np.int64)
+        ranked = of_column[order[near]]
+        middle = (ranked[np.argmax(upto >= half, axis=1)] for half in (lower, upper))
+        result[:, column] = np.where(total[:, 0] > 0, sum(middle) / 2, np.nan)
     return result
+
+
+def _how_many(counts: Array, models: Array) -> Array:
+    """How many of the drawn models are among these, [R, 1]."""
+    among = np.zeros((counts.shape[1], 1), dtype=np.float32 if counts.dtype == np.uint16 else np.float64)
+    among[models] = 1
+    return (counts @ among).astype(np.int64)  # whole numbers below 2^24 are exact in float32
 
 
 def deviations(values: Array, counts: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from zoosparse_ext.analysis.bootstrap import bootstrap
 from zoosparse_ext.analysis.data import StudyData
 from zoosparse_ext.analysis.twins import cells, epochs_of_twins, final_twins
 
@@ -19,6 +20,8 @@ _COLUMNS = [
     "sparsity_q25",
     "sparsity_q75",
     "kept_ratio",
+    "kept_ratio_low",
+    "kept_ratio_high",
 ]
 
 
@@ -37,7 +40,8 @@ def layer_sparsity(data: StudyData) -> pd.DataFrame:
         one row per `series`, `level` and `layer`, in the order of the network: `weights` (prunable, the
         denominator; NaN where the data do not say), `n` models, `total` and `sparsity` (medians),
         `sparsity_q25`, `sparsity_q75`, and `kept_ratio` = median over models of (share kept in the layer) /
-        (share kept overall): above 1 the layer is spared, below 1 it pays. A layer that an architecture does
+        (share kept overall) with its 95 % bootstrap interval (`_low`, `_high`): above 1 the layer is spared,
+        below 1 it pays. A layer that an architecture does
         not have is left out for its models.
     """
     names, sizes = data.layer_names(), layer_sizes(data)
@@ -57,13 +61,16 @@ def _describe(twins: pd.DataFrame, name: str) -> dict[str, float]:
     layer = twins[f"sparsity_layer.{name}"].astype(float)
     kept = (1 - twins["sparsity"]).where(twins["sparsity"] < 1)
     q25, median, q75 = layer.quantile([0.25, 0.5, 0.75])
+    kept_ratio = bootstrap(((1 - layer) / kept).to_numpy(dtype=float))
     return {
         "n": len(twins),
         "total": twins["sparsity"].median(),
         "sparsity": median,
         "sparsity_q25": q25,
         "sparsity_q75": q75,
-        "kept_ratio": round(((1 - layer) / kept).median(), 12),
+        "kept_ratio": round(kept_ratio.estimate, 12),
+        "kept_ratio_low": kept_ratio.low,
+        "kept_ratio_high": kept_ratio.high,
     }
 
 

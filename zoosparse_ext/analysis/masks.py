@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.agreement import sample_pairs
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
 from zoosparse_ext.analysis.data import Array, StudyData
 from zoosparse_ext.analysis.twins import VD, cells, final_twins
 from zoosparse_ext.analysis.weights import twin_rows
@@ -22,7 +23,8 @@ _CHUNK_BYTES = 32_000_000
 _BITS_IN_BYTE = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 _CELLS = ["relation", "first_series", "first_level", "first_label",
           "second_series", "second_level", "second_label"]  # fmt: skip
-_COLUMNS = [*_CELLS, "pairs", "jaccard", "jaccard_q25", "jaccard_q75", "expected"]
+_JACCARD = [f"jaccard{suffix}" for suffix in ("", "_q25", "_q75", "_low", "_high")]
+_COLUMNS = [*_CELLS, "pairs", *_JACCARD, "expected"]
 
 
 def popcount(packed: Array) -> Array:
@@ -87,8 +89,8 @@ def mask_overlaps(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed: int = 0)
         one row per `relation` and pair of cells: "methods" (a model's magnitude twins, including those
         matched to its VD twin, against its VD twin), "ratios" (two ratios of one model and series), "models"
         (two models at one series and level); `first_*`, `second_*` name the cells, `pairs` counts, `jaccard`
-        with quartiles, and `expected`, the median for independent masks of the same sizes. Empty without
-        stored masks.
+        with quartiles and the 95 % interval of its median (`_low`, `_high`; models are resampled), and
+        `expected`, the median for independent masks of the same sizes. Empty without stored masks.
     """
     pairs = pd.concat(
         [_method_pairs(data), _ratio_pairs(data), _model_pairs(data, max_pairs, seed)], ignore_index=True
@@ -98,18 +100,23 @@ def mask_overlaps(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed: int = 0)
         if len(cell) > max_pairs:
             cell = cell.sample(max_pairs, random_state=seed)
         overlap = _overlap_of_pairs(data, list(cell["first"]), list(cell["second"]))
-        if len(overlap.jaccard):
-            quartiles = np.quantile(overlap.jaccard, [0.25, 0.75])
+        known = ~np.isnan(overlap.jaccard)
+        if known.any():
+            jaccard, expected = overlap.jaccard[known], overlap.expected[known]
+            quartiles = np.quantile(jaccard, [0.5, 0.25, 0.75])
+            interval = _interval(jaccard, cell[known])
             rows.append(
-                (
-                    *key,
-                    len(overlap.jaccard),
-                    np.median(overlap.jaccard),
-                    *quartiles,
-                    float(np.median(overlap.expected)),
-                )
+                (*key, len(jaccard), *quartiles, interval.low, interval.high, float(np.median(expected)))
             )
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _interval(jaccard: Array, pairs: pd.DataFrame) -> Interval:
+    """Of the median: the unit is the model, and the pairs of different models share theirs."""
+    if (pairs["relation"] != "models").all():
+        return bootstrap(jaccard)
+    models = pd.factorize(pd.concat([pairs["first"], pairs["second"]]))[0]
+    return bootstrap_pairs(jaccard, *np.split(models, 2))
 
 
 def _cell_pairs(relation: str, joined: pd.DataFrame) -> pd.DataFrame:
@@ -163,13 +170,14 @@ def _columns_of_two() -> list[str]:
 
 
 def _overlap_of_pairs(data: StudyData, first: list[str], second: list[str]) -> Overlap:
-    """Overlap of the pairs whose masks are stored and have the same layout; NaN (both empty) left out."""
+    """Overlap of pairs; NaN where masks are not stored, have another layout, or are both empty."""
     index, groups = twin_rows(data), data.twin_groups
-    by_groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for a, b in zip(first, second, strict=True):
+    by_groups: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+    for place, (a, b) in enumerate(zip(first, second, strict=True)):
         if a in index and b in index:
-            by_groups.setdefault((index[a][0], index[b][0]), []).append((index[a][1], index[b][1]))
-    parts = []
+            key = (index[a][0], index[b][0])
+            by_groups.setdefault(key, []).append((place, index[a][1], index[b][1]))
+    values = np.full((2, len(first)), np.nan)
     for (one, other), rows in by_groups.items():
         left, right = groups[one], groups[other]
         if left.packed_masks is None or right.packed_masks is None or left.layers != right.layers:
@@ -177,10 +185,10 @@ def _overlap_of_pairs(data: StudyData, first: list[str], second: list[str]) -> O
         prunable = left.packed_prunable()
         chunk = max(1, _CHUNK_BYTES // max(1, len(prunable)))
         for start in range(0, len(rows), chunk):
-            a, b = np.array(rows[start : start + chunk]).T
-            parts.append(np.stack(mask_overlap(left.packed_masks[a], right.packed_masks[b], prunable)))
-    values = np.concatenate(parts, axis=1) if parts else np.empty((2, 0))
-    return Overlap(*values[:, ~np.isnan(values[0])])
+            places, one_rows, other_rows = np.array(rows[start : start + chunk]).T
+            masks = left.packed_masks[one_rows], right.packed_masks[other_rows]
+            values[:, places] = mask_overlap(*masks, prunable)
+    return Overlap(*values)
 
 
 def ratio_matrix(overlaps: pd.DataFrame, series: str) -> pd.DataFrame:

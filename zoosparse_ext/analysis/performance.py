@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.bootstrap import bootstrap
+from zoosparse_ext.analysis.bootstrap import bootstrap, wilson
 from zoosparse_ext.analysis.data import StudyData
 from zoosparse_ext.analysis.significance import adjusted, signed_rank
 from zoosparse_ext.analysis.twins import cells, final_twins
@@ -30,7 +30,8 @@ def performance_by_sparsity(data: StudyData) -> pd.DataFrame:
         the same for `source_accuracy` (median only), `change_median` with `change_low`, `change_high` (95 %
         bootstrap over models), its `effect` and `p_adjusted` (see :mod:`~zoosparse_ext.analysis.significance`; the
         family is the table), and `lost_1`, `lost_2`, `lost_5`: shares of models that lose strictly more
-        than so many points. A twin whose accuracy is NaN counts as lost, and is left out of the quantiles.
+        than so many points, each with `_low` and `_high` (95 %, Wilson). A twin whose accuracy is NaN counts
+        as lost, and is left out of the quantiles.
     """
     rows = [
         {"series": series, "level": level, "level_label": twins["level_label"].iloc[0], **_describe(twins)}
@@ -44,7 +45,11 @@ def _describe(twins: pd.DataFrame) -> dict[str, float]:
     change = twins["change"].to_numpy(dtype=float)
     interval = bootstrap(change)
     accuracy = twins["accuracy"].quantile([0.5, 0.25, 0.75, 0.0, 1.0]).to_list()
-    lost = {f"lost_{points}": share_losing(change, points) for points in LOSSES}
+    lost: dict[str, float] = {}
+    for points in LOSSES:
+        lost[f"lost_{points}"] = share = share_losing(change, points)
+        within = wilson(share * len(change), len(change))
+        lost |= {f"lost_{points}_low": within.low, f"lost_{points}_high": within.high}
     return {
         "n": len(twins),
         "sparsity": twins["sparsity"].median(),
@@ -75,6 +80,6 @@ _COLUMNS = [
     "source_accuracy",
     *_ACCURACY,
     *(f"change_{name}" for name in ("median", "low", "high")),
-    *(f"lost_{points}" for points in LOSSES),
+    *(f"lost_{points}{end}" for points in LOSSES for end in ("", "_low", "_high")),
     "effect",
 ]

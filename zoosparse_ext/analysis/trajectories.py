@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from zoosparse_ext.analysis.bootstrap import bootstrap
 from zoosparse_ext.analysis.correlation import correlate
 from zoosparse_ext.analysis.data import StudyData
 from zoosparse_ext.analysis.performance import LOSSES, share_losing
@@ -14,7 +15,8 @@ from zoosparse_ext.analysis.twins import cells, epochs_of_twins
 _MEASURES = ("sparsity", "accuracy", "change", "agreement", "kappa", "agreement_on_errors")
 _COLUMNS = ["series", "target", "epoch", "n",
             *(f"{name}{suffix}" for name in _MEASURES for suffix in ("", "_q25", "_q75")),
-            "accuracy_std", "pearson", "spearman", *(f"lost_{points}" for points in LOSSES)]  # fmt: skip
+            "change_low", "change_high", "accuracy_std",
+            "pearson", "spearman", *(f"lost_{points}" for points in LOSSES)]  # fmt: skip
 
 
 def trajectories(data: StudyData) -> pd.DataFrame:
@@ -29,7 +31,8 @@ def trajectories(data: StudyData) -> pd.DataFrame:
     Returns:
         one row per `series`, `target` (asked sparsity; NaN for VD) and `epoch` (0 = before the first step):
         `n` twins; median, `_q25`, `_q75` of `sparsity`, `accuracy`, `change`, `agreement`, `kappa`,
-        `agreement_on_errors`; `accuracy_std`; `pearson` and `spearman` with the original's accuracy;
+        `agreement_on_errors`; `change_low` and `change_high`, the 95 % bootstrap interval of the median change;
+        `accuracy_std`; `pearson` and `spearman` with the original's accuracy;
         `lost_1`, `lost_2`, `lost_5`.
     """
     twins = epochs_of_twins(data)
@@ -39,6 +42,8 @@ def trajectories(data: StudyData) -> pd.DataFrame:
         quartiles = group[list(_MEASURES)].astype(float).quantile([0.5, 0.25, 0.75])
         for suffix, values in zip(("", "_q25", "_q75"), quartiles.to_numpy(), strict=True):
             row.update((f"{name}{suffix}", value) for name, value in zip(_MEASURES, values, strict=True))
+        interval = bootstrap(group["change"].to_numpy(dtype=float))
+        row |= {"change_low": interval.low, "change_high": interval.high}
         accuracy, original = group["accuracy"].to_numpy(float), group["source_accuracy"].to_numpy(float)
         row["accuracy_std"] = standard_deviation(accuracy[~np.isnan(accuracy)])
         row["pearson"] = correlate(original, accuracy, "pearson").estimate

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from zoosparse_ext.analysis.agreement import baseline
 from zoosparse_ext.analysis.claims import CORRELATED, CROSSING, KAPPA
 from zoosparse_ext.analysis.twins import VD, series_order
 from zoosparse_ext.report.format import capital, number, percent, plural, points
@@ -90,10 +91,16 @@ def agreement(tables: Tables) -> str:
     kappa = claims[(claims["measure"] == KAPPA.measure) & claims["value"].notna()].to_dict("records")
     if not kappa:
         return "No predictions are stored, so agreement is unknown."
-    parts = ", ".join(f"{number(row['value'])} ({row['subject']})" for row in kappa)
-    baseline = tables["agreement_of_originals"]["agreement"].astype(float).median()
+    parts = ", ".join(
+        f"{number(row['value'])} ({row['subject']}; {number(row['low'])} to {number(row['high'])})"
+        for row in kappa
+    )
+    of_two = baseline(tables["agreement_of_originals"])
     known = (
-        "" if np.isnan(baseline) else f"; two different originals agree on {percent(baseline)} of the images"
+        ""
+        if np.isnan(of_two.estimate)
+        else f"; two different originals agree on {percent(of_two.estimate)} of the images "
+        f"({number(100 * of_two.low, 1)} to {number(100 * of_two.high, 1)})"
     )
     return f"Median Cohen's κ with the original is {parts}{known}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zoosparse_ext.analysis.performance import LOSSES
 from zoosparse_ext.report.tables import Column
 
 Columns = Sequence[Column]
@@ -21,9 +22,7 @@ PERFORMANCE = (
     Column("accuracy_min", "lowest"),
     Column("accuracy_max", "highest"),
     Column("change_median", "change", "points", ("change_low", "change_high")),
-    Column("lost_1", "lose > 1"),
-    Column("lost_2", "lose > 2"),
-    Column("lost_5", "lose > 5"),
+    *(Column(f"lost_{points}", f"lose > {points}") for points in LOSSES),
     Column("effect", "effect", "number"),
     Column("p_adjusted", "adjusted p", "p"),
 )
@@ -55,7 +54,7 @@ LAYERS = (
     Column("weights", "prunable", "count"),
     Column("total", "total sparsity"),
     Column("sparsity", "layer sparsity", interval=("sparsity_q25", "sparsity_q75")),
-    Column("kept_ratio", "kept, times average", "number"),
+    Column("kept_ratio", "kept, times average", "number", ("kept_ratio_low", "kept_ratio_high")),
 )
 AGREEMENT = (
     *_TWINS,
@@ -84,7 +83,7 @@ TRAJECTORIES = (
     Column("n", "models", "count"),
     Column("sparsity", "sparsity", interval=("sparsity_q25", "sparsity_q75")),
     Column("accuracy", "accuracy", interval=("accuracy_q25", "accuracy_q75")),
-    Column("change", "change", "points"),
+    Column("change", "change", "points", ("change_low", "change_high")),
     Column("agreement", "equal predictions"),
     Column("kappa", "κ", "number"),
     Column("pearson", "Pearson", "number"),

@@ -32,9 +32,10 @@ DEFINITIONS = {
         Change: accuracy of the twin minus that of its original, on the test images, in points. Lose > 1:
         share of models whose accuracy falls by strictly more than one point. VD has one row, because nobody
         asks it for a sparsity: it stands where it ended. Small numbers: quartiles of the accuracy, 95 %
-        bootstrap interval of the median change. Effect: rank-biserial correlation of the changes, −1 where
-        every model loses and 1 where every model gains. Adjusted p: Wilcoxon's signed-rank test of no
-        change, adjusted over all rows by Benjamini and Hochberg.
+        bootstrap interval of the median change; the files have the intervals of the shares (Wilson), too.
+        Effect: rank-biserial correlation of the changes, −1 where every model loses and 1 where every model
+        gains. Adjusted p: Wilcoxon's signed-rank test of no change, adjusted over all rows by Benjamini and
+        Hochberg.
     """,
     "methods": """
         All differences are magnitude minus variational, in points, taken within a model; the model is the
@@ -53,12 +54,13 @@ DEFINITIONS = {
     """,
     "layers": """
         Layer sparsity: zeros over the prunable weights of the layer. Kept, times average: share of weights
-        kept in the layer over the share kept in all; above 1 the layer is spared.
+        kept in the layer over the share kept in all, with the 95 % interval of the median; above 1 the layer is spared.
     """,
     "agreement": """
         Equal predictions: share of {images} on which twin and original predict the same class. κ: agreement
         beyond chance, undefined where both always predict one class. On errors: share of equal predictions
-        on the images the original got wrong. Baseline: {pairs} of different originals.
+        on the images the original got wrong. Baseline: {pairs} of different originals. The table in the files
+        has the 95 % interval of every median as well; models are resampled, also for the baseline.
     """,
     "correlation": """
         Intervals by Fisher's z (Bonett and Wright, 2000). Still best: share of the best tenth of the
@@ -66,7 +68,8 @@ DEFINITIONS = {
     """,
     "trajectories": """
         Epoch 0: before the first step, that is just pruned, or the original with its dropout rates about to
-        be learnt. Sparsity of every layer per epoch is in tables/layer_trajectories.csv.
+        be learnt. Change: with its 95 % interval. Sparsity of every layer per epoch is in
+        tables/layer_trajectories.csv.
     """,
     "weights": """
         Jaccard index: weights kept by both over weights kept by either, among prunable weights.
