@@ -42,6 +42,7 @@ def test_claims_of_a_zoo(data):
     robust = table[table["claim"] == CLAIMS[0]]
     assert robust["subject"].str.startswith(("MP global, 80 %", "MP per layer, 80 %", "VD, ")).all()
     assert (robust["verdict"] == HOLDS).all()
+    assert (robust["value"] < 0.05).all() and set(robust["unit"]) == {"spread"}  # of shares, not in points
 
 
 def test_every_claim_is_listed_when_a_method_is_missing(data):

@@ -23,7 +23,7 @@ NAN, INF = math.nan, math.inf
         (points(-0.012), "−1.2"),
         (points(0.012), "+1.2"),
         (number(-0.0), "0.00"),
-        (measured(0.0123, "points"), "1.23"),
+        (measured(0.0123, "spread"), "1.23"),
         (measured(0.786, "share"), "78.6 %"),
         (measured(0.786, ""), "0.79"),
         (interval(-0.01, 0.02, "difference"), "−1.0 … +2.0"),

@@ -35,7 +35,7 @@ class Check:
 
     claim: str
     measure: str
-    unit: str  # "difference" (signed) and "points" of accuracy, "share", or "" for a plain number
+    unit: str  # all but plain numbers ("") are shares: "share", "difference" (signed), "spread"; 0.01 is a point
     criterion: str
     low: float = -np.inf
     high: float = np.inf
@@ -58,7 +58,7 @@ class Claim:
 
 
 ROBUST = Check(
-    "Both methods are robust", "standard deviation over models of the change in accuracy", "points",
+    "Both methods are robust", "standard deviation over models of the change in accuracy", "spread",
     "at most 5 points", high=0.05,
 )  # fmt: skip
 MP_AHEAD = Check(

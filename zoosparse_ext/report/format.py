@@ -71,7 +71,7 @@ def integer(value: float) -> str:
 
 def measured(value: float, unit: str) -> str:
     """A claim's number in its unit."""
-    shown = {"share": percent, "points": spread, "difference": points}
+    shown = {"share": percent, "spread": spread, "difference": points}
     return shown.get(unit, number)(value)
 
 
@@ -122,4 +122,4 @@ def _with_unit(value: float, unit: str) -> str:
     if unit == "share" and math.isinf(value):
         return "never in the data" if value > 0 else "everywhere"
     text = measured(value, unit)
-    return f"{text} points" if unit in ("points", "difference") and text != DASH else text
+    return f"{text} points" if unit in ("spread", "difference") and text != DASH else text

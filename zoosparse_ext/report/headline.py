@@ -117,7 +117,7 @@ def claims_in_short(claims: pd.DataFrame) -> list[ClaimInShort]:
         measure, unit = checks["measure"].iloc[0], checks["unit"].iloc[0]
         first = checks[checks["measure"] == measure].to_dict("records")
         numbers = [f"{measured(row['value'], unit)} ({_series_of(row['subject'])})" for row in first]
-        points_of = ", points" if unit in ("points", "difference") else ""
+        points_of = ", points" if unit in ("spread", "difference") else ""
         text = f"{_SHORT.get(measure, measure)}{points_of}: {', '.join(numbers)}"
         lines.append(ClaimInShort(str(claim), text, _overall(checks["verdict"])))
     return lines
