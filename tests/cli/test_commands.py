@@ -13,6 +13,7 @@ import torch
 import zoosparse_ext as zs
 from tests.cli.command import listing, succeed
 from zoosparse_ext import ops
+from zoosparse_ext.cli.summary import print_summary
 from zoosparse_ext.zoo import Zoo
 
 KINDS = {"original": 3, "magnitude-global": 6, "variational": 3, "magnitude-matched-global": 3}
@@ -79,6 +80,20 @@ def test_evaluate_finds_what_training_stated(finished: Path) -> None:
     ratios = rows.target[rows.population == "magnitude-global"].nunique()
     assert table.count("magnitude-global") == ratios > 1  # a line each
     assert table.count("magnitude-matched-global") == 1
+
+
+def test_summary_has_a_line_for_every_ratio(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zoo = Zoo.open(finished)
+    print_summary(zoo, "A study")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
+    originals = zoo.models.accuracy.median()
+    last = zoo.twins.drop_duplicates("twin_id", keep="last").query("method == 'variational'")
+    assert f"{originals:.1%}"[:-1] in lines[0]
+    assert (
+        sum("magnitude-global" in line for line in lines)
+        == zoo.twins.query("matched.isna()").target.nunique()
+    )
+    assert sum(f"{last.sparsity.median():.1%}"[:-1] in line for line in lines if "variational" in line) == 1
 
 
 def test_analyze_writes_every_table_twice(finished: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.claims import print_claims
-from zoosparse_ext.cli.console import percent, print_json, print_table, say
+from zoosparse_ext.cli.console import print_json, say
+from zoosparse_ext.cli.summary import print_evaluation
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.stages import evaluate_zoo
 from zoosparse_ext.zoo import Zoo
@@ -35,17 +36,7 @@ def evaluate(
     if as_json:
         print_json(rows)
         return
-    # Matched twins have a ratio each.
-    ratio = rows.target.round(6).where(~rows.population.str.startswith("magnitude-matched"))
-    groups = rows.groupby(["population", ratio], sort=False, dropna=False)
-    spread = [
-        f"{percent(low)} – {percent(high)}"
-        for low, high in zip(groups.accuracy.min(), groups.accuracy.max(), strict=True)
-    ]
-    summary = groups[["sparsity", "accuracy"]].median().reset_index().drop(columns="target")
-    summary.insert(1, "networks", groups.size().to_numpy())
-    summary["from – to"] = spread
-    print_table(summary, f"{zoo_path}: medians on the test images", ("sparsity", "accuracy"))
+    print_evaluation(rows, str(zoo_path))
 
 
 def analyze(
