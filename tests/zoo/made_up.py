@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from zoosparse_ext import ops
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.population import Population, chunks
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.folder import read_manifest, write_manifest
+from zoosparse_ext.zoo.shards import write_tensors
 
 IMAGES = 6
 
@@ -92,6 +96,21 @@ def twin_rows(sources: list[str], methods: list[str]) -> pd.DataFrame:
         for number, source in enumerate(sources)
     ]
     return pd.DataFrame(rows)
+
+
+def cut(folder: Path, rows: int) -> None:
+    """Cut the dense matrices of a zoo on disk into shards, as they were written before."""
+    manifest, _ = read_manifest(folder)
+    for groups in manifest["populations"].values():
+        for entry in groups:
+            shards = []
+            for shard in entry["shards"]:
+                tensors = load_file(folder / shard["file"])
+                for part in chunks(shard["rows"], rows):
+                    written = write_tensors(folder, "rows", {name: t[part] for name, t in tensors.items()})
+                    shards.append({**written, "rows": part.stop - part.start, "compressed": False})
+            entry["shards"] = shards
+    write_manifest(folder, manifest)
 
 
 def assert_same(mine: Zoo, other: Zoo) -> None:

@@ -189,7 +189,8 @@ def absent(manifest: Manifest) -> None:
 
 
 def rows(manifest: Manifest) -> None:
-    manifest["populations"]["original"][0]["shards"][0]["rows"] = 2
+    shards = manifest["populations"]["original"][0]["shards"]
+    shards[:] = [{**shards[0], "rows": 2}, {**shards[0], "rows": 1}]
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,20 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.zoo.made_up import architecture, assert_same, population, zoo
+from tests.zoo.made_up import architecture, assert_same, cut, population, zoo
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.networks import architecture as network
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.shards import safetensors_parts
+from zoosparse_ext.zoo.weights_dataset import WeightsDataset
 
 
 @st.composite
@@ -40,6 +43,7 @@ def populations(draw: st.DrawFn, name: str, fewest: int = 0) -> Population:
     second=populations("b"),
     twins=populations("a"),
     shard=st.integers(1, 300),
+    zeros=st.booleans(),
 )
 def test_any_zoo_comes_back_bit_by_bit(
     tmp_path_factory: pytest.TempPathFactory,
@@ -47,9 +51,12 @@ def test_any_zoo_comes_back_bit_by_bit(
     second: Population,
     twins: Population,
     shard: int,
+    zeros: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("zoo")
     mine = zoo([first, second], variational=[twins])
+    if zeros:
+        twins.weights.zero_()  # sparse enough to be compressed
     with patch("zoosparse_ext.zoo.shards.SHARD_BYTES", shard):
         mine.save(folder)
     assert_same(mine, Zoo.open(folder))
@@ -63,14 +70,41 @@ def test_odd_numbers_keep_their_bits(tmp_path: Path, value: float) -> None:
     assert_same(mine, Zoo.open(tmp_path))
 
 
-def test_a_population_is_cut_into_shards_and_joined_again(
+def test_a_matrix_is_one_contiguous_file_unless_it_is_sparse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zoosparse_ext.zoo.shards.SHARD_BYTES", 1)
-    mine = zoo([population(5, masks=True, predictions=torch.uint16)])
+    for kept, files in ((1.0, 1), (0.0, 5)):
+        mine = zoo([population(5, masks=True, log_sigma2=True, predictions=torch.uint16)])
+        mine.population().weights.mul_(kept)
+        mine.save(tmp_path / f"{files}")
+        shards = list((tmp_path / f"{files}" / "shards").glob("rows-*"))
+        assert len(shards) == files
+        assert (mine.population().weights.numpy().tobytes() in shards[0].read_bytes()) == (files == 1)
+        assert_same(mine, Zoo.open(tmp_path / f"{files}"))
+
+
+def test_a_zoo_whose_matrices_are_cut_into_shards_opens(tmp_path: Path) -> None:
+    mine = zoo([population(5, masks=True, log_sigma2=True, predictions=torch.uint16)])
     mine.save(tmp_path)
-    assert len(list((tmp_path / "shards").glob("rows-*"))) == 5
+    cut(tmp_path, rows=2)
+    assert len(list((tmp_path / "shards").glob("rows-*"))) == 3
     assert_same(mine, Zoo.open(tmp_path))
+    assert len(WeightsDataset(tmp_path, "all")) == 5
+
+
+def test_files_are_what_the_library_makes_of_the_same_tensors() -> None:
+    rows = population(masks=True, log_sigma2=True, predictions=torch.uint16)
+    tensors = {
+        "weights": rows.weights.t(),  # not contiguous
+        "packed_masks": rows.packed_masks,
+        "log_sigma2": rows.log_sigma2,
+        "predictions": rows.predictions,
+        "labels": torch.arange(3),
+        "nothing": torch.empty(0, 4),
+    }
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    assert b"".join(safetensors_parts(tensors)) == safetensors.torch.save(contiguous)
 
 
 def test_views_and_transposed_rows_are_stored_as_they_read(tmp_path: Path) -> None:

@@ -16,8 +16,16 @@ BITS, VALUES, MASKS = "weights_bits", "weights_values", "packed_masks"
 WORTH = 0.75  # share of the dense size above which weights stay dense, to be mapped instead of read
 
 
+def is_worth_it(weights: Tensor) -> bool:
+    """Whether weights [n, P] become small enough for it to pay that they are read at once instead of mapped."""
+    if weights.dtype != torch.float32 or weights.numel() == 0:
+        return False
+    kept = int(weights.view(torch.int32).count_nonzero())
+    return 4 * kept + weights.numel() / 8 <= WORTH * weights.nbytes
+
+
 def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a shard with `weights` [n, P] in two parts, where that is worth it; else as they are.
+    """The tensors of a shard with `weights` float32 [n, P] in two parts.
 
     The bits are left out where `packed_masks` say the same.
 
@@ -26,13 +34,9 @@ def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     {'weights_bits': tensor([[2]], dtype=torch.uint8), 'weights_values': tensor([0.5000])}
     """
     weights = tensors["weights"]
-    if weights.dtype != torch.float32 or weights.numel() == 0:
-        return tensors
     kept = weights.view(torch.int32) != 0
     bits = ops.pack_mask(kept)
     parts = {} if MASKS in tensors and torch.equal(bits, tensors[MASKS]) else {BITS: bits}
-    if 4 * int(kept.sum()) + sum(part.nbytes for part in parts.values()) > WORTH * weights.nbytes:
-        return tensors
     others = {name: tensor for name, tensor in tensors.items() if name != "weights"}
     values = torch.from_numpy(
         weights.numpy()[kept.numpy()]

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -105,16 +105,19 @@ def _take_lock(folder: Path, owner: Path) -> TextIO:
         lock.close()
 
 
-def write_file(folder: Path, stem: str, suffix: str, content: bytes) -> FileEntry:
-    """Write content under a name made of its hash; nothing is written if that file is there already."""
-    digest = hashlib.sha256(content).hexdigest()
+def write_file(folder: Path, stem: str, suffix: str, content: Sequence[bytes | memoryview]) -> FileEntry:
+    """Write content under a name made of its hash; nothing is written if that file is there already.
+
+    The content comes in parts, which are read where they lie.
+    """
+    digest, size = _digest(content), sum(map(len, content))
     name = f"{stem}-{digest[:16]}{suffix}"
     path = folder / name
     with disk_errors(path):
-        there = path.is_file() and path.stat().st_size == len(content) and _digest(path) == digest
+        there = path.is_file() and path.stat().st_size == size and _digest(_blocks(path)) == digest
     if not there:
         _replace(path, content)
-    return FileEntry(name, len(content), digest)
+    return FileEntry(name, size, digest)
 
 
 def carry_file(source: Path, target: Path, entry: FileEntry) -> None:
@@ -126,13 +129,13 @@ def carry_file(source: Path, target: Path, entry: FileEntry) -> None:
     same = source.resolve() == target.resolve()
     path = check_file(source, entry, content=not same)
     if not same:
-        _replace(target / entry.file, path.read_bytes())
+        _replace(target / entry.file, _blocks(path))
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> str:
     """Make a new manifest count, then remove the files it does not name; returns its hash."""
     content = json.dumps(plain(manifest), indent=1, allow_nan=False).encode()
-    _replace(folder / MANIFEST, content)
+    _replace(folder / MANIFEST, [content])
     sweep(folder)
     return hashlib.sha256(content).hexdigest()
 
@@ -199,7 +202,7 @@ def check_file(folder: Path, entry: FileEntry, *, content: bool = True) -> Path:
         )
     if content:
         try:
-            digest = _digest(path)
+            digest = _digest(_blocks(path))
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
         if digest != entry.sha256:
@@ -258,12 +261,13 @@ def _remove_unused(folder: Path, made: list[Path]) -> None:
                 path.rmdir()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: Iterable[bytes | memoryview]) -> None:
     temporary = path.with_name(path.name + _TEMPORARY)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(content)
+            for part in content:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -301,9 +305,15 @@ def _reason(error: OSError) -> str:
     return f"{error.strerror or error}{full}"
 
 
-def _digest(path: Path) -> str:
+def _digest(content: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256()
+    for part in content:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The content of a file, some of it at a time."""
     with open(path, "rb") as file:
         while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+            yield block

@@ -1,7 +1,13 @@
-"""Populations on disk: sharded safetensors of the matrix and what belongs to its rows."""
+"""Populations on disk: safetensors of the matrix and what belongs to its rows.
+
+A matrix is one file, whose weights are one contiguous run of bytes that is mapped into memory. A sparse one, whose
+weights have to be restored, is cut into shards; in older zoos a large dense one is as well.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,7 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
@@ -19,7 +25,22 @@ from zoosparse_ext.population.population import Population, chunks
 from zoosparse_ext.zoo import compressed, tables
 from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood, write_file
 
-SHARD_BYTES = 64 * 2**20
+SHARD_BYTES = 64 * 2**20  # of rows that are compressed or restored at a time
+_DTYPES = {  # as safetensors names them, in its order of tensors in a file
+    torch.uint64: "U64",
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.uint32: "U32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint16: "U16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 _TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
 
 
@@ -45,22 +66,22 @@ class MappedGroup:
 
 
 def write_group(folder: Path, population: Population, compress: bool = True) -> dict[str, Any]:
-    """Write one matrix and its table; returns the entry for the manifest. Shards that are there already stay.
+    """Write one matrix and its table; returns the entry for the manifest. Files that are there already stay.
 
     With `compress`, the weights of a population with masks are stored as bits and values where that is smaller.
     """
     tensors = {name: getattr(population, name) for name in _TENSORS if getattr(population, name) is not None}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     table = tables.write_table(folder, "rows", population.models)
-    row_bytes = sum(tensor[:1].numel() * tensor.element_size() for tensor in tensors.values())
-    rows = max(1, SHARD_BYTES // max(1, row_bytes))
+    n, sparse = len(population), False
+    if compress and population.packed_masks is not None:
+        sparse = compressed.is_worth_it(tensors["weights"])
+    row_bytes = sum(tensor.nbytes for tensor in tensors.values()) // max(1, n)
     shards = []
-    for part in list(chunks(len(population), rows)) or [slice(0, 0)]:
+    for part in chunks(n, max(1, SHARD_BYTES // row_bytes)) if sparse else [slice(0, n)]:
         of_part = {name: tensor[part] for name, tensor in tensors.items()}
-        if compress and population.packed_masks is not None:
-            of_part = compressed.compress(of_part)
-        entry = write_tensors(folder, "rows", of_part)
-        shards.append({**entry, "rows": part.stop - part.start, "compressed": "weights" not in of_part})
+        entry = write_tensors(folder, "rows", compressed.compress(of_part) if sparse else of_part)
+        shards.append({**entry, "rows": part.stop - part.start, "compressed": sparse})
     return {
         "architecture": population.architecture.to_dict(),
         "rows": len(population),
@@ -74,23 +95,20 @@ def write_group(folder: Path, population: Population, compress: bool = True) -> 
 
 
 def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Population:
-    """One matrix and its table; tensors are memory-mapped where one shard holds all rows, uncompressed.
+    """One matrix and its table; tensors are memory-mapped where one file holds all rows, uncompressed.
 
     Raises:
         StoreError: a file is missing, truncated or altered, or does not hold what the manifest says.
     """
     with understood(folder):
         architecture = Architecture.from_dict(entry["architecture"])
-        shards = [_read_shard(folder, shard, entry["tensors"], verify) for shard in entry["shards"]]
-        tensors = {
-            name: shards[0][name] if len(shards) == 1 else torch.cat([shard[name] for shard in shards])
-            for name in entry["tensors"]
-        }
         table = tables.read_table(folder, entry["table"], verify=verify)
         rows = sum(shard["rows"] for shard in entry["shards"])
         if not entry["rows"] == rows == len(table):
             came = f"{entry['rows']} rows, shards with {rows} and a table with {len(table)}"
             raise StoreError(f"{folder / MANIFEST} is damaged: it says a matrix has {came}")
+        shards = (_read_shard(folder, shard, entry["tensors"], verify) for shard in entry["shards"])
+        tensors = next(shards) if len(entry["shards"]) == 1 else _join(shards, rows)
         return Population(tensors.pop("weights"), architecture, table, **tensors)  # type: ignore[arg-type]
 
 
@@ -128,8 +146,29 @@ def entry_disk_size(entry: dict[str, Any]) -> int:
 
 def write_tensors(folder: Path, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Write tensors as one shard; returns its entry for the manifest."""
-    content = save({key: tensor.contiguous() for key, tensor in tensors.items()})
-    return write_file(folder, f"shards/{name}", ".safetensors", content).to_dict()
+    return write_file(folder, f"shards/{name}", ".safetensors", safetensors_parts(tensors)).to_dict()
+
+
+def safetensors_parts(tensors: dict[str, Tensor]) -> list[bytes | memoryview]:
+    """What `safetensors.torch.save` makes of tensors, but without a copy: a header, then their own bytes.
+
+    >>> safetensors_parts({"labels": torch.tensor([1, 2])})[0]
+    b'@\\x00\\x00\\x00\\x00\\x00\\x00\\x00{"labels":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}}    '
+    """
+    parts: list[bytes | memoryview] = []
+    header, offset, order = {}, 0, list(_DTYPES)
+    for name, tensor in sorted(tensors.items(), key=lambda item: (order.index(item[1].dtype), item[0])):
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.nbytes],
+        }
+        offset += tensor.nbytes
+        flat = tensor.contiguous().as_strided((tensor.numel(),), (1,))  # the stride of one number may be 0
+        parts.append(flat.view(torch.uint8).numpy().data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that numbers start at multiples of their size
+    return [len(text).to_bytes(8, "little") + text, *parts]
 
 
 def read_tensors(folder: Path, entry: dict[str, Any], *, verify: bool) -> tuple[Path, dict[str, Tensor]]:
@@ -143,6 +182,20 @@ def read_tensors(folder: Path, entry: dict[str, Any], *, verify: bool) -> tuple[
         return path, load_file(path)
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
+
+
+def _join(shards: Iterator[dict[str, Tensor]], rows: int) -> dict[str, Tensor]:
+    """The rows of several shards together, one of which is in memory at a time."""
+    joined: dict[str, Tensor] = {}
+    start = 0
+    for shard in shards:
+        if not joined:
+            joined = {name: tensor.new_empty(rows, *tensor.shape[1:]) for name, tensor in shard.items()}
+        stop = start + len(shard["weights"])
+        for name, tensor in shard.items():
+            joined[name][start:stop] = tensor
+        start = stop
+    return joined
 
 
 def _read_shard(

@@ -108,7 +108,7 @@ def to_bytes(table: pd.DataFrame, name: str = "table") -> bytes:
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> dict[str, Any]:
     """Write a table; returns its entry for the manifest."""
-    return write_file(folder, f"tables/{name}", ".parquet", to_bytes(table, name)).to_dict()
+    return write_file(folder, f"tables/{name}", ".parquet", [to_bytes(table, name)]).to_dict()
 
 
 def read_table(folder: Path, entry: dict[str, Any], *, verify: bool) -> pd.DataFrame:
