@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import zoosparse_ext as zs
 from tests.zoo.formats import ray_trees as trees
+from zoosparse_ext import ops
 
 
 def row_of(state: trees.State) -> torch.Tensor:
@@ -55,6 +57,32 @@ def test_epochs_become_populations_of_their_own(tmp_path: Path) -> None:
     some = zs.import_zoo(tmp_path / "zoo", epochs=[0, 1])
     assert list(some.populations) == ["original", "original@0"]
     assert torch.equal(some.population().weights, zoo.population("original@1").weights)
+
+
+def test_pruned_modules_keep_their_masks_at_every_epoch(tmp_path: Path) -> None:
+    dense = trees.cnn_small()
+    before = trees.state_of(dense)
+    for layer in (dense[0], dense[9]):
+        prune.l1_unstructured(layer, "weight", amount=0.5)
+    states = {1: before, 2: trees.state_of(dense)}
+    trees.write_trial(tmp_path / "zoo" / trees.trial_name(0), states)
+    trees.write_trial(tmp_path / "zoo" / trees.trial_name(1), {2: before})
+    zoo = zs.import_zoo(tmp_path / "zoo", epochs="all")
+    pruned, kept = zoo.populations["original"]
+    assert kept.packed_masks is None and torch.equal(kept.weights[0], row_of(before))
+    expected = torch.cat([getattr(dense[i], name).reshape(-1) for i, name in WEIGHTS_AND_BIASES])
+    assert torch.equal(pruned.weights[0], expected)
+    assert torch.equal(ops.unpack_mask(pruned.packed_masks, 2464)[0], expected != 0)
+    (earlier,) = zoo.populations["original@1"]
+    assert torch.equal(earlier.weights[0], row_of(before))
+    assert bool(ops.unpack_mask(earlier.packed_masks, 2464).all())  # not pruned yet
+    zoo.save(tmp_path / "store")
+    assert torch.equal(
+        zs.Zoo.open(tmp_path / "store").populations["original"][0].packed_masks, pruned.packed_masks
+    )
+
+
+WEIGHTS_AND_BIASES = [(layer, name) for layer in (0, 3, 6, 9, 11) for name in ("weight", "bias")]
 
 
 def test_a_chosen_epoch_that_a_model_lacks_is_a_reason_to_skip_it(tmp_path: Path) -> None:

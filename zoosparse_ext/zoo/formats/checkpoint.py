@@ -23,7 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from zoosparse_ext import ops
 from zoosparse_ext.errors import StoreError
+from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.zoo.formats.archive import Frame, Slot, read_record, slot_of, take, zip_records
 from zoosparse_ext.zoo.formats.files import MAX_CHECKPOINT, read_bytes
 from zoosparse_ext.zoo.formats.unpickle import StoredTensor, load_pickle
@@ -203,6 +205,15 @@ def fold_pruning(state: State, path: object) -> tuple[State, State]:
         elif not (name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in state):
             folded[name] = tensor
     return folded, masks
+
+
+def pruning_row(architecture: Architecture, masks: State) -> Tensor:
+    """Masks of some tensors as bits of a row [ceil(P/8)]; what has no mask is kept."""
+    kept = torch.ones(architecture.n_parameters, dtype=torch.bool)
+    for segment in architecture.segments:
+        if segment.name in masks:
+            kept[segment.slice] = masks[segment.name].reshape(-1)
+    return ops.pack_mask(kept[None])[0]
 
 
 def run_pickle(content: bytes | bytearray, path: object, *, trusted: bool) -> Any:

@@ -15,10 +15,15 @@ from typing import NamedTuple
 
 import torch
 
-from zoosparse_ext import ops
 from zoosparse_ext.errors import ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.checkpoint import SUFFIXES, CheckpointReader, checkpoint_reader, fold_pruning
+from zoosparse_ext.zoo.formats.checkpoint import (
+    SUFFIXES,
+    CheckpointReader,
+    checkpoint_reader,
+    fold_pruning,
+    pruning_row,
+)
 from zoosparse_ext.zoo.formats.infer import infer
 from zoosparse_ext.zoo.formats.model_tables import ModelTable, model_row
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Row, Skipped, check_finite
@@ -108,11 +113,7 @@ def _read(
         return Skipped(item.id, str(error))
     tensors = {"weights": weights}
     if masks:
-        kept = torch.ones(len(weights), dtype=torch.bool)
-        for segment in architecture.segments:
-            if segment.name in masks:
-                kept[segment.slice] = masks[segment.name].reshape(-1)
-        tensors["packed_masks"] = ops.pack_mask(kept[None])[0]
+        tensors["packed_masks"] = pruning_row(architecture, masks)
     population = str(item.record.get("method", "magnitude")) if "source_id" in item.record else "original"
     return Row(population, place, item.record, tensors)
 

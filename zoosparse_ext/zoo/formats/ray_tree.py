@@ -16,7 +16,12 @@ from torch import Tensor
 
 from zoosparse_ext.errors import InputError, StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.checkpoint import CheckpointReader, checkpoint_reader, fold_pruning
+from zoosparse_ext.zoo.formats.checkpoint import (
+    CheckpointReader,
+    checkpoint_reader,
+    fold_pruning,
+    pruning_row,
+)
 from zoosparse_ext.zoo.formats.infer import infer
 from zoosparse_ext.zoo.formats.plan import (
     Block,
@@ -66,7 +71,7 @@ def plan_trees(roots: Sequence[str | os.PathLike[str]], options: Options) -> Pla
         reason = _sort(trial, options, originals, noisy)
         if reason is not None:
             skipped.append(Skipped(trial.name, reason))
-    groups = [_originals(members, shapes, options) for (shapes, _), members in originals.items()]
+    groups = [_originals(members, shapes, options) for (shapes, *_), members in originals.items()]
     twins, unpaired = _twins(noisy, groups, options)
     plan = Plan([*groups, *twins], skipped + unpaired)
     plan.source = {"format": "modelzoos", "trials": len(trials)}
@@ -81,7 +86,7 @@ def read_originals(architecture: Architecture, items: Sequence[tuple[int, Trial]
             results = read_results(trial)
             settings, rows = model_settings(trial, index, architecture), []
             for epoch, path in trial.checkpoints:
-                state, _ = fold_pruning(_reader(trial, options).read(path), path)
+                state, masks = fold_pruning(_reader(trial, options).read(path), path)
                 weights = architecture.flatten(state)
                 check_finite(weights, architecture, options.allow_nan)
                 result = results.get(epoch, {})
@@ -89,6 +94,8 @@ def read_originals(architecture: Architecture, items: Sequence[tuple[int, Trial]
                 record = {**settings, "epoch": epoch, **measured}
                 name = epoch_population("original", epoch, trial.last)
                 rows.append(Row(name, index, record, {"weights": weights}))
+                if trial.pruned:
+                    rows[-1].tensors["packed_masks"] = pruning_row(architecture, masks)
         except ZoosparseError as error:
             block.skipped.append(Skipped(trial.id, str(error)))
             continue
@@ -169,7 +176,7 @@ def _sort(
     """Put a trial to its likes, as its last checkpoint tells; the reason why not, if it cannot be read."""
     try:
         chosen = _chosen(trial, options)
-        state, _ = fold_pruning(_reader(chosen, options).outline(chosen.checkpoints[-1][1]), chosen.name)
+        state, masks = fold_pruning(_reader(chosen, options).outline(chosen.checkpoints[-1][1]), chosen.name)
         weights, _ = split_state(state)
         shapes = tuple((name, tuple(tensor.shape)) for name, tensor in weights.items())
         if is_variational(state):
@@ -177,7 +184,8 @@ def _sort(
         else:
             activation = options.activation or text(trial.params, "model::nlin")
             architecture = _architecture(shapes, activation, options)
-            originals.setdefault((shapes, architecture.name), []).append(chosen)
+            chosen = replace(chosen, pruned=bool(masks))
+            originals.setdefault((shapes, architecture.name, chosen.pruned), []).append(chosen)
     except ZoosparseError as error:
         return str(error)
     return None
@@ -202,7 +210,10 @@ def _originals(trials: list[Trial], shapes: Any, options: Options) -> Group:
     rate = rates.pop() if len(rates) == 1 else 0.0
     activation = options.activation or text(trials[0].params, "model::nlin")
     architecture = _architecture(shapes, activation, options, rate if 0.0 <= rate < 1.0 else 0.0)
-    columns = {"weights": (torch.float32, architecture.n_parameters)}
+    p = architecture.n_parameters
+    columns = {"weights": (torch.float32, p)}
+    if trials[0].pruned:
+        columns["packed_masks"] = (torch.uint8, (p + 7) // 8)
     return Group(_populations("original", trials), architecture, trials, read_originals, columns)
 
 

@@ -33,6 +33,7 @@ class Trial:
         name: of the folder; what a twin's `training::init_checkpoint_path` ends with.
         checkpoints: epoch and file, ascending.
         source: the row of a twin's original in the table `models`.
+        pruned: its last checkpoint holds masks of `torch.nn.utils.prune`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Trial:
     stamp: tuple[int, int] = (0, 0)  # size and time of the last checkpoint
     id: str = ""
     source: Record | None = None
+    pruned: bool = False
 
     @property
     def last(self) -> int:
