@@ -1,41 +1,16 @@
 // Training steps of a population on the CPU: groups of models go to simd/train.inl.
 #include <ATen/Parallel.h>
 
-#include <atomic>
-#include <memory>
-#include <new>
+#include <algorithm>
 #include <tuple>
 
 #include "cpu/simd/train.h"
 #include "cpu/train_planner.h"
+#include "cpu/train_team.h"
 #include "operators.h"
 #include "train_arguments.h"
 
 namespace zoosparse::cpu {
-namespace {
-
-// A group's memory, aligned for the widest vector.
-struct FreeAligned {
-  void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
-};
-std::unique_ptr<float[], FreeAligned> group_memory(const TrainPlan& plan, int lanes) {
-  const size_t floats = static_cast<size_t>(plan.vectors) * static_cast<size_t>(lanes);
-  return std::unique_ptr<float[], FreeAligned>(new (std::align_val_t{64}) float[floats]);
-}
-
-// Every group on its own; a thread takes the next one when it is free. What a model learns depends on no other.
-void train_groups(const TrainParams& params, const TrainPlan& plan, const TrainKernels& kernels) {
-  const int64_t groups = (params.models + kernels.lanes - 1) / kernels.lanes;
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, std::min<int64_t>(groups, at::get_num_threads()), 1, [&](int64_t first, int64_t last) {
-    const auto memory = group_memory(plan, kernels.lanes);
-    // One thread may be given the share of several.
-    for (int64_t group = next++; first < last && group < groups; group = next++)
-      kernels.train_group(params, plan, group * kernels.lanes, memory.get());
-  });
-}
-
-}  // namespace
 
 void multiply_adds(int64_t count) {
   const TrainKernels& kernels = train_kernels();
@@ -61,7 +36,12 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
   if (params.models > 0) {
     const TrainKernels& kernels = train_kernels();
     const TrainPlanner planner(arguments.program(), params, kernels.lanes);
-    train_groups(params, planner.plan(), kernels);
+    TrainTeam team(params, planner.plan(), kernels);
+    // One thread may be given the share of several.
+    at::parallel_for(0, std::min<int64_t>(team.most_threads(), at::get_num_threads()), 1,
+                     [&](int64_t first, int64_t last) {
+                       if (first < last) team.work();
+                     });
   }
   return {arguments.loss_sum(), arguments.correct()};
 }

@@ -1,5 +1,6 @@
-// A program laid out for one group of lanes: stages, tables of offsets, and where everything lies in the group's
-// memory.
+// A program laid out for one group of lanes: stages, tables of offsets, and where everything lies in memory. A group's
+// models and their state are shared by the threads that work on it; each thread has activations and gradients of its
+// own.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,7 @@
 
 namespace zoosparse {
 
-// Places count vectors of W floats from the start of the group's memory.
+// Places count vectors of W floats from the start of the thread's own memory.
 struct TrainStage {
   TrainOp op;
   int32_t index;  // in the program: the number of its random stream
@@ -38,15 +39,19 @@ struct TrainPlan {
   bool variational;
   int32_t classes, image_channels, image_height, image_plane;
   int64_t image, logits;
-  int64_t gradient[2];                        // with respect to activations, in turn
-  int64_t padded_gradient, squared_gradient;  // with respect to padded_input and its square
-  int64_t block_mean, block_variance;         // [channels, positions of a block]
-  int64_t noise_gradient;                     // of one channel of a pooled block
-  int64_t weights, weight_gradient, moment1, moment2;
+  int64_t gradient[2];                         // with respect to activations, in turn
+  int64_t padded_gradient, squared_gradient;   // with respect to padded_input and its square
+  int64_t block_mean, block_variance;          // [channels, positions of a block]
+  int64_t noise_gradient;                      // of one channel of a pooled block
+  int64_t weight_gradient, variance_gradient;  // of the samples of one part of a batch
+  int64_t vectors;                             // size of a thread's own memory
+
+  // From the start of the memory that threads share.
+  int64_t weights, weight_gradient_sum, moment1, moment2;
   int64_t log_sigma2, sigma_moment1, sigma_moment2;
-  int64_t variance, variance_gradient;  // exp(log alpha) w^2, and with respect to it
-  int64_t kept;                         // uint16 [P]: bit l = the model in lane l keeps this weight
-  int64_t vectors;                      // size of the group's memory
+  int64_t variance, variance_gradient_sum;  // exp(log alpha) w^2, and with respect to it
+  int64_t kept;                             // uint16 [P]: bit l = the model in lane l keeps this weight
+  int64_t shared_vectors;                   // size of that memory
 };
 
 }  // namespace zoosparse

@@ -54,6 +54,12 @@ int64_t TrainPlanner::place(int64_t vectors) {
   return at;
 }
 
+int64_t TrainPlanner::place_shared(int64_t vectors) {
+  const int64_t at = plan_.shared_vectors;
+  plan_.shared_vectors += vectors;
+  return at;
+}
+
 const int32_t* TrainPlanner::keep(std::vector<int32_t> table) {
   tables_.push_back(std::make_unique<std::vector<int32_t>>(std::move(table)));
   return tables_.back()->data();
@@ -61,12 +67,15 @@ const int32_t* TrainPlanner::keep(std::vector<int32_t> table) {
 
 void TrainPlanner::lay_out_parameters(const TrainParams& params) {
   const int64_t p = params.parameters;
-  for (int64_t* matrix : {&plan_.weights, &plan_.weight_gradient, &plan_.moment1, &plan_.moment2}) *matrix = place(p);
+  plan_.weight_gradient = place(p);
+  if (plan_.variational) plan_.variance_gradient = place(p);
+  for (int64_t* matrix : {&plan_.weights, &plan_.weight_gradient_sum, &plan_.moment1, &plan_.moment2})
+    *matrix = place_shared(p);
   if (plan_.variational)
     for (int64_t* matrix :
-         {&plan_.log_sigma2, &plan_.sigma_moment1, &plan_.sigma_moment2, &plan_.variance, &plan_.variance_gradient})
-      *matrix = place(p);
-  plan_.kept = place((p * 2 + lanes_ * 4 - 1) / (lanes_ * 4));
+         {&plan_.log_sigma2, &plan_.sigma_moment1, &plan_.sigma_moment2, &plan_.variance, &plan_.variance_gradient_sum})
+      *matrix = place_shared(p);
+  plan_.kept = place_shared((p * 2 + lanes_ * 4 - 1) / (lanes_ * 4));
 }
 
 TrainStage TrainPlanner::stage(const TrainOp& op, int index) const {

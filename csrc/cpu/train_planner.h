@@ -23,6 +23,7 @@ class TrainPlanner {
   void choose_block(TrainStage& stage);
   void lay_out_parameters(const TrainParams& params);
   int64_t place(int64_t vectors);
+  int64_t place_shared(int64_t vectors);
   const int32_t* keep(std::vector<int32_t> table);
 
   int lanes_;

@@ -2,23 +2,20 @@
 #include "tests/train_blocks.h"
 
 #include <cstdlib>
-#include <new>
 
 #include "cpu/simd/train.h"
 #include "cpu/train_planner.h"
+#include "cpu/train_team.h"
 #include "tests/expect.h"
 #include "tests/train_population.h"
 
 namespace zoosparse::test {
 namespace {
 
-void train_on_cpu(Population& population, const std::vector<TrainOp>& ops, const TrainParams& p) {
+void train_on_cpu(const std::vector<TrainOp>& ops, const TrainParams& p) {
   const TrainKernels& kernels = baseline::train_kernels;
   const TrainPlanner planner(ops, p, kernels.lanes);
-  float* memory = new (std::align_val_t{64}) float[static_cast<size_t>(planner.plan().vectors * kernels.lanes)];
-  for (int64_t first = 0; first < population.n; first += kernels.lanes)
-    kernels.train_group(p, planner.plan(), first, memory);
-  ::operator delete[](memory, std::align_val_t{64});
+  TrainTeam(p, planner.plan(), kernels).work();
 }
 
 bool same_bits(const Population& a, const Population& b) {
@@ -33,7 +30,7 @@ void test_training(const std::vector<TrainOp>& ops, const char* name, bool varia
     return p;
   };
   Population expected(0, kModels);
-  train_on_cpu(expected, ops, params(expected));
+  train_on_cpu(ops, params(expected));
   for (const int threads : {1, 7, 64, 256})
     for (const int at_once : {1, 3, 4}) {
       Population got(0, kModels), backwards(0, kModels);

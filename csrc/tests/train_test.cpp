@@ -2,11 +2,12 @@
 // same models in other company.
 #include <cmath>
 #include <cstdlib>
-#include <new>
 #include <thread>
+#include <vector>
 
 #include "cpu/simd/train.h"
 #include "cpu/train_planner.h"
+#include "cpu/train_team.h"
 #include "tests/train_population.h"
 #include "tests/variants.h"
 
@@ -15,20 +16,30 @@ ZOOSPARSE_VARIANTS(TrainKernels, train_kernels)
 namespace zoosparse::test {
 namespace {
 
-void train(Population& population, const TrainKernels& kernels, bool variational) {
-  const TrainParams p = population.params(variational);
+void train(const TrainKernels& kernels, const TrainParams& p, int threads = 2) {
   const TrainPlanner planner(program(), p, kernels.lanes);
-  const size_t floats = static_cast<size_t>(planner.plan().vectors * kernels.lanes);
-  // Two threads take turns at the groups, as in the operator; thread sanitizers watch what they share.
-  const auto work = [&](int64_t start) {
-    float* memory = new (std::align_val_t{64}) float[floats];
-    for (int64_t first = start; first < population.n; first += 2 * kernels.lanes)
-      kernels.train_group(p, planner.plan(), first, memory);
-    ::operator delete[](memory, std::align_val_t{64});
-  };
-  std::thread other(work, kernels.lanes);
-  work(0);
-  other.join();
+  TrainTeam team(p, planner.plan(), kernels);
+  std::vector<std::thread> others;  // thread sanitizers watch what they share
+  for (int i = 1; i < threads; ++i) others.emplace_back([&] { team.work(); });
+  team.work();
+  for (std::thread& other : others) other.join();
+}
+
+void train(Population& population, const TrainKernels& kernels, bool variational) {
+  train(kernels, population.params(variational));
+}
+
+// Batches of 80, 80 and 10 samples, so that as many threads as possible share a group.
+Population trained_by(int threads, const TrainKernels& kernels, bool variational) {
+  constexpr int64_t kModels = 17, kLong = 170;
+  Population population(0, kModels);
+  std::vector<int32_t> order;
+  for (int64_t t = 0; t < kModels * kLong; ++t)
+    order.push_back(static_cast<int32_t>(scramble(static_cast<uint32_t>(t)) % kImages));
+  TrainParams p = population.params(variational);
+  p.order = order.data(), p.order_stride = p.samples = kLong, p.batch_size = 80;
+  train(kernels, p, threads);
+  return population;
 }
 
 void test_variants(bool variational) {
@@ -48,6 +59,12 @@ void test_variants(bool variational) {
           expect(false, "the same bits in other company", variant.name, n);
           break;
         }
+    }
+    const Population alone = trained_by(1, *variant.table, variational);
+    for (int threads : {2, 3, 11}) {
+      const Population shared = trained_by(threads, *variant.table, variational);
+      expect(shared.weights == alone.weights && shared.loss == alone.loss && shared.correct == alone.correct,
+             "the same bits on any number of threads", variant.name, threads);
     }
     if (variational) continue;
     for (int64_t i = 0; i < kParameters; ++i)

@@ -1,5 +1,6 @@
 // Many training steps of W models at once, one model per lane: forward and backward sample by sample, gradients added
-// up over the batch, then the optimizer. Parameters stay in the lane layout [P][W] for the whole call.
+// up over the batch, then the optimizer. Parameters stay in the lane layout [P][W] for the whole call. One thread leads
+// a group; others that have nothing to lead take parts of its batches.
 #include "cpu/simd/train.h"
 
 #include "cpu/simd/train_backward.inl"
@@ -33,25 +34,44 @@ void train_sample(const Group<W>& group, int64_t t, SampleAt sample, float share
 }
 
 template <int W>
-void train_group(const TrainParams& params, const TrainPlan& plan, int64_t first, float* memory) {
-  const Group<W> group(params, plan, first, memory);
+void train_part(Group<W>& group, BatchParts& parts, int64_t taken) {
+  const TrainParams& params = group.params;
+  const BatchPart part = parts.part(taken);
   double loss[W] = {};
   int64_t correct[W] = {};
+  group.add_to(part.first == 0);
+  clear_gradients<W>(group);
+  for (int64_t i = part.first; i < part.first + part.count; ++i)
+    train_sample<W>(group, part.step * params.batch_size + i, {params.first_step + part.step, static_cast<int>(i)},
+                    1.0f / static_cast<float>(part.batch), loss, correct);
+  parts.await_turn(taken);
+  if (part.first > 0) add_gradients<W>(group);
+  for (int l = 0; l < group.active; ++l) {
+    params.loss_sum[group.model[l]] += loss[l];
+    params.correct[group.model[l]] += correct[l];
+  }
+  parts.finish(taken);
+}
+
+template <int W>
+void lead(const TrainParams& params, const TrainPlan& plan, int64_t first, BatchParts& parts, float* own) {
+  Group<W> group(params, plan, first, parts.shared(), own);
   group.load();
-  int64_t step = 0;
-  for (int64_t start = 0; start < params.samples; start += params.batch_size, ++step) {
-    const int64_t left = params.samples - start, batch = left < params.batch_size ? left : params.batch_size;
+  for (int64_t step = 0; step < parts.steps(); ++step) {
     begin_step<W>(group);
-    for (int64_t i = 0; i < batch; ++i)
-      train_sample<W>(group, start + i, {params.first_step + step, static_cast<int>(i)},
-                      1.0f / static_cast<float>(batch), loss, correct);
+    parts.open(step);
+    for (int64_t taken = parts.take(); taken >= 0; taken = parts.take()) train_part<W>(group, parts, taken);
+    parts.await_end(step);
     end_step<W>(group, step);
   }
   group.store();
-  for (int l = 0; l < group.active; ++l) {
-    params.loss_sum[group.model[l]] = loss[l];
-    params.correct[group.model[l]] = correct[l];
-  }
+}
+
+template <int W>
+void help(const TrainParams& params, const TrainPlan& plan, int64_t first, BatchParts& parts, float* own) {
+  int64_t taken = parts.await_part();
+  Group<W> group(params, plan, first, parts.shared(), own);
+  for (; taken >= 0; taken = parts.await_part()) train_part<W>(group, parts, taken);
 }
 
 template <int W>
@@ -70,7 +90,7 @@ float multiply_adds(int64_t count) {
 }  // namespace
 
 extern const TrainKernels train_kernels;
-const TrainKernels train_kernels = {ZOOSPARSE_TRAIN_LANES, &train_group<ZOOSPARSE_TRAIN_LANES>,
+const TrainKernels train_kernels = {ZOOSPARSE_TRAIN_LANES, &lead<ZOOSPARSE_TRAIN_LANES>, &help<ZOOSPARSE_TRAIN_LANES>,
                                     &multiply_adds<ZOOSPARSE_TRAIN_LANES>};
 
 }  // namespace zoosparse::ZOOSPARSE_ISA

@@ -54,8 +54,8 @@ void bias_gradient(const Group<W>& group, const TrainStage& stage, const Floats<
       sum += gradient[i];
       if (variational) of_variance += gradient[i] * deviation[i];
     }
-    group.at(plan.weight_gradient + op.bias)[o] += sum;
-    if (variational) group.at(plan.variance_gradient + op.bias)[o] += of_variance;
+    group.weight_gradient[op.bias + o] += sum;
+    if (variational) group.variance_gradient[op.bias + o] += of_variance;
   }
 }
 
@@ -80,8 +80,8 @@ void convolution_backward(const Group<W>& group, const TrainStage& stage, const 
   const F* squared = group.at(stage.squared);
   F* of_input = stage.padded ? group.at(plan.padded_gradient) : input_gradient_out;
   F* of_square = group.at(plan.squared_gradient);
-  F* of_weight = group.at(plan.weight_gradient + op.weight);
-  F* of_variance = group.at(plan.variance_gradient + op.weight);
+  F* of_weight = group.weight_gradient + op.weight;
+  F* of_variance = group.variance_gradient + op.weight;
   bias_gradient<W>(group, stage, gradient);
   if (stage.needs_input_gradient) {
     for (int i = 0; i < stage.padded_elements; ++i) of_input[i] = F{};
@@ -98,9 +98,9 @@ void convolution_backward(const Group<W>& group, const TrainStage& stage, const 
     });
     if (!stage.needs_input_gradient) return;
     const RowShape shape{op.in_channels, op.kernel_height, op.kernel_width, op.stride_width, stage.columns};
-    input_gradient<W>(block.conv, shape, group.at(plan.weights + op.weight), g.mean, g.stride, of_input);
+    input_gradient<W>(block.conv, shape, group.shared_at(plan.weights + op.weight), g.mean, g.stride, of_input);
     if (plan.variational)
-      input_gradient<W>(block.conv, shape, group.at(plan.variance + op.weight), g.variance, block.conv.positions,
+      input_gradient<W>(block.conv, shape, group.shared_at(plan.variance + op.weight), g.variance, block.conv.positions,
                         of_square);
   });
   if (stage.needs_input_gradient) finish_input_gradient<W>(group, stage, of_input, input_gradient_out);

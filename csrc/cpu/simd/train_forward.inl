@@ -66,15 +66,15 @@ void convolution_forward(const Group<W>& group, const TrainStage& stage, SampleA
   const TrainPlan& plan = group.plan;
   const TrainOp& op = stage.op;
   const F* input = group.padded_input(stage);
-  const F* weight = group.at(plan.weights + op.weight);
-  const F* bias = op.bias < 0 ? nullptr : group.at(plan.weights + op.bias);
+  const F* weight = group.shared_at(plan.weights + op.weight);
+  const F* bias = op.bias < 0 ? nullptr : group.shared_at(plan.weights + op.bias);
   const F* squared = group.at(stage.squared);
-  const F* variance_weight = group.at(plan.variance + op.weight);
+  const F* variance_weight = group.shared_at(plan.variance + op.weight);
   const F* variance_bias = nullptr;
   if (plan.variational) {
     for (int i = 0; i < stage.padded_elements; ++i) group.at(stage.squared)[i] = input[i] * input[i];
     if (bias != nullptr && group.params.variational_bias && op.kind == OpKind::conv2d)
-      variance_bias = group.at(plan.variance + op.bias);
+      variance_bias = group.shared_at(plan.variance + op.bias);
   }
   const RandomStream<W> random = random_stream(group, kVariationalStream, stage.index, sample);
   const int plane = stage.rows * stage.columns, out_width = stage.columns / stage.pool_width;

@@ -1,4 +1,4 @@
-// One group of W models: its memory, and what moves between the models' rows and the lanes.
+// One group of W models as one thread sees it: memory, and what moves between the models' rows and the lanes.
 #pragma once
 
 #include "cpu/simd/train_conv.inl"
@@ -17,13 +17,15 @@ struct Group {
 
   const TrainParams& params;
   const TrainPlan& plan;
-  F* memory;
+  F* shared;  // by the threads that work on the group
+  F* own;
+  F *weight_gradient, *variance_gradient;  // what a part of a batch adds to
   int64_t model[W];  // row of each lane; lanes beyond the last model repeat the first and are thrown away
   int active;
   Words<W> key0, key1;
 
-  Group(const TrainParams& params, const TrainPlan& plan, int64_t first, float* memory)
-      : params(params), plan(plan), memory(reinterpret_cast<F*>(memory)) {
+  Group(const TrainParams& params, const TrainPlan& plan, int64_t first, float* shared, float* own)
+      : params(params), plan(plan), shared(reinterpret_cast<F*>(shared)), own(reinterpret_cast<F*>(own)) {
     const int64_t left = params.models - first;
     active = left < W ? static_cast<int>(left) : W;
     for (int l = 0; l < W; ++l) {
@@ -33,23 +35,29 @@ struct Group {
     key1 = Words<W>{} + static_cast<uint32_t>(params.seed);
   }
 
-  F* at(int64_t place) const { return memory + place; }
-  I* winners(const TrainStage& stage) const { return reinterpret_cast<I*>(memory + stage.saved); }
+  F* at(int64_t place) const { return own + place; }
+  F* shared_at(int64_t place) const { return shared + place; }
+  I* winners(const TrainStage& stage) const { return reinterpret_cast<I*>(own + stage.saved); }
   F* saved_derivative(const TrainStage& stage) const {
     return derivative_from_output(stage.op.activation) ? nullptr : at(stage.saved);
   }
-  uint16_t* kept() const { return reinterpret_cast<uint16_t*>(memory + plan.kept); }
+  // The first part of a batch adds to the sum itself.
+  void add_to(bool sum) {
+    weight_gradient = sum ? shared_at(plan.weight_gradient_sum) : at(plan.weight_gradient);
+    variance_gradient = sum ? shared_at(plan.variance_gradient_sum) : at(plan.variance_gradient);
+  }
+  uint16_t* kept() const { return reinterpret_cast<uint16_t*>(shared + plan.kept); }
 
   void load_matrix(const float* rows, int64_t place) const {
     if (rows == nullptr) return;
     for (int l = 0; l < W; ++l)
-      for (int64_t p = 0; p < params.parameters; ++p) at(place)[p][l] = rows[model[l] * params.parameters + p];
+      for (int64_t p = 0; p < params.parameters; ++p) shared_at(place)[p][l] = rows[model[l] * params.parameters + p];
   }
 
   void store_matrix(float* rows, int64_t place) const {
     if (rows == nullptr) return;
     for (int l = 0; l < active; ++l)
-      for (int64_t p = 0; p < params.parameters; ++p) rows[model[l] * params.parameters + p] = at(place)[p][l];
+      for (int64_t p = 0; p < params.parameters; ++p) rows[model[l] * params.parameters + p] = shared_at(place)[p][l];
   }
 
   void load() const {

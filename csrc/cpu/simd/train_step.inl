@@ -29,19 +29,36 @@ inline void for_columns(const Group<W>& group, const Body& body) {
   }
 }
 
-// variance = exp(log alpha) w^2 of every variational weight; gradients start at zero.
+// variance = exp(log alpha) w^2 of every variational weight.
 template <int W>
 void begin_step(const Group<W>& group) {
   const TrainPlan& plan = group.plan;
   for_columns(group, [&](const Columns& columns) {
+    if (!columns.variational) return;
     for (int64_t p = columns.first; p < columns.first + columns.count; ++p) {
-      group.at(plan.weight_gradient)[p] = Floats<W>{};
-      if (!columns.variational) continue;
-      group.at(plan.variance_gradient)[p] = Floats<W>{};
-      const Floats<W> w = group.at(plan.weights)[p];
-      group.at(plan.variance)[p] = weight_variance<Lanes<W>>(w, group.at(plan.log_sigma2)[p], columns.clamp);
+      const Floats<W> w = group.shared_at(plan.weights)[p];
+      group.shared_at(plan.variance)[p] =
+          weight_variance<Lanes<W>>(w, group.shared_at(plan.log_sigma2)[p], columns.clamp);
     }
   });
+}
+
+template <int W>
+void clear_gradients(const Group<W>& group) {
+  for (int64_t p = 0; p < group.params.parameters; ++p) group.weight_gradient[p] = Floats<W>{};
+  for (int64_t p = 0; group.plan.variational && p < group.params.parameters; ++p)
+    group.variance_gradient[p] = Floats<W>{};
+}
+
+// Adds a part's gradients to the sum of the parts before it.
+template <int W>
+void add_gradients(const Group<W>& group) {
+  const TrainPlan& plan = group.plan;
+  Floats<W>* weight_sum = group.shared_at(plan.weight_gradient_sum);
+  Floats<W>* variance_sum = group.shared_at(plan.variance_gradient_sum);
+  for (int64_t p = 0; p < group.params.parameters; ++p) weight_sum[p] += group.weight_gradient[p];
+  for (int64_t p = 0; plan.variational && p < group.params.parameters; ++p)
+    variance_sum[p] += group.variance_gradient[p];
 }
 
 template <int W, OptimizerKind kind>
@@ -54,17 +71,18 @@ void update_columns(const Group<W>& group, const Columns& columns, const StepRul
   F unused{};
   const bool has_first = group.params.moment1 != nullptr, has_second = group.params.moment2 != nullptr;
   for (int64_t p = columns.first; p < columns.first + columns.count; ++p) {
-    F w = group.at(plan.weights)[p], gradient = group.at(plan.weight_gradient)[p];
-    F first = has_first ? group.at(plan.moment1)[p] : unused, second = has_second ? group.at(plan.moment2)[p] : unused;
+    F w = group.shared_at(plan.weights)[p], gradient = group.shared_at(plan.weight_gradient_sum)[p];
+    F first = has_first ? group.shared_at(plan.moment1)[p] : unused,
+      second = has_second ? group.shared_at(plan.moment2)[p] : unused;
     if (columns.variational) {
-      F log_sigma2 = group.at(plan.log_sigma2)[p];
+      F log_sigma2 = group.shared_at(plan.log_sigma2)[p];
       const VariationalGradient<Lanes<W>> extra =
-          variational_gradient<Lanes<W>>(w, log_sigma2, group.at(plan.variance_gradient)[p], group.at(plan.variance)[p],
-                                         columns.clamp, group.params.kl_weight);
+          variational_gradient<Lanes<W>>(w, log_sigma2, group.shared_at(plan.variance_gradient_sum)[p],
+                                         group.shared_at(plan.variance)[p], columns.clamp, group.params.kl_weight);
       gradient += extra.of_weight;
-      update<kind, Lanes<W>>(rule, log_sigma2, extra.of_log_sigma2, group.at(plan.sigma_moment1)[p],
-                             group.at(plan.sigma_moment2)[p]);
-      group.at(plan.log_sigma2)[p] = log_sigma2;
+      update<kind, Lanes<W>>(rule, log_sigma2, extra.of_log_sigma2, group.shared_at(plan.sigma_moment1)[p],
+                             group.shared_at(plan.sigma_moment2)[p]);
+      group.shared_at(plan.log_sigma2)[p] = log_sigma2;
     }
     update<kind, Lanes<W>>(rule, w, gradient, first, second);
     if (masked) {
@@ -73,9 +91,9 @@ void update_columns(const Group<W>& group, const Columns& columns, const StepRul
       first = keep ? first : F{};
       second = keep ? second : F{};
     }
-    group.at(plan.weights)[p] = w;
-    if (has_first) group.at(plan.moment1)[p] = first;
-    if (has_second) group.at(plan.moment2)[p] = second;
+    group.shared_at(plan.weights)[p] = w;
+    if (has_first) group.shared_at(plan.moment1)[p] = first;
+    if (has_second) group.shared_at(plan.moment2)[p] = second;
   }
 }
 
