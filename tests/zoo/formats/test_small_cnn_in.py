@@ -108,6 +108,14 @@ def test_unknown_activations_are_skipped(tmp_path: Path) -> None:
     assert len(reasons) == 1 and "unknown activation 'wave'" in reasons.pop()
 
 
+def test_a_dropout_rate_that_is_no_number_is_none(tmp_path: Path) -> None:
+    table = metrics(["relu", "tanh"])
+    table["config.dropout"] = ["0.2", "a lot"]
+    write_zoo(tmp_path / "zoo", table)
+    zoo = zs.import_zoo(tmp_path / "zoo", epochs="all")
+    assert sum(len(population) for population in zoo.populations.values()) == 2
+
+
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "zoo"
     write_zoo(folder, metrics(["relu"] * 4))

@@ -64,11 +64,9 @@ def plan_small_cnn(roots: Sequence[str | os.PathLike[str]], options: Options) ->
             )
         architecture_of: dict[int, Architecture] = {}
         said = table.get("config.activation", pd.Series([None] * rows))
-        rates = table.get("config.dropout", pd.Series([0.0] * rows))
+        rates = pd.to_numeric(table.get("config.dropout", pd.Series([0.0] * rows)), errors="coerce")
         for row, (name, rate) in enumerate(zip(said, rates, strict=True)):
-            found = _architecture(
-                kernels, options.activation or scalar(name), bool((scalar(rate) or 0.0) > 0)
-            )
+            found = _architecture(kernels, options.activation or scalar(name), bool(rate > 0))
             if isinstance(found, str):
                 plan.skipped.append(Skipped(f"row {row}", found))
             else:
