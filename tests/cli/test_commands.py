@@ -114,6 +114,18 @@ def test_report_is_one_page_that_needs_no_network(finished: Path, tmp_path: Path
     assert listing(finished) == before
 
 
+def test_a_report_has_the_title_of_its_study(zoo: Path, tmp_path: Path) -> None:
+    for settings, title in (
+        ({"title": "Twins of a study"}, "Twins of a study"),
+        ({}, "Sparse twins of copy"),
+    ):
+        copy = Zoo.open(zoo)
+        copy.provenance = {**copy.provenance, "settings": settings}
+        copy.save(tmp_path / "copy", overwrite=True)
+        succeed("report", tmp_path / "copy", "--out", tmp_path / "report")
+        assert f"<h1>{title}</h1>" in (tmp_path / "report" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("format", ["modelzoos", "safetensors", "npz", "huggingface", "modules"])
 def test_import_brings_back_what_export_wrote(finished: Path, tmp_path: Path, format: str) -> None:
     summary = succeed("export", finished, "--format", format, "--out", tmp_path / "theirs", "--json").json()

@@ -61,7 +61,7 @@ def analyze(
 def report(
     zoo_path: o.ZooPath,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html; default: <zoo>-report.")] = None,
-    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page; default: that of the study.")] = None,
     serve: Annotated[
         bool,
         typer.Option("--serve", help="Serve it to this machine, anew after every stage of a running study."),
@@ -77,10 +77,11 @@ def report(
     zoosparse report my-study/zoo --serve
     """
     folder = out or zoo_path.with_name(zoo_path.name + "-report")
-    title = title or f"Sparse twins of {zoo_path.name}"
+    zoo = Zoo.open(zoo_path)
+    title = title or zoo.provenance.get("settings", {}).get("title") or f"Sparse twins of {zoo_path.name}"
     if serve:
         for url in reporting.serve(zoo_path, folder, title, port):
             say(f"{time.strftime('%H:%M:%S')} report at [bold]{url}[/], until Ctrl-C")
         return
-    page = reporting.write(Zoo.open(zoo_path), folder, title)
+    page = reporting.write(zoo, folder, title)
     say(f"Report: [bold]{escape(str(page))}[/]")
