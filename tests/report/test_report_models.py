@@ -15,6 +15,8 @@ from zoosparse_ext.analysis.twins import VD, epochs_of_twins
 from zoosparse_ext.report import models as models_module
 from zoosparse_ext.report import write_report
 from zoosparse_ext.report.figures.behaviour import original_against_twin
+from zoosparse_ext.report.figures.dots import dots
+from zoosparse_ext.report.figures.style import canvas
 from zoosparse_ext.report.models import as_json, models_of
 
 
@@ -78,3 +80,14 @@ def test_dots_without_a_place_shift_no_names():
     odd = tiny()
     odd = StudyData(odd.models.replace("a", 'x"<&'), odd.twins.replace({"source_id": {"a": 'x"<&'}}))
     assert 'data-model="x&quot;&lt;&amp;"' in original_against_twin(odd).svg
+
+
+def test_many_dots_are_drawn_smaller_than_few():
+    def size(models: int) -> float:
+        accuracy = pd.Series(np.linspace(0.5, 0.9, models))
+        with canvas() as (_, axes):
+            dots(axes, range(models), accuracy, accuracy, ms=4, mew=0.5)
+        return axes.lines[0].get_markersize()
+
+    assert size(16) == size(200) == 4
+    assert 2 < size(1000) < 3

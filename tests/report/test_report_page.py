@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.tables import TABLES
+from zoosparse_ext.analysis.tables import TABLES, all_tables
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.report import page as page_module
 from zoosparse_ext.report import write_report
 from zoosparse_ext.report.figures import weights
 from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
+from zoosparse_ext.report.headline import comparison
 from zoosparse_ext.report.prose import QUESTIONS
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -176,3 +177,19 @@ def test_a_peak_at_zero_does_not_flatten_the_histograms():
     bins = pd.DataFrame({"density": [1.0, 2.0, 3.0, 900.0, 2.0, 1.0, 0.0]})
     assert weights._height([bins, bins / 2]) == pytest.approx(1.25 * 2.0)
     assert weights._height([pd.DataFrame({"density": [5.0]})]) == 1.0  # nothing beside the peak
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(0.126, "for a gain of 12.6 points"), (-0.031, "at a cost of 3.1 points")]
+)
+def test_the_other_method_is_said_to_gain_or_to_cost(change, words):
+    models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.8]})
+    twins = pd.DataFrame(
+        {
+            "twin_id": ["m", "v"], "source_id": "a", "method": ["magnitude", "variational"],
+            "scope": ["global", None], "target": [0.9, None], "epoch": 1, "sparsity": [0.9, 0.6],
+            "accuracy": [0.8, 0.8 + change],
+        }
+    )  # fmt: skip
+    sentences = comparison(all_tables(StudyData(models, twins)))
+    assert f"Variational dropout ends at 60 % sparsity, {words} of accuracy." in sentences

@@ -135,7 +135,7 @@ def trajectories(tables: Tables) -> str:
         gain, epochs = tuned["change"].iloc[-1] - tuned["change"].iloc[0], tuned["epoch"].max()
         at = percent(tuned["target"].iloc[0], 0)
         parts.append(
-            f"{plural(epochs, 'epoch')} of fine-tuning at {at} change the median by {points(gain)} points"
+            f"fine-tuning for {plural(epochs, 'epoch')} at {at} changes the median by {points(gain)} points"
         )
     return capital("; ".join(parts)) + "." if parts else NO_TWINS
 

@@ -62,7 +62,7 @@ def comparison(tables: Tables) -> list[str]:
 def _beside(choice: Operating) -> str:
     name, sparsity, cost = method_name(choice.series), percent(choice.sparsity, 0), _cost(choice)
     if choice.series == VD:
-        return f"{name} ends at {sparsity} sparsity and costs {cost}"
+        return f"{name} ends at {sparsity} sparsity, {'for' if choice.within else 'at a cost of'} {cost}"
     return f"{name} reaches {sparsity} for {cost}" if choice.within else f"{name} costs {cost} at {sparsity}"
 
 

@@ -104,7 +104,13 @@ def _tables(tables: Tables) -> dict[str, list[HtmlTable]]:
             show("methods_matched", "(b) At exactly the sparsity at which VD ended", columns.METHODS),
         ],
         "robustness": [show("robustness", "Spread of accuracy over models", columns.ROBUSTNESS)],
-        "layers": [show("layers", "Medians over models; small numbers: quartiles", columns.LAYERS)],
+        "layers": [
+            show(
+                "layers",
+                "Medians over models; small numbers: quartiles, 95 % interval of the last column",
+                columns.LAYERS,
+            )
+        ],
         "agreement": [
             show("agreement", "Medians over models; small numbers: quartiles", columns.AGREEMENT, agreement)
         ],

@@ -76,9 +76,10 @@ function lines(chart, x, y) {
 
 function dots(chart, x, y) {
   const group = element("g", { class: "dots", style: `fill: ${chart.colour}` });
+  const r = (3 * Math.min(1, (200 / chart.ids.length) ** 0.25)).toFixed(2); // a crowd of smaller ones, as in the figures
   chart.ids.forEach((id, i) => {
     if (chart.x[i] === null || chart.y[i] === null) return;
-    const place = { cx: x(chart.x[i]).toFixed(1), cy: y(chart.y[i]).toFixed(1), r: 3 };
+    const place = { cx: x(chart.x[i]).toFixed(1), cy: y(chart.y[i]).toFixed(1), r };
     group.append(element("circle", { ...place, "data-model": id }));
   });
   return group;

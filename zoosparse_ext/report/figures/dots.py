@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 MAX_DOTS = 1000  # models drawn one by one
+_CROWD = 200  # more dots than that are drawn smaller, so that they do not hide each other
 _GROUP = "models-"
 _USE = re.compile(r'<use xlink:href="(#[^"]+)" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')
 
@@ -21,10 +22,13 @@ def sampled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame if len(frame) <= MAX_DOTS else frame.sample(MAX_DOTS, random_state=0)
 
 
-def dots(axes: Axes, models: Iterable[object], x: pd.Series, y: pd.Series, **style: Any) -> None:
+def dots(
+    axes: Axes, models: Iterable[object], x: pd.Series, y: pd.Series, *, ms: float, mew: float, **style: Any
+) -> None:
     """One dot a model; rows without a place are left out, since no dot would be drawn for them."""
     placed = (x.notna() & y.notna()).to_numpy()
-    (line,) = axes.plot(x[placed], y[placed], "o", **style)
+    shrink = min(1.0, (_CROWD / max(1, placed.sum())) ** 0.25)
+    (line,) = axes.plot(x[placed], y[placed], "o", ms=shrink * ms, mew=shrink * mew, **style)
     line.set_gid(f"{_GROUP}{len(axes.figure.findobj(_is_marked))}")
     line.model_ids = [str(m) for m, keep in zip(models, placed, strict=True) if keep]  # type: ignore[attr-defined]
 
