@@ -273,8 +273,8 @@ def test_variational_dropout(race: Callable[..., None], device: str) -> None:
 def test_growth(race: Callable[..., None], device: str) -> None:
     """Time is linear in the number of models: as many calls of few models as it takes to train as many as in one call.
 
-    Models come in groups of one per lane, and a core works on a group: fewer models than lanes times cores leave some
-    of them idle.
+    Models come in groups of one per lane, and a core works on a group; where groups are fewer than cores, two cores
+    share its batches of ten.
     """
     if device != "cpu":
         pytest.skip("few models leave most of a GPU idle")

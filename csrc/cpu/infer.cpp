@@ -7,12 +7,12 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <numeric>
 #include <tuple>
 #include <vector>
 
 #include "checks.h"
+#include "cpu/aligned.h"
 #include "cpu/infer_model.h"
 #include "cpu/infer_planner.h"
 #include "cpu/simd/infer.h"
@@ -28,14 +28,10 @@ constexpr int kMostLanes = 16;
 
 std::atomic<double> cost_on_planes{InferCosts{}.on_planes}, cost_on_one_position{InferCosts{}.on_one_position};
 
-struct FreeAligned {
-  void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
-};
-using ThreadMemory = std::unique_ptr<float[], FreeAligned>;
-ThreadMemory thread_memory(const InferPlan& plan, int lanes) {
-  const size_t floats = static_cast<size_t>(plan.vectors) * static_cast<size_t>(lanes);
-  ThreadMemory memory(new (std::align_val_t{64}) float[floats]);
-  std::memset(memory.get(), 0, floats * sizeof(float));
+AlignedFloats thread_memory(const InferPlan& plan, int lanes) {
+  const int64_t floats = plan.vectors * lanes;
+  AlignedFloats memory = aligned_floats(floats);
+  std::memset(memory.get(), 0, static_cast<size_t>(floats) * sizeof(float));
   return memory;
 }
 
@@ -80,7 +76,7 @@ class Inference {
     const int64_t tasks = blocks() * parts;
     std::atomic<int64_t> next{0};
     at::parallel_for(0, std::min(tasks, threads), 1, [&](int64_t begin, int64_t end) {
-      const ThreadMemory memory = thread_memory(plan(), kernels_.lanes);
+      const AlignedFloats memory = thread_memory(plan(), kernels_.lanes);
       // One thread may be given the share of several.
       for (int64_t task = next++; begin < end && task < tasks; task = next++) {
         const int64_t block = task / parts, part = task % parts, image = block * lanes(), total = last - first;

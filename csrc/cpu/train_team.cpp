@@ -1,20 +1,8 @@
 #include "cpu/train_team.h"
 
-#include <memory>
-#include <new>
+#include "cpu/aligned.h"
 
 namespace zoosparse {
-namespace {
-
-// Aligned for the widest vector.
-struct FreeAligned {
-  void operator()(float* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
-};
-std::unique_ptr<float[], FreeAligned> aligned_floats(int64_t count) {
-  return std::unique_ptr<float[], FreeAligned>(new (std::align_val_t{64}) float[static_cast<size_t>(count)]);
-}
-
-}  // namespace
 
 TrainTeam::TrainTeam(const TrainParams& params, const TrainPlan& plan, const TrainKernels& kernels)
     : params_(params), plan_(plan), kernels_(kernels) {

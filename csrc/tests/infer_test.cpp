@@ -1,10 +1,10 @@
 // The inference engine without torch: every instruction set and every number of images in a block, dense and sparse,
 // against loops over single images written for clarity.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
-#include <new>
 
+#include "cpu/aligned.h"
 #include "cpu/infer_model.h"
 #include "cpu/infer_planner.h"
 #include "cpu/simd/infer.h"
@@ -24,9 +24,9 @@ void test_block(const Variant<InferKernels>& variant, const Data& data, const st
   const InferPlanner planner(ops, kernels.lanes);
   const InferPlan& plan = planner.plan();
   const PreparedModel model(plan, w.data(), mode, {});
-  const size_t floats = static_cast<size_t>(plan.vectors * kernels.lanes);
-  float* memory = new (std::align_val_t{64}) float[floats];
-  std::memset(memory, 0, floats * sizeof(float));
+  const AlignedFloats owner = aligned_floats(plan.vectors * kernels.lanes);
+  float* const memory = owner.get();
+  std::fill_n(memory, plan.vectors * kernels.lanes, 0.0f);
   kernels.load_images(plan, data.images(), first, count, memory);
   kernels.forward(plan, model.view(), 0, memory);
   int32_t predictions[64];
@@ -52,7 +52,6 @@ void test_block(const Variant<InferKernels>& variant, const Data& data, const st
   expect(furthest < 1e-5, "scores", variant.name, count);
   expect(std::fabs(verdict.loss - loss) < 1e-5 * count, "loss", variant.name, count);
   expect(verdict.correct == correct, "correct", variant.name, count);
-  ::operator delete[](memory, std::align_val_t{64});
 }
 
 // Stages: convolution, its pool and activation; convolution and activation; pool; linear and activation; linear.

@@ -68,7 +68,7 @@ class MappedGroup:
 def write_group(folder: Path, population: Population, compress: bool = True) -> dict[str, Any]:
     """Write one matrix and its table; returns the entry for the manifest. Files that are there already stay.
 
-    With `compress`, the weights of a population with masks are stored as bits and values where that is smaller.
+    With `compress`, the weights of a population with masks are stored as bits and values where that saves a quarter.
     """
     tensors = {name: getattr(population, name) for name in _TENSORS if getattr(population, name) is not None}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -70,6 +70,7 @@ void lead(const TrainParams& params, const TrainPlan& plan, int64_t first, Batch
 template <int W>
 void help(const TrainParams& params, const TrainPlan& plan, int64_t first, BatchParts& parts, float* own) {
   int64_t taken = parts.await_part();
+  if (taken < 0) return;
   Group<W> group(params, plan, first, parts.shared(), own);
   for (; taken >= 0; taken = parts.await_part()) train_part<W>(group, parts, taken);
 }
