@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
-from zoosparse_ext.analysis.data import Array, StudyData, remembered
+from zoosparse_ext.analysis.data import Array, Group, StudyData, places, remembered
 from zoosparse_ext.analysis.twins import cells, final_twins
 from zoosparse_ext.errors import InputError
 
 MEASURES = ("agreement", "kappa", "agreement_on_errors")
 MAX_PAIRS = 1000  # of different originals, for the baseline
-_CHUNK_ELEMENTS = 8_000_000  # predictions compared at once
+_TWINS = 1000  # whose predictions are read at a time
+_CHUNK_ELEMENTS = 1_000_000  # predictions compared at once
 _SUFFIXES = ("", "_q25", "_q75", "_low", "_high", "_n")
 _MEASURE_COLUMNS = [f"{measure}{suffix}" for measure in MEASURES for suffix in _SUFFIXES]
 _COLUMNS = ["series", "level", "level_label", "n", "sparsity", *_MEASURE_COLUMNS]
@@ -92,25 +95,34 @@ def agreement_of_twins(data: StudyData) -> pd.DataFrame:
     """The last epoch of every twin; agreement that the table lacks is computed from stored predictions."""
     twins = final_twins(data)
     unknown = twins[twins["agreement"].isna()]
-    originals = _predictions(data.originals)
-    stored = _predictions(data.twin_groups)
-    unknown = unknown[unknown["twin_id"].isin(stored) & unknown["source_id"].isin(originals)]
-    if len(unknown):
-        first = np.stack([originals[name] for name in unknown["source_id"]])
-        second = np.stack([stored[name] for name in unknown["twin_id"]])
-        measured = pairwise_agreement(first, second, data.labels)
-        twins.loc[unknown.index, list(MEASURES)] = measured.to_numpy()
+    originals, stored = _Predictions(data.originals), _Predictions(data.twin_groups)
+    unknown = unknown[unknown["twin_id"].isin(stored.places) & unknown["source_id"].isin(originals.places)]
+    for start in range(0, len(unknown), _TWINS):
+        part = unknown.iloc[start : start + _TWINS]
+        measured = pairwise_agreement(
+            originals.of(part["source_id"]), stored.of(part["twin_id"]), data.labels
+        )
+        twins.loc[part.index, list(MEASURES)] = measured.to_numpy()
     return twins
 
 
-def _predictions(groups: tuple) -> dict[str, Array]:
-    """Predictions [M] by model_id or twin_id."""
-    with_predictions = [group for group in groups if group.predictions is not None]
-    return {
-        name: row
-        for group in with_predictions
-        for name, row in zip(group.ids, group.predictions, strict=True)
-    }
+class _Predictions:
+    """Predictions by model_id or twin_id, read when they are asked for."""
+
+    def __init__(self, groups: tuple[Group, ...]) -> None:
+        self._groups = [group for group in groups if group.predictions is not None]
+        self.places = places(self._groups)
+
+    def of(self, names: Iterable[str]) -> Array:
+        """One row a name, [n, M]."""
+        numbers, rows = np.array([self.places[name] for name in names]).T
+        order = np.argsort(numbers, kind="stable")
+        parts = [
+            group.predictions[rows[numbers == number]]
+            for number, group in enumerate(self._groups)
+            if group.predictions is not None and (numbers == number).any()
+        ]
+        return np.concatenate(parts)[np.argsort(order)]
 
 
 def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
@@ -150,16 +162,14 @@ def agreement_of_originals(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed:
         one row per pair: `first`, `second` (model_id), `agreement`, `kappa`, `agreement_on_errors` (of the
         first).
     """
-    predictions = _predictions(data.originals)
-    names = list(predictions)
+    predictions = _Predictions(data.originals)
+    names = list(predictions.places)
     first, second = sample_pairs(len(names), max_pairs, seed)
     if len(first) == 0:
         return pd.DataFrame(columns=["first", "second", *MEASURES])
-    matrix = np.stack([predictions[name] for name in names])
-    table = pairwise_agreement(matrix[first], matrix[second], data.labels)
-    table.insert(0, "first", [names[i] for i in first])
-    table.insert(1, "second", [names[i] for i in second])
-    return table
+    table = pd.DataFrame({"first": [names[i] for i in first], "second": [names[i] for i in second]})
+    of_first, of_second = (predictions.of(table[side]) for side in ("first", "second"))
+    return table.join(pairwise_agreement(of_first, of_second, data.labels))
 
 
 def baseline(pairs: pd.DataFrame, measure: str = "agreement") -> Interval:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -46,15 +46,21 @@ class Layer:
         return self.stop - self.start
 
 
+class Rows(Protocol):
+    """Rows of a matrix by their numbers, int64 [n]: an array, or what reads them from disk when they are asked for."""
+
+    def __getitem__(self, rows: Array, /) -> Array: ...
+
+
 @dataclass(frozen=True)
 class Group:
     """Rows of one population that share an architecture: n models or twins, P parameters, M test images."""
 
     rows: pd.DataFrame  # n rows: model_id, or twin_id and source_id
     layers: tuple[Layer, ...] = ()
-    weights: Array | None = None  # [n, P] float32
-    packed_masks: Array | None = None  # [n, ceil(P/8)] uint8, little bit order, 1 = kept
-    predictions: Array | None = None  # [n, M] classes on the test images, final epoch
+    weights: Rows | None = None  # [n, P] float32
+    packed_masks: Rows | None = None  # [n, ceil(P/8)] uint8, little bit order, 1 = kept
+    predictions: Rows | None = None  # [n, M] classes on the test images, final epoch
 
     @property
     def ids(self) -> list[str]:
@@ -136,17 +142,19 @@ class StudyData:
         `populations`.
 
         A population is a list of objects with `models`, `weights`, and optionally `packed_masks`,
-        `predictions` and `layers()`. Tensors on the CPU are shared, not copied.
+        `predictions` and `layers()`. Tensors on the CPU are shared, not copied; those of a zoo on disk stay there, and
+        some rows at a time are read.
         """
         populations = getattr(zoo, "populations", None) or {}
+        groups = getattr(zoo, "groups", populations.__getitem__)
         return cls(
             models=zoo.models,
             twins=_table(zoo, "twins"),
             history=_table(zoo, "history"),
             labels=_array(getattr(zoo, "labels", None)),
             populations={
-                name: tuple(map(_group, groups))
-                for name, groups in populations.items()
+                name: tuple(map(_group, groups(name)))
+                for name in populations
                 if "@" not in name  # earlier epochs of an imported zoo
             },
         )
@@ -242,11 +250,14 @@ def _table(zoo: Any, name: str) -> pd.DataFrame:
     return pd.DataFrame() if table is None else table
 
 
-def _array(tensor: Any) -> Array | None:
-    """A numpy view of a tensor or array; None stays None."""
-    if tensor is None:
-        return None
-    return np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
+def places(groups: Iterable[Group]) -> dict[str, tuple[int, int]]:
+    """Where a model or twin is stored, by its name: number of the group, row in it."""
+    return {name: (number, row) for number, group in enumerate(groups) for row, name in enumerate(group.ids)}
+
+
+def _array(tensor: Any) -> Any:
+    """A numpy view of a tensor; anything else, also None, as it is."""
+    return np.asarray(tensor.detach().cpu()) if hasattr(tensor, "detach") else tensor
 
 
 def _group(population: Any) -> Group:

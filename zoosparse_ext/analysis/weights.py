@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.data import Array, Group, Layer, StudyData, remembered
+from zoosparse_ext.analysis.data import Array, Group, Layer, StudyData, places, remembered
 from zoosparse_ext.analysis.twins import cells, final_twins
 
 ORIGINAL_SERIES = "original"
@@ -94,11 +94,7 @@ def _survivors(
 @remembered
 def twin_rows(data: StudyData) -> dict[str, tuple[int, int]]:
     """Where a twin is stored: twin_id → (number in `data.twin_groups`, row)."""
-    return {
-        name: (number, row)
-        for number, group in enumerate(data.twin_groups)
-        for row, name in enumerate(group.ids)
-    }
+    return places(data.twin_groups)
 
 
 def _sample(rows: list[tuple[Group, Array]], max_models: int, seed: int) -> list[tuple[Group, Array]]:

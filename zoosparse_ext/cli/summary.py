@@ -14,8 +14,8 @@ def print_summary(zoo: Zoo, title: str) -> None:
     accuracy = zoo.models.set_index("model_id")["accuracy"]
     final = zoo.twins.drop_duplicates("twin_id", keep="last").set_index("twin_id")
     rows = []
-    for name, parts in zoo.populations.items():
-        ids = [identity for part in parts for identity in part.ids]
+    for name in zoo.populations:
+        ids = [identity for part in zoo.groups(name) for identity in part.ids]
         if name == "original":
             table = pd.DataFrame({"sparsity": 0.0, "accuracy": accuracy.loc[ids]})
         else:

@@ -50,16 +50,58 @@ def restore(tensors: dict[str, Tensor], rows: int, columns: int) -> Tensor:
     Raises:
         StoreError: the parts are missing, or do not fit each other or the shape.
     """
+    bits, values = _parts(tensors, rows, columns)
+    kept = ops.unpack_mask(bits, columns)
+    _check_values(values, int(kept.sum()))
+    return _filled(kept, values)
+
+
+def row_offsets(tensors: dict[str, Tensor], rows: int, columns: int) -> Tensor:
+    """Where the values of each row begin, int64 [rows + 1], for :func:`restore_rows`.
+
+    Raises:
+        StoreError: as :func:`restore`.
+    """
+    bits, values = _parts(tensors, rows, columns)
+    offsets = torch.zeros(rows + 1, dtype=torch.int64)
+    torch.cumsum(ops.unpack_mask(bits, columns).sum(1), 0, out=offsets[1:])
+    _check_values(values, int(offsets[-1]))
+    return offsets
+
+
+def restore_rows(tensors: dict[str, Tensor], offsets: Tensor, chosen: Tensor, columns: int) -> Tensor:
+    """Some rows of what :func:`restore` gives, int64 [n] → [n, columns]; only their values are read.
+
+    >>> parts = compress({"weights": torch.tensor([[0.0, 0.5], [1.0, 2.0], [3.0, 0.0]])})
+    >>> restore_rows(parts, row_offsets(parts, 3, 2), torch.tensor([2, 0]), 2)
+    tensor([[3.0000, 0.0000],
+            [0.0000, 0.5000]])
+    """
+    bits, values = tensors.get(BITS, tensors.get(MASKS)), tensors[VALUES]
+    assert bits is not None  # row_offsets has seen it
+    runs = [values[start:stop] for start, stop in zip(offsets[chosen], offsets[chosen + 1], strict=True)]
+    return _filled(ops.unpack_mask(bits[chosen], columns), torch.cat([values[:0], *runs]))
+
+
+def _parts(tensors: dict[str, Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Bits and values of a shard."""
     bits, values = tensors.get(BITS, tensors.get(MASKS)), tensors.get(VALUES)
     if bits is None or values is None:
         raise StoreError(f"holds neither 'weights' nor {VALUES!r} with {BITS!r} or {MASKS!r}")
     if tuple(bits.shape) != (rows, (columns + 7) // 8) or bits.dtype != torch.uint8:
         raise StoreError(f"holds {bits.dtype} {list(bits.shape)} as bits of {rows} × {columns} weights")
-    kept = ops.unpack_mask(bits, columns)
-    if values.dtype != torch.float32 or values.shape != (int(kept.sum()),):
+    return bits, values
+
+
+def _check_values(values: Tensor, kept: int) -> None:
+    if values.dtype != torch.float32 or values.shape != (kept,):
         raise StoreError(
-            f"holds {values.dtype} {list(values.shape)} as {VALUES!r}, but the bits keep {int(kept.sum())} weights"
+            f"holds {values.dtype} {list(values.shape)} as {VALUES!r}, but the bits keep {kept} weights"
         )
-    weights = torch.zeros(rows, columns)
+
+
+def _filled(kept: Tensor, values: Tensor) -> Tensor:
+    """Values in the places of a mask bool [n, P], row by row; zeros elsewhere."""
+    weights = torch.zeros(kept.shape)
     weights.numpy()[kept.numpy()] = values.numpy()
     return weights

@@ -45,16 +45,11 @@ _TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
 
 
 @dataclass
-class MappedGroup:
-    """A matrix that stays on disk: the weights of its shards, mapped into memory, and its table.
-
-    Args:
-        weights: float32 [n, P] each; a row is read when it is looked at.
-    """
+class Described:
+    """What is known of a matrix on disk without reading it."""
 
     architecture: Architecture
     models: pd.DataFrame
-    weights: list[Tensor]
 
     def __len__(self) -> int:
         return len(self.models)
@@ -63,6 +58,17 @@ class MappedGroup:
     def ids(self) -> list[str]:
         """`twin_id` of every row of a twin population, else `model_id`."""
         return list(self.models["twin_id" if "twin_id" in self.models else "model_id"])
+
+
+@dataclass
+class MappedGroup(Described):
+    """A matrix that stays on disk: the weights of its shards, mapped into memory, and its table.
+
+    Args:
+        weights: float32 [n, P] each; a row is read when it is looked at.
+    """
+
+    weights: list[Tensor]
 
 
 def write_group(folder: Path, population: Population, compress: bool = True) -> dict[str, Any]:
@@ -101,15 +107,26 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
         StoreError: a file is missing, truncated or altered, or does not hold what the manifest says.
     """
     with understood(folder):
-        architecture = Architecture.from_dict(entry["architecture"])
-        table = tables.read_table(folder, entry["table"], verify=verify)
-        rows = sum(shard["rows"] for shard in entry["shards"])
-        if not entry["rows"] == rows == len(table):
-            came = f"{entry['rows']} rows, shards with {rows} and a table with {len(table)}"
-            raise StoreError(f"{folder / MANIFEST} is damaged: it says a matrix has {came}")
+        architecture, table = read_description(folder, entry, verify=verify)
         shards = (_read_shard(folder, shard, entry["tensors"], verify) for shard in entry["shards"])
-        tensors = next(shards) if len(entry["shards"]) == 1 else _join(shards, rows)
+        tensors = next(shards) if len(entry["shards"]) == 1 else _join(shards, len(table))
         return Population(tensors.pop("weights"), architecture, table, **tensors)  # type: ignore[arg-type]
+
+
+def read_description(
+    folder: Path, entry: dict[str, Any], *, verify: bool
+) -> tuple[Architecture, pd.DataFrame]:
+    """Architecture and table of a matrix.
+
+    Raises:
+        StoreError: the table is missing, truncated or altered, or has not as many rows as the manifest says.
+    """
+    table = tables.read_table(folder, entry["table"], verify=verify)
+    rows = sum(shard["rows"] for shard in entry["shards"])
+    if not entry["rows"] == rows == len(table):
+        came = f"{entry['rows']} rows, shards with {rows} and a table with {len(table)}"
+        raise StoreError(f"{folder / MANIFEST} is damaged: it says a matrix has {came}")
+    return Architecture.from_dict(entry["architecture"]), table
 
 
 def map_group(folder: Path, entry: dict[str, Any]) -> MappedGroup:
@@ -208,10 +225,16 @@ def _read_shard(
             tensors["weights"] = compressed.restore(tensors, entry["rows"], *kinds["weights"][1:])
         except StoreError as error:
             raise StoreError(f"{path} {error}") from None
-    for name, (dtype, *shape) in kinds.items():
-        expected = (entry["rows"], *shape)
-        tensor = tensors.get(name)
-        if tensor is None or tuple(tensor.shape) != expected or str(tensor.dtype) != f"torch.{dtype}":
-            came = "nothing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
-            raise StoreError(f"{path} holds {came} as {name!r}, expected {dtype} {list(expected)}")
+    for name, kind in kinds.items():
+        check_tensor(path, name, tensors.get(name), kind, entry["rows"])
     return {name: tensors[name] for name in kinds}
+
+
+def check_tensor(path: Path, name: str, tensor: Tensor | None, kind: list[Any], rows: int) -> Tensor:
+    """A tensor of a shard, if it has the type and shape that the manifest says."""
+    dtype, *shape = kind
+    expected = (rows, *shape)
+    if tensor is None or tuple(tensor.shape) != expected or str(tensor.dtype) != f"torch.{dtype}":
+        came = "nothing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+        raise StoreError(f"{path} holds {came} as {name!r}, expected {dtype} {list(expected)}")
+    return tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from zoosparse_ext.zoo.folder import (
 from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.shards import groups_size, read_tensors, write_group, write_tensors
 from zoosparse_ext.zoo.stored import StoredPopulations
+from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 FORMAT, VERSION = "zoosparse-zoo", 1
 
@@ -92,6 +93,16 @@ class Zoo:
                 f"population {name!r} has {len(groups)} architectures; take one of populations[{name!r}]"
             )
         return groups[0]
+
+    def groups(self, name: str) -> Sequence[Population | StoredGroup]:
+        """The matrices of a population, one an architecture, left on disk where they were not read before.
+
+        Each has `models`, `ids` and `layers()`, and gives rows of `weights`, `packed_masks` and `predictions` as they
+        are asked for.
+        """
+        if isinstance(self.populations, StoredPopulations):
+            return self.populations.groups(name)
+        return self.populations[name]
 
     def with_population(self, name: str, groups: list[Population]) -> Zoo:
         """The zoo with a population added, or put in place of another; what was not read stays unread."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from zoosparse_ext.zoo.shards import (
     map_group,
     read_group,
 )
+from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 
 class StoredPopulations(Mapping[str, list[Population]]):
@@ -67,6 +68,16 @@ class StoredPopulations(Mapping[str, list[Population]]):
         if name in self._groups:
             return mapped(self._groups[name])
         return [map_group(self.folder, entry) for entry in self.entries[name]]
+
+    def groups(self, name: str) -> Sequence[Population | StoredGroup]:
+        """The matrices of a population, left on disk to be read by rows, unless they were read already.
+
+        Raises:
+            StoreError: a table is missing or damaged.
+        """
+        if name in self._groups:
+            return self._groups[name]
+        return [StoredGroup.of(self.folder, entry, verify=self._verify) for entry in self.entries[name]]
 
     def carry(self, name: str, target: Path) -> list[dict[str, Any]]:
         """Make the files of an unread population count in a folder, this or another; returns its entries.
