@@ -13,6 +13,7 @@ import torch
 import zoosparse_ext as zs
 from tests.cli.command import listing, succeed
 from zoosparse_ext import ops
+from zoosparse_ext.analysis import claims
 from zoosparse_ext.cli.summary import print_summary
 from zoosparse_ext.zoo import Zoo
 
@@ -97,8 +98,8 @@ def test_summary_has_a_line_for_every_ratio(finished: Path, capsys: pytest.Captu
 
 
 def test_analyze_writes_every_table_twice(finished: Path, tmp_path: Path) -> None:
-    claims = succeed("analyze", finished, "--out", tmp_path / "tables", "--json").json()
-    assert {"claim", "verdict"} <= set(claims[0])
+    rows = succeed("analyze", finished, "--out", tmp_path / "tables", "--json").json()
+    assert {"claim", "verdict", "measured", "interval"} <= set(rows[0])
     files = {path.name for path in (tmp_path / "tables").rglob("*.*")}
     stems = {Path(name).stem for name in files}
     assert "claims" in stems
@@ -173,12 +174,14 @@ def test_info_tunes_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert succeed("info", "--json").json()["infer_costs"]["on_planes"] >= 1
 
 
-def test_demo_makes_a_zoo_and_a_report(tmp_path: Path) -> None:
+def test_demo_makes_a_zoo_and_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    correlated, checks = claims._correlated, []
+    monkeypatch.setattr(claims, "_correlated", lambda operating: checks.append(1) or correlated(operating))
     changes = ["data.limit=40", "zoo.epochs=1", "magnitude.epochs=0", "magnitude.ratios=[0.5]"]
     changes += ["magnitude.scopes=['global']", "magnitude.matched_scopes=['global']", "variational.epochs=1"]
     options = [word for change in changes for word in ("--set", change)]
     shown = succeed("demo", "--out", tmp_path / "demo", "--models", 2, *options)
-    assert "Claims of" in shown.out
+    assert "Claims of" in shown.out and len(checks) == 1  # for the terminal and the report
     assert (tmp_path / "demo" / "report.html").exists()
     assert list(Zoo.open(tmp_path / "demo" / "zoo").populations) == list(KINDS)
     assert not (tmp_path / "demo" / "zoo.resume").exists()

@@ -7,6 +7,7 @@ import pytest
 
 from zoosparse_ext.report import readable_claims
 from zoosparse_ext.report.format import interval, measured, number, percent, plural, points
+from zoosparse_ext.report.headline import claims_in_short
 from zoosparse_ext.report.tables import MAX_ROWS, Column, html_table
 
 NAN, INF = math.nan, math.inf
@@ -36,15 +37,21 @@ def test_numbers_for_people(shown, expected):
     assert shown == expected
 
 
-def test_readable_claims_of_no_crossover():
-    claims = pd.DataFrame(
-        [
-            {"claim": "c", "subject": "MP", "measure": "m", "unit": "share", "value": INF, "low": 0.8,
-             "high": INF, "n": 9, "criterion": "x", "verdict": "undecided"}
-        ]
-    )  # fmt: skip
-    row = readable_claims(claims).iloc[0]
-    assert (row["measured"], row["interval"], row["models"]) == ("never in the data", "80.0 % … ∞", "9")
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((INF, 0.8, INF), ("VD does not lead in the end", "above 80.0 %")),
+        ((-INF, -INF, 0.8), ("VD leads at every sparsity", "below 80.0 %")),
+        ((-INF, -INF, -INF), ("VD leads at every sparsity", "the whole interval")),
+        ((0.8, -INF, INF), ("80.0 %", "undetermined")),
+    ],
+)
+def test_a_crossover_outside_of_the_data_is_told_in_words(values, words):
+    row = {"claim": "c", "subject": "MP − VD", "measure": "m", "unit": "share", "n": 9, "criterion": "x"}
+    row |= {"verdict": "undecided", **dict(zip(("value", "low", "high"), values, strict=True))}
+    readable = readable_claims(pd.DataFrame([row])).iloc[0]
+    assert (readable["measured"], readable["interval"], readable["models"]) == (*words, "9")
+    assert claims_in_short(pd.DataFrame([row]))[0].numbers == f"m: {words[0]} (MP)"
 
 
 def test_tables_keep_numbers_to_sort_by_and_are_cut():

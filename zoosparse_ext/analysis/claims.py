@@ -18,7 +18,7 @@ import pandas as pd
 from zoosparse_ext.analysis.agreement import agreement_of_originals
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap
 from zoosparse_ext.analysis.correlation import correlate
-from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.data import StudyData, remembered
 from zoosparse_ext.analysis.methods import crossover, difference_between, matched_pairs, pairs_by_sparsity
 from zoosparse_ext.analysis.operating import DIVIDE, operating_name, operating_twins
 from zoosparse_ext.analysis.robustness import deviation_of
@@ -87,6 +87,7 @@ CORRELATED = Check(
 )  # fmt: skip
 
 
+@remembered
 def check_claims(data: StudyData) -> pd.DataFrame:
     """The paper's claims as checks: one row per claim and series, the fields of :class:`Claim`.
 

@@ -52,10 +52,7 @@ def analyze(
     """
     zoo = Zoo.open(zoo_path)
     claims = reporting.claims(zoo) if out is None else reporting.tables(zoo, out)
-    if as_json:
-        print_json(claims)
-    else:
-        print_claims(claims)
+    print_claims(claims, as_json)
 
 
 def report(
@@ -83,5 +80,5 @@ def report(
         for url in reporting.serve(zoo_path, folder, title, port):
             say(f"{time.strftime('%H:%M:%S')} report at [bold]{url}[/], until Ctrl-C")
         return
-    page = reporting.write(zoo, folder, title)
+    page, _ = reporting.write(zoo, folder, title)
     say(f"Report: [bold]{escape(str(page))}[/]")

@@ -179,14 +179,12 @@ def _run(
             shutil.rmtree(checkpoint, ignore_errors=True)
         with runner as workers:
             zoo = run_study(config, path, checkpoint, bar, workers, device)
-        page = reporting.write(zoo, folder, config.title)
-        claims = reporting.claims(zoo)
+        page, claims = reporting.write(zoo, folder, config.title)
+    print_claims(claims, as_json)
     if as_json:
-        print_json(claims)
         return
-    print_claims(claims)
     print_summary(zoo, config.title)
-    networks = sum(len(group) for groups in zoo.populations.values() for group in groups)
+    networks = sum(zoo.info()["populations"].values())
     say(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{escape(str(page))}[/]")
 
 

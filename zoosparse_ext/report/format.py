@@ -70,15 +70,40 @@ def integer(value: float) -> str:
 
 
 def measured(value: float, unit: str) -> str:
-    """A claim's number in its unit."""
+    """A claim's number in its unit; a crossover that lies outside of the data in words.
+
+    >>> measured(0.786, "share"), measured(-math.inf, "share")
+    ('78.6 %', 'VD leads at every sparsity')
+    """
+    if unit == "share" and math.isinf(value):
+        return "VD does not lead in the end" if value > 0 else "VD leads at every sparsity"
     shown = {"share": percent, "spread": spread, "difference": points}
     return shown.get(unit, number)(value)
 
 
+def sort_key(value: float) -> str:
+    """A number as JavaScript reads it, to sort by; nothing for NaN.
+
+    >>> sort_key(0.5), sort_key(-math.inf), sort_key(math.nan)
+    ('0.5', '-Infinity', '')
+    """
+    return "" if math.isnan(value) else repr(float(value)).replace("inf", "Infinity")
+
+
 def interval(low: float, high: float, unit: str) -> str:
-    """ "−0.4 … +1.2"; "–" where there is none."""
+    """ "−0.4 … +1.2"; "–" where there is none.
+
+    >>> interval(-math.inf, 0.75, "share"), interval(-math.inf, -math.inf, "share")
+    ('below 75.0 %', 'the whole interval')
+    """
     if math.isnan(low) or math.isnan(high):
         return DASH
+    if math.isinf(low) and math.isinf(high):
+        return "the whole interval" if low == high else "undetermined"
+    if math.isinf(low):
+        return f"below {measured(high, unit)}"
+    if math.isinf(high):
+        return f"above {measured(low, unit)}"
     return f"{measured(low, unit)} … {measured(high, unit)}"
 
 
@@ -119,7 +144,5 @@ def readable_claims(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_unit(value: float, unit: str) -> str:
-    if unit == "share" and math.isinf(value):
-        return "never in the data" if value > 0 else "everywhere"
     text = measured(value, unit)
     return f"{text} points" if unit in ("spread", "difference") and text != DASH else text

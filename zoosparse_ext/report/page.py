@@ -18,7 +18,7 @@ from zoosparse_ext.report import prose
 from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
 from zoosparse_ext.report.figures.style import Picture
 from zoosparse_ext.report.files import replace, write_figures, write_tables
-from zoosparse_ext.report.format import integer, plural, readable_claims
+from zoosparse_ext.report.format import integer, plural, readable_claims, sort_key
 from zoosparse_ext.report.headline import claims_in_short, comparison, count_verdicts, headline
 from zoosparse_ext.report.models import CHARTS, as_json, models_of
 from zoosparse_ext.report.sections import sections
@@ -115,7 +115,7 @@ def _hold_units(value: Any) -> Any:
 
 def _claim_rows(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """Claims as text, with the numbers to sort by."""
-    numbers = claims[["value", "low", "n"]].to_dict("records")
+    numbers = claims[["value", "low", "n"]].map(sort_key).to_dict("records")
     readable = readable_claims(claims).to_dict("records")
     return [{str(k): v for k, v in (text | raw).items()} for text, raw in zip(readable, numbers, strict=True)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from zoosparse_ext.report.format import DASH, integer, number, p_value, percent, points, spread
+from zoosparse_ext.report.format import DASH, integer, number, p_value, percent, points, sort_key, spread
 
 MAX_ROWS = 30  # shown in the page; the files hold all
 _FORMATS: dict[str, Callable[[Any], str]] = {
@@ -79,7 +79,7 @@ def _cell(record: dict[Any, Any], column: Column) -> Cell:
     if column.interval:
         low, high = (record[key] for key in column.interval)
         note = "" if math.isnan(low) or math.isnan(high) else f"{_bare(show(low))} … {_bare(show(high))}"
-    return Cell(show(value), "" if math.isnan(value) else repr(float(value)), note)
+    return Cell(show(value), sort_key(value), note)
 
 
 def _bare(text: str) -> str:

@@ -17,7 +17,7 @@ from zoosparse_ext.zoo.folder import MANIFEST
 
 
 def claims(zoo: Zoo) -> pd.DataFrame:
-    """The paper's claims as checks on this zoo: claim, number measured, holds or not, interval."""
+    """The paper's claims as checks on this zoo: claim, number measured, holds or not, interval; nothing is written."""
     from zoosparse_ext.analysis import StudyData, check_claims
 
     return check_claims(StudyData.from_zoo(zoo))
@@ -34,12 +34,14 @@ def tables(zoo: Zoo, folder: Path) -> pd.DataFrame:
     return named["claims"]
 
 
-def write(zoo: Zoo, folder: Path, title: str) -> Path:
-    """Write `report.html` with its figures and tables; returns the page."""
-    from zoosparse_ext.analysis import StudyData
+def write(zoo: Zoo, folder: Path, title: str) -> tuple[Path, pd.DataFrame]:
+    """Write `report.html` with its figures and tables; returns the page and the claims, which are one of the tables."""
+    from zoosparse_ext.analysis import StudyData, check_claims
     from zoosparse_ext.report import write_report
 
-    return write_report(StudyData.from_zoo(zoo), folder, title=title, provenance=zoo.provenance)
+    data = StudyData.from_zoo(zoo)
+    page = write_report(data, folder, title=title, provenance=zoo.provenance)
+    return page, check_claims(data)
 
 
 def serve(path: Path, folder: Path, title: str, port: int, *, every: float = 1.0) -> Iterator[str]:
