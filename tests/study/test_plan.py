@@ -8,7 +8,9 @@ import pytest
 
 from tests.cli.command import listing, succeed
 from tests.study.test_run import Stages, config
+from zoosparse_ext.data import Dataset
 from zoosparse_ext.study import plan
+from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.plan import plan_study
 from zoosparse_ext.study.run import load_data, run_study
 
@@ -36,6 +38,23 @@ def test_more_work_takes_longer() -> None:
     assert few.seconds > 0
     assert many.seconds > few.seconds
     assert many.disk == few.disk
+
+
+@pytest.mark.parametrize(("slow", "counts"), [(0.05, [64]), (0.0005, [64, 64]), (0.0001, [64, 64, 256])])
+def test_one_slow_run_is_enough(monkeypatch: pytest.MonkeyPatch, slow: float, counts: list[int]) -> None:
+    clock, seen = [0.0], []
+
+    def run(images: Dataset) -> None:
+        seen.append(len(images.train))
+        clock[0] += slow * len(images.train)
+
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: clock[0])
+    settings = config(**{"data.limit": None, "zoo.vary": {}})
+    data = load_data(settings.data)
+    speeds = plan._Speeds(model_groups(settings.zoo, data), data)
+    assert speeds._measured(("work",), 4, run) == pytest.approx(slow / 4)
+    assert seen == counts
+    assert speeds._measured(("work",), 4, run) == pytest.approx(slow / 4) and seen == counts
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:

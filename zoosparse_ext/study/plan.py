@@ -6,11 +6,10 @@ what is kept. The analysis and the report are not counted.
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +26,7 @@ from zoosparse_ext.study.grid import ModelGroup, model_groups
 _MODELS = 64  # that are timed together, as many as train in one call,
 _PARAMETERS = 2**22  # unless they have more than so many in all
 _SECONDS = 0.5  # that timing one kind of work on all architectures should take at least
-_IMAGES = 32  # to begin with
+_IMAGES = 64  # to begin with
 _FLOAT = 4  # bytes
 
 
@@ -178,21 +177,34 @@ class _Speeds:
         return self._measured(key, len(population), run)
 
     def _measured(self, key: tuple[object, ...], networks: int, run: Callable[[Dataset], object]) -> float:
-        """Seconds per network and image: on ever more images, until it takes long enough and falls no more."""
+        """Seconds per network and image: on ever more images, until it takes long enough.
+
+        The first run warms up and is repeated, unless it is so slow that this does not matter.
+        """
         if key not in self.known:
-            count, cost, seconds = _IMAGES, math.inf, 0.0
-            run(self.data.limit(count))  # warms up
-            while count < 4 * len(self.data.train) and seconds < 4 * self.seconds:
-                images = self.data.limit(min(count, len(self.data.train)))
+            for attempt, count in enumerate(_counts(len(self.data.train))):
+                images = self.data.limit(count)
                 started = time.perf_counter()
                 run(images)
                 seconds = time.perf_counter() - started
-                before, cost = cost, seconds / (networks * len(images.train))
-                if seconds > self.seconds and cost > 0.8 * before:
+                self.known[key] = seconds / (networks * count)
+                if seconds > (self.seconds if attempt else 4 * _SECONDS):
                     break
-                count *= 4
-            self.known[key] = cost
         return self.known[key]
+
+
+def _counts(images: int) -> Iterator[int]:
+    """Images of one run after another, up to all there are; the first number comes twice.
+
+    >>> list(_counts(1000))
+    [64, 64, 256, 1000]
+    """
+    count = min(_IMAGES, images)
+    yield count
+    yield count
+    while count < images:
+        count = min(4 * count, images)
+        yield count
 
 
 def _sample(group: ModelGroup) -> Population:
