@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.cli.command import beside, succeed, zoosparse
+from tests.cli.command import REPOSITORY, beside, succeed, zoosparse
 from zoosparse_ext.cli.console import training_bar
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import recipe
@@ -75,6 +77,33 @@ def test_ctrl_c_keeps_finished_epochs(tmp_path: Path) -> None:
     assert not (tmp_path / "zoo.resume").exists()
     succeed("train", "--out", whole, *TRAINING)
     same_bits(zoo, whole)
+
+
+LOADING = """
+import os
+import signal
+import sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, getattr(signal, sys.argv.pop(1)))
+from zoosparse_command import main
+main()
+"""
+
+
+@pytest.mark.parametrize("handler", ["default_int_handler", "SIG_IGN"])
+def test_ctrl_c_while_the_package_loads_is_a_line(handler: str) -> None:
+    words = [sys.executable, "-c", LOADING, handler, "study", "--list"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
+    if handler == "SIG_IGN":
+        assert done.returncode == 0 and "mnist-seed" in done.stdout
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nInterrupted.\n")
 
 
 def test_a_study_killed_in_every_stage_ends_with_the_same_bits(tmp_path: Path) -> None:
