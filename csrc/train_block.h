@@ -39,9 +39,9 @@ struct BlockState {
 
 constexpr int kGradientTaps = 8;  // taps of one channel whose gradients a thread adds up
 
-// Sums that threads leave for others to add.
+// Sums that threads leave for others to add: of taps, and of a bias.
 constexpr int64_t partial_floats(int threads, bool variational) {
-  return int64_t{threads} * kGradientTaps * (variational ? 2 : 1);
+  return int64_t{threads} * (kGradientTaps + 1) * (variational ? 2 : 1);
 }
 
 // Memory of one block, [P] unless said otherwise. Where `weights` is not the matrix's own row, it is a copy.

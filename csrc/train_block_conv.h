@@ -17,9 +17,13 @@ ZOOSPARSE_HOST_DEVICE static inline WindowAt window_at(const TrainOp& op, int sa
   return {sample, y, x, y * op.stride_height - op.padding_height, x * op.stride_width - op.padding_width};
 }
 
+// 0 <= value < limit.
+ZOOSPARSE_HOST_DEVICE static inline bool is_below(int value, int limit) {
+  return static_cast<unsigned>(value) < static_cast<unsigned>(limit);
+}
+
 ZOOSPARSE_HOST_DEVICE static inline bool is_inside(const TrainOp& op, int y, int x) {
-  return static_cast<unsigned>(y) < static_cast<unsigned>(op.in_height) &&
-         static_cast<unsigned>(x) < static_cast<unsigned>(op.in_width);
+  return is_below(y, op.in_height) && is_below(x, op.in_width);
 }
 
 ZOOSPARSE_HOST_DEVICE static inline const uint8_t* winners_of(const BlockStage& stage, const float* sample) {
@@ -35,6 +39,18 @@ struct ConvTile {
   float mean[channels][positions];
   float variance[variational ? channels : 1][positions];
 };
+
+// sum[o][p] += weight of channel o at a tap * x[p].
+template <int channels, int positions>
+ZOOSPARSE_HOST_DEVICE static inline void add_products(const float* weight, const int32_t (&row)[channels], int32_t tap,
+                                                      const float (&x)[positions], float (&sum)[channels][positions]) {
+  ZOOSPARSE_UNROLL
+  for (int o = 0; o < channels; ++o) {
+    const float w = weight[row[o] + tap];
+    ZOOSPARSE_UNROLL
+    for (int p = 0; p < positions; ++p) sum[o][p] += w * x[p];
+  }
+}
 
 template <int channels, int positions, bool padded, bool variational>
 ZOOSPARSE_HOST_DEVICE static inline void sum_windows(const TrainOp& op, const float* weight, const float* variance,
@@ -53,21 +69,43 @@ ZOOSPARSE_HOST_DEVICE static inline void sum_windows(const TrainOp& op, const fl
           const bool inside = !padded || is_inside(op, y, column);
           x[p] = inside ? image[p][(c * op.in_height + y) * op.in_width + column] : 0.0f;
         }
-        ZOOSPARSE_UNROLL
-        for (int o = 0; o < channels; ++o) {
-          const float w = weight[row[o] + tap];
-          ZOOSPARSE_UNROLL
-          for (int p = 0; p < positions; ++p) tile.mean[o][p] += w * x[p];
-        }
+        add_products<channels>(weight, row, tap, x, tile.mean);
         if constexpr (variational) {
+          float squares[positions];
           ZOOSPARSE_UNROLL
-          for (int o = 0; o < channels; ++o) {
-            const float v = variance[row[o] + tap];
-            ZOOSPARSE_UNROLL
-            for (int p = 0; p < positions; ++p) tile.variance[o][p] += v * (x[p] * x[p]);
-          }
+          for (int p = 0; p < positions; ++p) squares[p] = x[p] * x[p];
+          add_products<channels>(variance, row, tap, squares, tile.variance);
         }
       }
+}
+
+// The same for the four windows of a 2 x 2 pool at stride 1: from one tap to the next, what the right windows saw is
+// what the left ones see, so that two inputs are read instead of four.
+template <int channels, bool padded, bool variational>
+ZOOSPARSE_HOST_DEVICE static inline void sum_pool(const TrainOp& op, const float* weight, const float* variance,
+                                                  const int32_t (&row)[channels], const float* image,
+                                                  const WindowAt& first, ConvTile<channels, 4, variational>& tile) {
+  const auto input = [&](int c, int y, int x) {
+    return !padded || is_inside(op, y, x) ? image[(c * op.in_height + y) * op.in_width + x] : 0.0f;
+  };
+  int32_t tap = 0;
+  for (int c = 0; c < op.in_channels; ++c)
+    for (int i = 0; i < op.kernel_height; ++i) {
+      const int y = first.top + i;
+      float x[4] = {0.0f, input(c, y, first.left), 0.0f, input(c, y + 1, first.left)};
+      for (int j = 0; j < op.kernel_width; ++j, ++tap) {
+        const int right = first.left + j + 1;
+        x[0] = x[1];
+        x[1] = input(c, y, right);
+        x[2] = x[3];
+        x[3] = input(c, y + 1, right);
+        add_products<channels>(weight, row, tap, x, tile.mean);
+        if constexpr (variational) {
+          const float squares[4] = {x[0] * x[0], x[1] * x[1], x[2] * x[2], x[3] * x[3]};
+          add_products<channels>(variance, row, tap, squares, tile.variance);
+        }
+      }
+    }
 }
 
 // Adds noise of the given variance; the variance becomes the derivative of the sum with respect to it.
@@ -121,9 +159,14 @@ ZOOSPARSE_HOST_DEVICE static inline void forward_tile(const Block<Team>& block, 
       if constexpr (variational) tile.variance[o][p] = variance;
     }
   }
-  sum_windows<channels, positions, padded, variational>(op, block.memory.weights + op.weight,
-                                                        block.memory.variance + (variational ? op.weight : 0), row,
-                                                        image, window, tile);
+  const float* const weights = block.memory.weights + op.weight;
+  const float* const variances = block.memory.variance + (variational ? op.weight : 0);
+  if (pooled && op.stride_height == 1 && op.stride_width == 1) {
+    if constexpr (pooled)
+      sum_pool<channels, padded, variational>(op, weights, variances, row, image[0], window[0], tile);
+  } else {
+    sum_windows<channels, positions, padded, variational>(op, weights, variances, row, image, window, tile);
+  }
   if constexpr (variational) add_noise<channels, positions>(block, stage, run, first, window, tile);
 
   const int width = pooled ? stage.columns / 2 : stage.columns, plane = stage.out_elements / op.out_channels;
@@ -196,8 +239,10 @@ ZOOSPARSE_HOST_DEVICE static inline void convolution_forward(const Block<Team>& 
   with_bool(has_border, [&](auto padded) {
     with_bool(block.plan.variational, [&](auto variational) {
       constexpr bool border = decltype(padded)::value, noisy = decltype(variational)::value;
-      if (stage.pooled)
+      if (stage.pooled && enough)
         forward_tiles<kTileChannels, 4, true, border, noisy>(block, stage, run);
+      else if (stage.pooled)
+        forward_tiles<kTileChannels / 2, 4, true, border, noisy>(block, stage, run);
       else if (enough)
         forward_tiles<kTileChannels, kTilePositions, false, border, noisy>(block, stage, run);
       else
@@ -208,59 +253,62 @@ ZOOSPARSE_HOST_DEVICE static inline void convolution_forward(const Block<Team>& 
 
 // ---- Gradients of the weights ---------------------------------------------------------------------------------------
 
-// A tap behind the last is the bias, whose input is 1.
 struct TapAt {
-  int32_t offset;  // in the input; -1: the bias, or none
+  int32_t offset;  // in the input
   int32_t y, x;    // in the window
 };
 
 ZOOSPARSE_HOST_DEVICE static inline TapAt tap_at(const BlockStage& stage, int tap) {
   const TrainOp& op = stage.op;
-  if (tap >= stage.taps) return {-1, 0, 0};
   const int window = op.kernel_height * op.kernel_width, y = tap % window / op.kernel_width, x = tap % op.kernel_width;
   return {(tap / window * op.in_height + y) * op.in_width + x, y, x};
 }
 
-// Adds up taps [first, first + kGradientTaps) of channel o over outputs [from, to), counted over all samples.
+// What a thread adds up: some taps of one channel, and the bias, whose input is 1.
+struct TapSums {
+  float taps[kGradientTaps], bias;
+};
+
+// Adds up taps [first, first + kGradientTaps) of channel o over outputs [from, to), counted over all samples. Where
+// there are fewer, the first stands for those that are not there.
 template <bool padded, bool variational, class Team>
 ZOOSPARSE_HOST_DEVICE static inline void sum_taps(const Block<Team>& block, const BlockStage& stage, int gradient,
-                                                  int o, int first, int from, int to, float (&sum)[kGradientTaps],
-                                                  float (&spread)[kGradientTaps]) {
+                                                  int o, int first, int from, int to, TapSums& sum, TapSums& spread) {
   const TrainOp& op = stage.op;
   const int plane = stage.out_elements / op.out_channels, width = stage.pooled ? stage.columns / 2 : stage.columns;
   TapAt tap[kGradientTaps];
   ZOOSPARSE_UNROLL
-  for (int t = 0; t < kGradientTaps; ++t) tap[t] = tap_at(stage, first + t);
+  for (int t = 0; t < kGradientTaps; ++t) tap[t] = tap_at(stage, first + t < stage.taps ? first + t : first);
+  const int pool = stage.pooled ? 2 : 1, down = op.stride_height * op.in_width, right = op.stride_width;
   int number = from / plane, at = from % plane, y = at / width, x = at % width;
   for (int i = from; i < to; ++i) {
     const float* const sample = block.sample(number);
     const int element = o * plane + at;
     const float of_mean = sample[gradient + element];
     const float of_variance = variational ? of_mean * sample[stage.deviation + element] : 0.0f;
-    const int which = stage.pooled ? winners_of(stage, sample)[element] : 0, pool = stage.pooled ? 2 : 1;
-    const WindowAt window = window_at(op, number, pool * y + which / 2, pool * x + which % 2);
-    const float* const image = sample + stage.input;
-    const int corner = window.top * op.in_width + window.left;
+    const unsigned which = stage.pooled ? winners_of(stage, sample)[element] : 0;
+    const int wy = pool * y + static_cast<int>(which >> 1), wx = pool * x + static_cast<int>(which & 1);
+    const int top = wy * op.stride_height - op.padding_height, left = wx * right - op.padding_width;
+    const float* const seen = sample + stage.input + (wy * down - op.padding_height * op.in_width + left);
+    sum.bias += of_mean;
+    if constexpr (variational) spread.bias += of_variance;
     ZOOSPARSE_UNROLL
     for (int t = 0; t < kGradientTaps; ++t) {
-      float value = 1.0f;
-      if (tap[t].offset >= 0) {
-        const bool inside = !padded || is_inside(op, window.top + tap[t].y, window.left + tap[t].x);
-        value = inside ? image[corner + tap[t].offset] : 0.0f;
-      }
-      sum[t] += of_mean * value;
-      if constexpr (variational) spread[t] += of_variance * (value * value);
+      const bool inside = !padded || is_inside(op, top + tap[t].y, left + tap[t].x);
+      const float value = inside ? seen[tap[t].offset] : 0.0f;
+      sum.taps[t] += of_mean * value;
+      if constexpr (variational) spread.taps[t] += of_variance * (value * value);
     }
     if (++x == width) x = 0, ++y;
     if (++at == plane) at = x = y = 0, ++number;
   }
 }
 
-// How the gradients of a layer are shared out: every channel's taps and bias in tiles, the outputs that they are summed
-// over in parts, so that all threads have work.
+// How the gradients of a layer are shared out: every channel's taps in tiles, the bias with the first of them, the
+// outputs that they are summed over in parts, so that all threads have work.
 struct GradientShares {
   int all;    // taps and bias
-  int tiles;  // of a channel
+  int tiles;  // of a channel's taps
   int jobs;   // tiles of all channels
   int parts;
   int outputs;  // of a channel, in all samples
@@ -273,7 +321,7 @@ ZOOSPARSE_HOST_DEVICE static inline GradientShares gradient_shares(const BlockSt
   const TrainOp& op = stage.op;
   GradientShares shares;
   shares.all = stage.taps + (op.bias >= 0 ? 1 : 0);
-  shares.tiles = (shares.all + kGradientTaps - 1) / kGradientTaps;
+  shares.tiles = (stage.taps + kGradientTaps - 1) / kGradientTaps;
   shares.jobs = op.out_channels * shares.tiles;
   shares.outputs = samples * (stage.out_elements / op.out_channels);
   const int most = threads / shares.jobs < shares.outputs ? threads / shares.jobs : shares.outputs;
@@ -292,23 +340,24 @@ ZOOSPARSE_HOST_DEVICE static inline void weight_gradient_parts(const Block<Team>
   const int size = stage.op.out_channels * shares.all;
   block.team.each(shares.jobs * shares.parts, [&](int task) {
     const int tile = task % shares.tiles, o = task / shares.tiles % stage.op.out_channels, part = task / shares.jobs;
-    float sum[kGradientTaps] = {}, spread[kGradientTaps] = {};
+    TapSums sum{}, spread{};
     sum_taps<padded, variational>(block, stage, gradient, o, tile * kGradientTaps, shares.first_of(part),
                                   shares.first_of(part + 1), sum, spread);
-    ZOOSPARSE_UNROLL
-    for (int t = 0; t < kGradientTaps; ++t) {
-      const int tap = tile * kGradientTaps + t;
-      if (tap >= shares.all) continue;
+    const auto put = [&](int tap, float of_weight, float of_variance) {
       if (shares.parts > 1) {
         float* const to = block.memory.partial + part * size + o * shares.all + tap;
-        to[0] = sum[t];
-        if constexpr (variational) to[shares.parts * size] = spread[t];
-        continue;
+        to[0] = of_weight;
+        if constexpr (variational) to[shares.parts * size] = of_variance;
+        return;
       }
       const int64_t column = column_of_tap(stage, o, tap);
-      block.memory.weight_gradient[column] += sum[t];
-      if constexpr (variational) block.memory.variance_gradient[column] += spread[t];
-    }
+      block.memory.weight_gradient[column] += of_weight;
+      if constexpr (variational) block.memory.variance_gradient[column] += of_variance;
+    };
+    ZOOSPARSE_UNROLL
+    for (int t = 0; t < kGradientTaps; ++t)
+      if (const int tap = tile * kGradientTaps + t; tap < stage.taps) put(tap, sum.taps[t], spread.taps[t]);
+    if (tile == 0 && stage.taps < shares.all) put(stage.taps, sum.bias, spread.bias);
   });
 }
 
@@ -330,11 +379,15 @@ ZOOSPARSE_HOST_DEVICE static inline void add_parts(const Block<Team>& block, con
 
 // ---- Gradients of the input -----------------------------------------------------------------------------------------
 
-// Whether an output at `distance` / `stride` is there, and which.
-ZOOSPARSE_HOST_DEVICE static inline bool output_at(int distance, int stride, int limit, int& output) {
-  if (distance < 0) return false;
-  output = stride == 1 ? distance : distance / stride;
-  return output < limit && (stride == 1 || output * stride == distance);
+// The outputs along one axis, at most `count`, whose windows hold the input at `place`, counted from the border's
+// beginning; none: last < first, and halves of them likewise.
+struct OutputRange {
+  int first, last;
+};
+
+ZOOSPARSE_HOST_DEVICE static inline OutputRange outputs_over(int place, int kernel, int stride, int count) {
+  const int first = place < kernel ? 0 : (place - kernel + stride) / stride, last = place / stride;
+  return {first, last < count ? last : count - 1};
 }
 
 // The sum over all outputs that have seen an input, of kTileChannels input channels from `first` on.
@@ -346,34 +399,50 @@ ZOOSPARSE_HOST_DEVICE static inline void input_gradient_tile(const Block<Team>& 
   float* const sample = block.sample(number);
   const uint8_t* const winners = winners_of(stage, sample);
   const int window = op.kernel_height * op.kernel_width, plane = stage.out_elements / op.out_channels;
-  const int width = stage.pooled ? stage.columns / 2 : stage.columns;
   float sum[kTileChannels] = {}, spread[kTileChannels] = {};
   int32_t channel[kTileChannels];
   ZOOSPARSE_UNROLL
   for (int c = 0; c < kTileChannels; ++c) channel[c] = (first + c < op.in_channels ? first + c : first) * window;
-  for (int i = 0; i < op.kernel_height; ++i) {
-    int row;
-    if (!output_at(y + op.padding_height - i, op.stride_height, stage.rows, row)) continue;
-    for (int j = 0; j < op.kernel_width; ++j) {
-      int column;
-      if (!output_at(x + op.padding_width - j, op.stride_width, stage.columns, column)) continue;
-      const int at = stage.pooled ? row / 2 * width + column / 2 : row * width + column;
-      const int which = row % 2 * 2 + column % 2, tap = i * op.kernel_width + j;
-      for (int o = 0; o < op.out_channels; ++o) {
-        const int element = o * plane + at;
-        if (stage.pooled && winners[element] != which) continue;
-        const float of_mean = sample[gradient + element];
-        const float* const weight = block.memory.weights + op.weight + o * stage.taps + tap;
-        ZOOSPARSE_UNROLL
-        for (int c = 0; c < kTileChannels; ++c) sum[c] += of_mean * weight[channel[c]];
-        if constexpr (variational) {
-          const float of_variance = of_mean * sample[stage.deviation + element];
-          const float* const variance = block.memory.variance + op.weight + o * stage.taps + tap;
-          ZOOSPARSE_UNROLL
-          for (int c = 0; c < kTileChannels; ++c) spread[c] += of_variance * variance[channel[c]];
+  const float* const weights = block.memory.weights + op.weight;
+  const float* const variances = block.memory.variance + (variational ? op.weight : 0);
+  // What output `element`, whose weights begin at `row`, says to the input it saw through a tap.
+  const auto add = [&](int element, int row, int tap) {
+    const float of_mean = sample[gradient + element];
+    const float* const weight = weights + row + tap;
+    ZOOSPARSE_UNROLL
+    for (int c = 0; c < kTileChannels; ++c) sum[c] += of_mean * weight[channel[c]];
+    if constexpr (variational) {
+      const float of_variance = of_mean * sample[stage.deviation + element];
+      const float* const variance = variances + row + tap;
+      ZOOSPARSE_UNROLL
+      for (int c = 0; c < kTileChannels; ++c) spread[c] += of_variance * variance[channel[c]];
+    }
+  };
+  const int top = y + op.padding_height, left = x + op.padding_width;
+  const OutputRange rows = outputs_over(top, op.kernel_height, op.stride_height, stage.rows);
+  const OutputRange columns = outputs_over(left, op.kernel_width, op.stride_width, stage.columns);
+  if (stage.pooled) {
+    const int width = stage.columns / 2;
+    for (int row = rows.first / 2; row <= rows.last / 2; ++row)
+      for (int column = columns.first / 2; column <= columns.last / 2; ++column) {
+        const int above = top - 2 * row * op.stride_height, before = left - 2 * column * op.stride_width;
+        int element = row * width + column;
+        for (int o = 0; o < op.out_channels; ++o, element += plane) {
+          const unsigned which = winners[element];
+          const int i = which >> 1 ? above - op.stride_height : above,
+                    j = which & 1 ? before - op.stride_width : before;
+          if (is_below(i, op.kernel_height) && is_below(j, op.kernel_width))
+            add(element, o * stage.taps, i * op.kernel_width + j);
         }
       }
-    }
+  } else {
+    for (int row = rows.first; row <= rows.last; ++row)
+      for (int column = columns.first; column <= columns.last; ++column) {
+        const int i = top - row * op.stride_height, j = left - column * op.stride_width;
+        int element = row * stage.columns + column;
+        for (int o = 0; o < op.out_channels; ++o, element += plane)
+          add(element, o * stage.taps, i * op.kernel_width + j);
+      }
   }
   ZOOSPARSE_UNROLL
   for (int c = 0; c < kTileChannels; ++c) {

@@ -124,7 +124,7 @@ ZOOSPARSE_HOST_DEVICE static inline void backward(const Block<Team>& block, int 
 }
 
 template <class Team>
-ZOOSPARSE_HOST_DEVICE static inline void train_samples(const Block<Team>& block, const SampleRun& run) {
+ZOOSPARSE_FORMULA void train_samples(const Block<Team>& block, const SampleRun& run) {
   load_images(block, run);
   block.team.barrier();
   for (int s = 0; s < block.plan.count; ++s) {
@@ -141,7 +141,7 @@ ZOOSPARSE_HOST_DEVICE static inline void train_samples(const Block<Team>& block,
 
 // All steps of one model, `at_once` samples at a time.
 template <class Team>
-ZOOSPARSE_HOST_DEVICE static inline void train_block(const Block<Team>& block, int at_once) {
+ZOOSPARSE_FORMULA void train_block(const Block<Team>& block, int at_once) {
   const TrainParams& params = block.params;
   float* const row = params.weights + block.place_in_matrix(0);
   block.team.each(1, [&](int) {

@@ -36,7 +36,7 @@ struct DeviceTeam {
 __host__ __device__ int64_t matrices(const BlockPlan& plan) { return plan.variational ? 2 : 1; }
 
 template <bool in_shared>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, in_shared ? 2 : 1)
     train(const __grid_constant__ TrainParams params, const __grid_constant__ BlockPlan plan, int at_once,
           float* scratch, int64_t floats) {
   extern __shared__ float shared[];
