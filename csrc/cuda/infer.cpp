@@ -180,9 +180,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, 
   check_shape(labels, {inference.images()}, "infer", "labels");
   TORCH_CHECK(classes <= 65536, "infer: at most 65536 classes, got ", classes);
   if (inference.images() > 0) {
-    const auto [low, high] = at::aminmax(labels);
-    TORCH_CHECK(low.item<int64_t>() >= 0 && high.item<int64_t>() < classes, "infer: labels from ", low.item<int64_t>(),
-                " to ", high.item<int64_t>(), " lie outside the ", classes, " classes");
+    const auto [lowest, highest] = at::aminmax(labels);
+    const auto low = lowest.item<int64_t>(), high = highest.item<int64_t>();
+    TORCH_CHECK(low >= 0 && high < classes, "infer: labels from ", low, " to ", high, " lie outside the ", classes,
+                " classes");
   }
   const int64_t n = inference.models();
   const auto of = [&](at::ScalarType dtype) { return weights.options().dtype(dtype); };

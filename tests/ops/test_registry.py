@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -108,3 +109,14 @@ def test_implementations_lists_every_operator() -> None:
     ]
     expected = f"native {_registry.native.simd_level()}" if _registry.native else "reference"
     assert [on_cpu[name] for name in names] == [expected] * len(names)
+
+
+@pytest.mark.skipif(
+    _registry.native is None or shutil.which("nm") is None, reason="needs the extension and nm"
+)
+def test_nothing_of_a_static_library_is_exported() -> None:
+    """Else half of a C++ library that is linked statically would be taken from torch's, and its numbers crash."""
+    assert _registry.native is not None
+    command = ["nm", "--dynamic", "--defined-only", "--demangle", _registry.native.__file__]
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "PyInit__C" in names and "std::ostream" not in names and "std::locale" not in names
