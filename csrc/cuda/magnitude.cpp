@@ -44,21 +44,29 @@ void check_selection(const at::Tensor& weights, const at::Tensor& k, int64_t dim
   TORCH_CHECK(k.is_contiguous(), op, ": k must be contiguous");
 }
 
-// Runs the rows of contiguous `weights` [N, P]. Undefined `mask` or `thresholds` are not computed.
-void select_rows(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments, const at::Tensor& mask,
-                 const at::Tensor& thresholds, bool prune, const char* op) {
-  const SelectRows rows{
-      .weights = prune ? weights.mutable_data_ptr() : const_cast<void*>(weights.const_data_ptr()),
-      .mask = mask.defined() ? reinterpret_cast<uint8_t*>(mask.mutable_data_ptr<bool>()) : nullptr,
-      .thresholds = thresholds.defined() ? thresholds.mutable_data_ptr() : nullptr,
+SelectRows rows_of(const at::Tensor& weights, const at::Tensor& k, const char* op) {
+  return {
+      .weights = const_cast<void*>(weights.const_data_ptr()),
+      .mask = nullptr,
+      .thresholds = nullptr,
       .k = k.const_data_ptr<int64_t>(),
       .n = weights.size(0),
       .p = weights.size(1),
-      .s = k.size(1),
+      .s = k.size(-1),
       .infinity = infinity_of(weights.scalar_type(), op),
       .word_size = static_cast<int>(weights.element_size()),
-      .prune = prune,
+      .prune = false,
   };
+}
+
+// Runs the rows of contiguous `weights` [N, P]. Undefined `mask` or `thresholds` are not computed.
+void select_rows(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments, const at::Tensor& mask,
+                 const at::Tensor& thresholds, bool prune, const char* op) {
+  SelectRows rows = rows_of(weights, k, op);
+  if (prune) rows.weights = weights.mutable_data_ptr();
+  if (mask.defined()) rows.mask = reinterpret_cast<uint8_t*>(mask.mutable_data_ptr<bool>());
+  if (thresholds.defined()) rows.thresholds = thresholds.mutable_data_ptr();
+  rows.prune = prune;
   const Launch launch(weights);
   const int64_t bytes = select_scratch_bytes(rows, segments.data());
   const auto scratch = at::empty({bytes}, weights.options().dtype(at::kByte));
@@ -91,16 +99,23 @@ at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArr
   return mask;
 }
 
-// A selection and a packing per mask: the weights come from the L2 cache the second time if they fit there.
+// A row is read once for all masks where a block holds it; else a selection and a packing per mask, for which the
+// weights come from the L2 cache the second time if they fit there.
 at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
   check_selection(weights, k, 3, segments, "magnitude_masks");
-  const auto rows = weights.contiguous();
-  const int64_t masks = k.size(0), n = rows.size(0), p = rows.size(1), bytes = n * ((p + 7) / 8);
-  const auto mask = at::empty(rows.sizes(), rows.options().dtype(at::kBool));  // [N, P], one after the other
-  auto packed = at::empty({masks, n, (p + 7) / 8}, rows.options().dtype(at::kByte));
-  const Launch launch(rows);
+  const auto matrix = weights.contiguous();
+  const int64_t masks = k.size(0), n = matrix.size(0), p = matrix.size(1), bytes = n * ((p + 7) / 8);
+  auto packed = at::empty({masks, n, (p + 7) / 8}, matrix.options().dtype(at::kByte));
+  const Launch launch(matrix);
+  const SelectRows rows = rows_of(matrix, k, "magnitude_masks");
+  if (can_select_masks(rows)) {
+    launch_select_masks(rows, masks, packed.mutable_data_ptr<uint8_t>(), launch.stream());
+    launch.check();
+    return packed;
+  }
+  const auto mask = at::empty(matrix.sizes(), matrix.options().dtype(at::kBool));  // [N, P], one after the other
   for (int64_t i = 0; i < masks; ++i) {
-    select_rows(rows, k.select(0, i), segments, mask, {}, false, "magnitude_masks");
+    select_rows(matrix, k.select(0, i), segments, mask, {}, false, "magnitude_masks");
     launch_pack_mask(reinterpret_cast<const uint8_t*>(mask.const_data_ptr<bool>()), n, p,
                      packed.mutable_data_ptr<uint8_t>() + i * bytes, launch.stream());
     launch.check();

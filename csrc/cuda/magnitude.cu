@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cuda/magnitude_long.cuh"
+#include "cuda/magnitude_masks.cuh"
 #include "cuda/magnitude_short.cuh"
 #include "cuda/magnitude_tasks.cuh"
 
@@ -77,6 +78,21 @@ constexpr Method kMethods[] = {
     {int64_t{1} << 31, by_passes<Word>},
 };
 
+template <class Word, int kThreads, int kKeys>
+void masks_by_blocks(const SelectRows& rows, int64_t masks, uint8_t* packed, cudaStream_t stream) {
+  const SegmentBatch batch{1, {0}, {0}, {static_cast<int32_t>(rows.p)}};
+  select_masks<Word, kThreads, kKeys><<<blocks_for(rows.n, 1), kThreads, 0, stream>>>(rows, batch, masks, packed);
+}
+
+template <class Word>
+void select_all_masks(const SelectRows& rows, int64_t masks, uint8_t* packed, cudaStream_t stream) {
+  constexpr int64_t most = most_in_registers(sizeof(Word));
+  if (rows.p <= 1024) return masks_by_blocks<Word, 256, 4>(rows, masks, packed, stream);
+  if (rows.p <= 3072) return masks_by_blocks<Word, 256, 12>(rows, masks, packed, stream);
+  if (rows.p <= 8192) return masks_by_blocks<Word, 1024, 8>(rows, masks, packed, stream);
+  masks_by_blocks<Word, 1024, most / 1024>(rows, masks, packed, stream);
+}
+
 // Calls run(batch) for the segments of more than `above` and at most `most` columns.
 template <class Run>
 void for_batches(const SelectRows& rows, const int64_t* segments, int64_t above, int64_t most, const Run& run) {
@@ -126,6 +142,20 @@ void launch_select(const SelectRows& rows, const int64_t* segments, void* scratc
       return select<uint32_t>(rows, segments, scratch, stream);
     default:
       return select<uint64_t>(rows, segments, scratch, stream);
+  }
+}
+
+bool can_select_masks(const SelectRows& rows) { return rows.s == 1 && rows.p <= most_in_registers(rows.word_size); }
+
+void launch_select_masks(const SelectRows& rows, int64_t masks, uint8_t* packed, cudaStream_t stream) {
+  if (rows.n == 0 || rows.p == 0 || masks == 0) return;
+  switch (rows.word_size) {
+    case 2:
+      return select_all_masks<uint16_t>(rows, masks, packed, stream);
+    case 4:
+      return select_all_masks<uint32_t>(rows, masks, packed, stream);
+    default:
+      return select_all_masks<uint64_t>(rows, masks, packed, stream);
   }
 }
 

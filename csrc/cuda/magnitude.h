@@ -25,4 +25,9 @@ int64_t select_scratch_bytes(const SelectRows& rows, const int64_t* segments);
 // `segments` [s + 1] are rising offsets of columns from 0 to p, in the memory of the host.
 void launch_select(const SelectRows& rows, const int64_t* segments, void* scratch, cudaStream_t stream);
 
+// Many masks of rows of one segment, as bits. Of `rows`, mask and thresholds are not used, and k is [masks, n]; packed
+// [masks, n, ceil(p / 8)], bit j of byte i = column 8 i + j, 1 = kept; bits beyond p are 0.
+bool can_select_masks(const SelectRows& rows);  // rows longer than a block's registers take a selection a mask
+void launch_select_masks(const SelectRows& rows, int64_t masks, uint8_t* packed, cudaStream_t stream);
+
 }  // namespace zoosparse::cuda

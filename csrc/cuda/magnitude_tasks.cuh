@@ -47,9 +47,12 @@ struct Task {
     threshold = rows.thresholds == nullptr ? nullptr : static_cast<Word*>(rows.thresholds) + result;
     infinity = static_cast<Key>(rows.infinity);
     width = static_cast<uint32_t>(batch.width[segment]);
-    const int64_t count = rows.k[result];
-    k = count < 0 ? 0 : count < width ? static_cast<uint32_t>(count) : width;
+    k = bounded(rows.k[result], width);
     prune = rows.prune;
+  }
+
+  __device__ static uint32_t bounded(int64_t k, uint32_t width) {
+    return k < 0 ? 0 : k < width ? static_cast<uint32_t>(k) : width;
   }
 
   // Where k is 0: says so in threshold and mask.

@@ -133,7 +133,7 @@ def magnitude_masks(
         InputError: as :func:`magnitude_mask`; `k` is a single number.
     """
     check_matrix("magnitude_masks", "weights", weights)
-    given = torch.as_tensor(k, device=weights.device)
+    given = torch.as_tensor(k)  # where it is: reading numbers back from a GPU would wait for all its work
     if given.dim() == 0:
         raise InputError(
             f"magnitude_masks: k must hold one count for each mask, got {int(given)}; pass [{int(given)}]"
