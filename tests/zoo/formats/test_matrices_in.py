@@ -60,6 +60,30 @@ def test_rows_become_models_whatever_the_file(tmp_path: Path, suffix: str) -> No
     assert torch.allclose(population(image), zs.Population(matrix, CNN_S)(image), atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_precisions_become_float32(tmp_path: Path, suffix: str, dtype: torch.dtype) -> None:
+    matrix = write_zoo(tmp_path / "zoo", suffix=suffix).to(dtype)
+    write_matrix(tmp_path / "zoo" / f"zoo{suffix}", matrix)
+    found = zs.import_zoo(tmp_path / "zoo", activation="tanh").population().weights
+    assert found.dtype == torch.float32 and torch.equal(found, matrix.float())
+
+
+def test_other_orders_of_bytes_become_ours(tmp_path: Path) -> None:
+    matrix = write_zoo(tmp_path / "zoo").numpy()
+    np.save(tmp_path / "zoo" / "zoo.npy", matrix.astype(">f8"))
+    assert np.array_equal(zs.import_zoo(tmp_path / "zoo", activation="tanh").population().weights, matrix)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_infinite(tmp_path: Path) -> None:
+    matrix = write_zoo(tmp_path / "zoo").numpy().astype(np.float64)
+    matrix[1, 3] = 1e300
+    np.save(tmp_path / "zoo" / "zoo.npy", matrix)
+    zoo = zs.import_zoo(tmp_path / "zoo", activation="tanh")
+    assert "'module_list.0.weight' holds NaN or infinite weights" in skipped(zoo)["000001"]
+
+
 def test_rows_of_many_epochs_become_populations(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {
@@ -75,6 +99,13 @@ def test_rows_of_many_epochs_become_populations(tmp_path: Path) -> None:
     assert torch.equal(zoo.population("original@0").weights, matrix[2:])
     assert zoo.models["accuracy"].tolist() == [0.9, 0.8]
     assert zoo.history.sort_values(["model_id", "epoch"]).test_accuracy.tolist() == [0.1, 0.9, 0.2, 0.8]
+
+
+def test_a_file_without_weights_tells_what_it_holds(tmp_path: Path) -> None:
+    write_zoo(tmp_path / "zoo")
+    np.save(tmp_path / "zoo" / "zoo.npy", np.zeros((4, 2464), np.int32))
+    with pytest.raises(zs.StoreError, match=r"0 matrices of weights \(weights int32 \[4, 2464\]\)"):
+        zs.import_zoo(tmp_path / "zoo", activation="tanh")
 
 
 def test_what_the_table_does_not_say_must_be_said(tmp_path: Path) -> None:

@@ -160,8 +160,8 @@ def _rows(
 ) -> list[Row] | Skipped:
     rows = []
     for (epoch, row), record in zip(item.rows, item.records, strict=True):
-        values = np.asarray(matrix[row], dtype=np.float32)
-        weights = torch.from_numpy(np.array(values) if columns is None else values[columns])
+        weights = _float32(matrix[row])
+        weights = weights if columns is None else weights[columns]
         try:
             check_finite(weights, architecture, options.allow_nan)
         except StoreError as error:
@@ -169,6 +169,14 @@ def _rows(
         name = epoch_population("original", epoch, item.rows[-1][0])
         rows.append(Row(name, place, record, {"weights": weights}))
     return rows
+
+
+def _float32(row: np.ndarray | Tensor) -> Tensor:
+    """A copy; NumPy has no bfloat16, PyTorch no other order of bytes. Too large a number is infinite, and found later."""
+    if isinstance(row, Tensor):
+        return row.to(torch.float32, copy=True)
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(row.astype(np.float32))
 
 
 def _record(record: Record, id: str, architecture: Architecture, number: int, epoch: int) -> Record:
@@ -190,16 +198,19 @@ def _integer(value: object) -> int:
 
 def _choose(arrays: dict[str, np.ndarray] | dict[str, Tensor], path: Path) -> np.ndarray | Tensor:
     floating = ("float16", "float32", "float64", "bfloat16")
-    matrices = {
-        name: array
-        for name, array in arrays.items()
-        if array.ndim == 2 and str(array.dtype).removeprefix("torch.") in floating
-    }
+    matrices = {name: a for name, a in arrays.items() if a.ndim == 2 and _dtype_name(a) in floating}
     for name in ("weights", "data", "matrix"):
         if name in matrices:
             return matrices[name]
     if len(matrices) != 1:
+        shown = ", ".join(f"{name:.40} {_dtype_name(a)} {list(a.shape)}" for name, a in arrays.items())
         raise StoreError(
-            f"{path} holds {len(matrices)} matrices of weights, expected one, or one named 'weights'"
+            f"{path} holds {len(matrices)} matrices of weights ({shown or 'nothing':.300}), expected one, "
+            "or one named 'weights', of floating point"
         )
     return next(iter(matrices.values()))
+
+
+def _dtype_name(array: np.ndarray | Tensor) -> str:
+    """The type of the numbers, whatever the order of their bytes."""
+    return array.dtype.name if isinstance(array, np.ndarray) else str(array.dtype).removeprefix("torch.")
