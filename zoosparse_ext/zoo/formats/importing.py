@@ -99,8 +99,8 @@ def import_zoo(
         StoreError: the source is missing, of no known format, or nothing in it can be read; `out` holds something else.
         InputError: an unknown format, epochs that are none, or fewer than one worker.
     """
-    roots = [Path(path) for path in ([src] if isinstance(src, str | os.PathLike) else src)]
-    for root in roots:
+    roots = [Path(path).absolute() for path in ([src] if isinstance(src, str | os.PathLike) else src)]
+    for root in roots:  # absolute: what a source names is looked up from its own folder
         if not root.exists():
             raise StoreError(f"{root} does not exist")
     if out is not None:
@@ -119,17 +119,21 @@ def recognise(roots: Sequence[Path]) -> str:
     """The format of a source.
 
     Raises:
-        StoreError: it is none that is known.
+        StoreError: it is none that is known, or one source has another than the next.
     """
     if not roots:
         raise InputError("nothing to import was given")
     for name, candidate in FORMATS.items():
         if all(candidate.recognise(root) for root in roots):
             return name
-    shown = ", ".join(map(str, roots))
-    raise StoreError(
-        f"{shown} has no known format; known: {', '.join(FORMATS)}. Say format=… if it is one of them"
-    )
+    found = {root: [name for name in FORMATS if FORMATS[name].recognise(root)] for root in roots}
+    for root, names in found.items():
+        if not names:
+            raise StoreError(
+                f"{root} has no known format; known: {', '.join(FORMATS)}. Say format=… (--format) if it is one of them"
+            )
+    shown = ", ".join(f"{root} is {names[0]}" for root, names in found.items())
+    raise StoreError(f"sources of one zoo must have one format, but {shown}; import them one by one")
 
 
 def _known(format: str) -> str:

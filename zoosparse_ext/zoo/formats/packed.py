@@ -72,15 +72,17 @@ def plan_packed(folder: Path, options: Options) -> Plan:
         items: list[Item] = []
         columns: dict[str, tuple[torch.dtype, int]] = {}
         for part in entry["parts"]:
-            file = os.fspath(resolve_inside(folder, part["file"]))
+            resolve_inside(folder, part["file"])
+            file = os.path.join(folder, part["file"])  # what a link leads to may have another suffix
             found = _tensors(folder, file)
             if any(tensor.dim() != 2 for tensor in found.values()):
                 raise StoreError(f"{file} holds something else than matrices")
             columns = {name: (tensor.dtype, tensor.shape[1]) for name, tensor in found.items()}
             rows = {len(tensor) for tensor in found.values()}
             if rows != {part["rows"]} or "weights" not in columns or set(columns) - set(TENSORS):
+                shown = ", ".join(f"{name:.40} {list(tensor.shape)}" for name, tensor in found.items())
                 raise StoreError(
-                    f"{file} does not hold the {part['rows']!s:.20} rows that its description says"
+                    f"{file} holds {shown or 'nothing':.200}, its description says {part['rows']!s:.20} rows of weights"
                 )
             items += [
                 Item(os.fspath(folder), file, row, population, tuple(columns)) for row in range(part["rows"])
