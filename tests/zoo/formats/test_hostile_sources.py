@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -90,6 +92,20 @@ def test_links_out_of_the_source_are_not_followed(tmp_path: Path, name: str) -> 
         path.symlink_to(outside)
     with pytest.raises(zs.ZoosparseError):
         zs.import_zoo(source)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_pipes_are_not_waited_for(tmp_path: Path, name: str) -> None:
+    """Every file in turn, replaced by a pipe that nobody writes to."""
+    source = tmp_path / "source"
+    SOURCES[name](source)
+    for path in files_of(source):
+        moved = path.rename(tmp_path / "moved")
+        os.mkfifo(path)
+        with contextlib.suppress(zs.ZoosparseError):
+            zs.import_zoo(source)
+        path.unlink()
+        moved.rename(path)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "npz", "modules", "modelzoos"])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.files import read_bytes, read_json, resolve_inside
+from zoosparse_ext.zoo.formats.files import open_inside, read_bytes, read_json, resolve_inside
 from zoosparse_ext.zoo.formats.plan import Group, Options, Plan, Record
 from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
@@ -163,6 +163,7 @@ def read_tensors(
         StoreError: the file is missing, outside the folder, damaged, or lacks one.
     """
     path = resolve_inside(folder, file)
+    open_inside(folder, path).close()  # the library would wait for a pipe to be written
     try:
         with safe_open(path, "pt") as opened:
             return {
