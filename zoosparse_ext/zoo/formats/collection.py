@@ -17,6 +17,7 @@ import torch
 
 from zoosparse_ext.errors import ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.zoo.folder import MANIFEST
 from zoosparse_ext.zoo.formats.checkpoint import (
     SUFFIXES,
     CheckpointReader,
@@ -164,6 +165,8 @@ def _checkpoints(root: Path, above: int = 0) -> list[str]:
     except OSError:
         return []
     names = {entry.name for entry in entries}
+    if MANIFEST in names and "shards" in names:  # a zoo of ours, which is opened, not imported
+        return []
     single = next((name for name in _SINGLE if name in names), None)
     if single is not None:
         return [os.path.join(root, single)]

@@ -61,16 +61,21 @@ def resolve_inside(root: str | os.PathLike[str], path: str | os.PathLike[str]) -
 def resolve_all(root: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     """The real paths of many names.
 
+    In the cache of the Hugging Face Hub, ``snapshots/<revision>/`` has links to files in ``blobs/``, which count as
+    inside.
+
     Raises:
         StoreError: one lies outside `root`.
     """
     base, found = os.path.realpath(root), []
+    cache, snapshot, _ = base.partition(f"{os.sep}snapshots{os.sep}")
+    bases = [base.rstrip(os.sep) + os.sep] + ([f"{cache}{os.sep}blobs{os.sep}"] if snapshot else [])
     for path in paths:
         try:
             real = os.path.realpath(os.path.join(root, path))
         except (OSError, ValueError) as error:
             raise StoreError(f"{path!s:.200} is no usable path: {error}") from error
-        if real != base and not real.startswith(base.rstrip(os.sep) + os.sep):
+        if real != base and not real.startswith(tuple(bases)):
             raise StoreError(
                 f"{path!s:.200} leads out of {root} (to {real}); copy the file into the folder first"
             )
@@ -140,12 +145,6 @@ def parse_json(content: bytes | bytearray, name: object) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{name} is not JSON: {error}") from error
-
-
-def check_archive(name: object, packed: int, unpacked: int) -> None:
-    """Raise StoreError if an archive claims to unpack to absurdly much."""
-    if unpacked > max(_SMALL, MAX_RATIO * packed):
-        raise StoreError(f"{name} claims to unpack from {packed:,} to {unpacked:,} bytes; refused")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import nn
 
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.zoo.folder import MANIFEST
 from zoosparse_ext.zoo.formats import (
     collection,
     exported,
@@ -29,19 +31,22 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Format:
-    """A format: how to know it, and how to plan its import."""
+    """A format: what to know it by, in words and in code, and how to plan its import."""
 
+    sign: str
     recognise: Callable[[Path], bool]
     plan: Callable[[Sequence[PathLike], Options], Plan]
 
 
 FORMATS: dict[str, Format] = {  # in this order they are tried
-    "zoosparse": Format(exported.is_export, exported.plan_export),
-    "modelzoos": Format(ray_trials.is_tree, ray_tree.plan_trees),
-    "small-cnn-zoo": Format(small_cnn.is_small_cnn, small_cnn.plan_small_cnn),
-    "preprocessed": Format(preprocessed.is_preprocessed, preprocessed.plan_preprocessed),
-    "flat": Format(flat.is_flat, flat.plan_flat),
-    "checkpoints": Format(collection.is_collection, collection.plan_collections),
+    "zoosparse": Format("zoosparse.json", exported.is_export, exported.plan_export),
+    "modelzoos": Format("trials with folders checkpoint_…", ray_trials.is_tree, ray_tree.plan_trees),
+    "small-cnn-zoo": Format("weights.npy with layout.csv", small_cnn.is_small_cnn, small_cnn.plan_small_cnn),
+    "preprocessed": Format(
+        "one .pt of data sets", preprocessed.is_preprocessed, preprocessed.plan_preprocessed
+    ),
+    "flat": Format("one matrix with index_dict.json", flat.is_flat, flat.plan_flat),
+    "checkpoints": Format(".pt or .safetensors files", collection.is_collection, collection.plan_collections),
 }
 
 
@@ -97,7 +102,7 @@ def import_zoo(
 
     Raises:
         StoreError: the source is missing, of no known format, or nothing in it can be read; `out` holds something else.
-        InputError: an unknown format, epochs that are none, or fewer than one worker.
+        InputError: an unknown format, epochs that are none, a threshold that is NaN, or fewer than one worker.
     """
     roots = [Path(path).absolute() for path in ([src] if isinstance(src, str | os.PathLike) else src)]
     for root in roots:  # absolute: what a source names is looked up from its own folder
@@ -105,6 +110,8 @@ def import_zoo(
             raise StoreError(f"{root} does not exist")
     if out is not None:
         Zoo.require_new(Path(out))
+    if math.isnan(threshold):
+        raise InputError("the threshold of log α is nan; give a number, such as 3")
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}, expected 1 or more")
     if isinstance(architecture, nn.Module):
@@ -123,6 +130,9 @@ def recognise(roots: Sequence[Path]) -> str:
     """
     if not roots:
         raise InputError("nothing to import was given")
+    for root in roots:
+        if (root / MANIFEST).is_file():
+            raise StoreError(f"{root} is a zoo already; go on with it as it is, or export it")
     for name, candidate in FORMATS.items():
         if all(candidate.recognise(root) for root in roots):
             return name
@@ -130,10 +140,26 @@ def recognise(roots: Sequence[Path]) -> str:
     for root, names in found.items():
         if not names:
             raise StoreError(
-                f"{root} has no known format; known: {', '.join(FORMATS)}. Say format=… (--format) if it is one of them"
+                f"{root} has no known format: it {_content(root)}, expected {_signs()}. "
+                "Say format=… (--format) if it is one of them"
             )
     shown = ", ".join(f"{root} is {names[0]}" for root, names in found.items())
     raise StoreError(f"sources of one zoo must have one format, but {shown}; import them one by one")
+
+
+def _content(root: Path) -> str:
+    """What is there, as far as a message has room."""
+    if not root.is_dir():
+        return "is a file"
+    try:
+        names = sorted(os.listdir(root))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return f"holds {', '.join(names[:4]) or 'nothing'}{', …' * (len(names) > 4)}"
+
+
+def _signs() -> str:
+    return ", ".join(f"{format.sign} ({name})" for name, format in FORMATS.items())
 
 
 def _known(format: str) -> str:
