@@ -101,6 +101,15 @@ def test_rows_of_many_epochs_become_populations(tmp_path: Path) -> None:
     assert zoo.history.sort_values(["model_id", "epoch"]).test_accuracy.tolist() == [0.1, 0.9, 0.2, 0.8]
 
 
+def test_a_pickle_is_run_with_consent_only(tmp_path: Path) -> None:
+    matrix = write_zoo(tmp_path / "zoo", suffix=".pt")
+    torch.save({"weights": matrix, "made by": Path("someone")}, tmp_path / "zoo" / "zoo.pt")
+    with pytest.raises(zs.StoreError, match="--trust-pickle"):
+        zs.import_zoo(tmp_path / "zoo", activation="tanh")
+    found = zs.import_zoo(tmp_path / "zoo", activation="tanh", trust_pickle=True, out=tmp_path / "out")
+    assert torch.equal(found.population().weights, matrix)
+
+
 def test_a_file_without_weights_tells_what_it_holds(tmp_path: Path) -> None:
     write_zoo(tmp_path / "zoo")
     np.save(tmp_path / "zoo" / "zoo.npy", np.zeros((4, 2464), np.int32))
@@ -133,7 +142,7 @@ def test_rows_without_activation_or_with_nan_are_skipped(tmp_path: Path) -> None
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "zoo"
     write_zoo(folder, table=pd.DataFrame({"model_id": list("abc"), "activation": "tanh"}))
-    with pytest.raises(zs.StoreError, match="3 lines for 4 rows"):
+    with pytest.raises(zs.StoreError, match=r"4 rows, but models\.csv has 3 lines"):
         zs.import_zoo(folder)
     (folder / "models.csv").unlink()
     write_matrix(folder / "zoo.npy", torch.zeros(4, 100))

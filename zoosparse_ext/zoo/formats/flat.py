@@ -43,10 +43,8 @@ def plan_flat(roots: Sequence[str | os.PathLike[str]], options: Options) -> Plan
             raise StoreError(f"{root} holds {len(matrices)} files that could be the matrix; name one")
         file = matrices[0]
         shapes = index_shapes(read_json(folder, folder / INDEX), folder / INDEX)
-        rows, width = open_matrix(folder, file).shape
-        table = _row_table(folder, rows)
-        if table is not None and len(table) != rows:
-            raise StoreError(f"the table beside {file} has {len(table)} lines for {rows} rows")
+        rows, width = open_matrix(folder, file, options.trust_pickle).shape
+        table = _row_table(folder, file, rows)
         architecture_of, skipped = _architectures(shapes, table, rows, options)
         for architecture in set(architecture_of.values()):
             if architecture.n_parameters != width:
@@ -121,8 +119,20 @@ def _matrices(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.suffix in SUFFIXES and path.name != "dataset.pt")
 
 
-def _row_table(folder: Path, rows: int) -> pd.DataFrame | None:
-    """The table with a line per row; of several, one of the right length."""
-    tables = [table for table in (read_table(folder, path) for path in find_tables(folder)) if len(table)]
-    fitting = [table for table in tables if len(table) == rows]
-    return next(iter(fitting or tables), None)
+def _row_table(folder: Path, file: Path, rows: int) -> pd.DataFrame | None:
+    """The table with a line per row; of several, one of the right length.
+
+    Raises:
+        StoreError: there are tables, and none has the right length.
+    """
+    tables = {path.name: read_table(folder, path) for path in find_tables(folder)}
+    tables = {name: table for name, table in tables.items() if len(table)}
+    for table in tables.values():
+        if len(table) == rows:
+            return table
+    if not tables:
+        return None
+    lines = ", ".join(f"{name} has {len(table)} lines" for name, table in tables.items())
+    raise StoreError(
+        f"{file} has {rows} rows, but {lines}; a table needs a line for every row, or goes elsewhere"
+    )

@@ -18,6 +18,7 @@ from torch import Tensor
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.zoo.formats.archive import read_record, read_tensor, zip_records
+from zoosparse_ext.zoo.formats.checkpoint import run_pickle
 from zoosparse_ext.zoo.formats.contents import read_tensors
 from zoosparse_ext.zoo.formats.files import open_inside
 from zoosparse_ext.zoo.formats.model_tables import model_row, scalar
@@ -50,10 +51,13 @@ class Item(NamedTuple):
     records: tuple[Record, ...]  # of each epoch, by our names
 
 
-def open_matrix(root: str | os.PathLike[str], file: str | os.PathLike[str]) -> np.ndarray | Tensor:
+def open_matrix(
+    root: str | os.PathLike[str], file: str | os.PathLike[str], trust: bool = False
+) -> np.ndarray | Tensor:
     """The matrix [rows, columns] of a file, mapped into memory.
 
-    Of several arrays in one file, the one named `weights`, `data` or `matrix`, or the only matrix.
+    Of several arrays in one file, the one named `weights`, `data` or `matrix`, or the only matrix. With `trust`, a
+    pickle that needs more than tensors and plain values is run.
 
     Raises:
         StoreError: the file is damaged, or holds no such matrix.
@@ -70,11 +74,14 @@ def open_matrix(root: str | os.PathLike[str], file: str | os.PathLike[str]) -> n
             raise StoreError(f"{path} is empty or cannot be mapped: {error}") from error
     if path.suffix == ".npy":
         return _choose({"weights": npy_array(content, 0, len(content), path)}, path)
-    records = zip_records(content, path)
-    value = load_pickle(read_record(content, records, "data.pkl", path), path)
-    tensors = value if isinstance(value, dict) else {"weights": value}
-    matrices = {k: t for k, t in tensors.items() if isinstance(t, StoredTensor) and len(t.shape) == 2}
-    return _choose({str(k): read_tensor(content, records, t, path) for k, t in matrices.items()}, path)
+    try:
+        return _choose(_stored(content, path), path)
+    except StoreError:
+        if not trust:
+            raise
+        value = run_pickle(content[:], path, trusted=True)
+        tensors = value if isinstance(value, dict) else {"weights": value}
+        return _choose({str(k): t for k, t in tensors.items() if isinstance(t, Tensor)}, path)
 
 
 def matrix_groups(
@@ -133,7 +140,7 @@ def read_matrix(
     block = Block()
     if not items:
         return block
-    matrix = open_matrix(items[0][1].root, items[0][1].file)
+    matrix = open_matrix(items[0][1].root, items[0][1].file, options.trust_pickle)
     for place, item in items:
         rows = _rows(architecture, place, item, matrix, columns, options)
         if isinstance(rows, Skipped):
@@ -172,7 +179,7 @@ def _rows(
 
 
 def _float32(row: np.ndarray | Tensor) -> Tensor:
-    """A copy; NumPy has no bfloat16, PyTorch no other order of bytes. Too large a number is infinite, and found later."""
+    """A copy; NumPy has no bfloat16, PyTorch no other order of bytes. What is too large is infinite and found later."""
     if isinstance(row, Tensor):
         return row.to(torch.float32, copy=True)
     with np.errstate(over="ignore"):
@@ -194,6 +201,15 @@ def _integer(value: object) -> int:
     if not isinstance(number, int | float) or not 0 <= number < 2**53 or number != int(number):
         raise StoreError(f"{value!s:.40} is no epoch")
     return int(number)
+
+
+def _stored(content: mmap.mmap, path: Path) -> dict[str, Tensor]:
+    """The tensors in a file of `torch.save`."""
+    records = zip_records(content, path)
+    value = load_pickle(read_record(content, records, "data.pkl", path), path)
+    tensors = value if isinstance(value, dict) else {"weights": value}
+    stored = {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, StoredTensor)}
+    return {name: read_tensor(content, records, tensor, path) for name, tensor in stored.items()}
 
 
 def _choose(arrays: dict[str, np.ndarray] | dict[str, Tensor], path: Path) -> np.ndarray | Tensor:
