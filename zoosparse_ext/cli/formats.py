@@ -85,8 +85,7 @@ def import_(
     if len(skipped) > _SHOWN:
         say(f"… {len(skipped)} in all; all of them: zoosparse info {escape(str(out))}")
     counts = ", ".join(
-        f"{sizes[names[0]]} × {names[0]}" + f" (and {len(names) - 1} earlier epochs)" * (len(names) > 1)
-        for names in base_epochs(zoo).values()
+        f"{sizes[names[0]]} × {names[0]}" + _earlier(len(names) - 1) for names in base_epochs(zoo).values()
     )
     shown = escape(str(out))
     say(f"[bold]{shown}[/]: {counts}.\nNext: zoosparse prune {shown}")
@@ -141,6 +140,10 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
     except KeyboardInterrupt:
         say("\nInterrupted. What was read is kept; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _earlier(epochs: int) -> str:
+    return f" (and {epochs} earlier epoch{'s' * (epochs > 1)})" if epochs else ""
 
 
 def _parse_epochs(text: str) -> str | list[int]:

@@ -55,6 +55,7 @@ def test_one_folder_a_model_as_on_the_hub(tmp_path: Path) -> None:
         )
     zoo = zs.import_zoo(tmp_path)
     assert zoo.models["model_id"].tolist() == ["model-0", "model-1"]
+    assert zoo.models["activation"].tolist() == ["tanh", "tanh"]
     assert zoo.population().seeds.tolist() == [40, 41]
     assert torch.equal(zoo.population().weights[1], row_of(networks[1].state_dict()))
 
@@ -114,11 +115,13 @@ def test_broken_models_are_skipped_with_the_reason(tmp_path: Path) -> None:
     torch.save(nan.state_dict(), tmp_path / "nan.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "good.pt").read_bytes()[:900])
     torch.save({"module_list.0.weight": torch.zeros(2, 2, 2)}, tmp_path / "other.pt")
+    (tmp_path / "large.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     pd.DataFrame({"file": ["good.pt", "gone.pt"]}).to_csv(tmp_path / "t.csv", index=False)
     zoo = zs.import_zoo(tmp_path, activation="tanh")
     assert zoo.models["model_id"].tolist() == ["good"]
     found = reasons(zoo)
-    assert set(found) == {"nan", "cut", "other", "gone.pt"}
+    assert set(found) == {"nan", "cut", "other", "gone.pt", "large"}
+    assert "git lfs pull" in found["large"] and "--allow-nan" in found["nan"]
     assert "'module_list.3.bias' holds NaN" in found["nan"]
     assert "no such checkpoint" in found["gone.pt"]
     with pytest.raises(zs.StoreError):
@@ -130,7 +133,7 @@ def test_a_table_that_names_files_outside_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     torch.save(modules(1)[0].state_dict(), folder / "a.pt")
     pd.DataFrame({"file": ["../secret.pt"]}).to_csv(folder / "t.csv", index=False)
-    with pytest.raises(zs.StoreError, match="secret"):
+    with pytest.raises(zs.StoreError, match=r"t\.csv names files that are elsewhere: \.\./secret"):
         zs.import_zoo(folder, activation="tanh")
 
 

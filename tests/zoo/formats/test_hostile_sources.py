@@ -236,6 +236,6 @@ def test_what_is_refused_is_named_without_advice_to_run_it(
             zs.import_zoo(folder, activation="tanh", strict=True)
         reasons[name] = str(refusal.value)
     assert "is a pickle that needs getattr; loading it could run code" in reasons["a.pt"]
-    assert reasons["b.pt"].endswith("is no checkpoint that can be read safely: Unsupported operand 103")
+    assert reasons["b.pt"].endswith("safely: it begins with b'garbage', and torch.save writes something else")
     assert not any("weights_only" in reason for reason in reasons.values())
     assert not (tmp_path / "it-ran").exists() and not recwarn.list

@@ -157,6 +157,8 @@ def test_a_folder_in_use_is_not_touched(zoo: Zoo, tmp_path: Path) -> None:
         zs.export_zoo(zoo, tmp_path / "tree")
     with pytest.raises(zs.InputError, match="unknown format 'onnx'; known: modelzoos"):
         zs.export_zoo(zoo, tmp_path / "other", format="onnx")
+    with pytest.raises(zs.InputError, match="'npz' has no place for data"):
+        zs.export_zoo(zoo, tmp_path / "other", format="npz", data=zs.load_dataset("digits"))
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
     (tmp_path / "other.unfinished").mkdir()
     with pytest.raises(zs.StoreError, match="perhaps of an export that was killed"):

@@ -252,8 +252,9 @@ def test_broken_trials_are_skipped_with_the_reason(tmp_path: Path, case: str) ->
 
 def test_a_folder_without_checkpoints_is_listed(tmp_path: Path) -> None:
     trees.write_zoo(tmp_path / "zoo", 1)
-    trees.write_trial(tmp_path / "zoo" / trees.trial_name(5), {})
-    assert skipped(zs.import_zoo(tmp_path / "zoo")) == {trees.trial_name(5): "it has no checkpoint"}
+    folder = trees.write_trial(tmp_path / "zoo" / trees.trial_name(5), {})
+    reason = f"it has no checkpoint: {folder} holds no folder checkpoint_…"
+    assert skipped(zs.import_zoo(tmp_path / "zoo")) == {trees.trial_name(5): reason}
 
 
 def test_a_run_killed_within_its_last_line_is_no_broken_trial(tmp_path: Path) -> None:

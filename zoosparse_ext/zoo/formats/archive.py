@@ -74,7 +74,10 @@ def zip_records(content: Content, path: object) -> dict[str, Record]:
             name_length, extra_length = _LOCAL.unpack_from(content, header)
             offset = header + 30 + name_length + extra_length
             if sign != b"PK\x01\x02" or method != 0 or flags & 1 or packed != size or offset + size > end:
-                raise StoreError(f"{path}: record {name[:80]!r} is compressed, encrypted or leaves the file")
+                raise StoreError(
+                    f"{path}: record {name[:80]!r} is compressed, encrypted or leaves the file; expected one that is "
+                    "stored as it is, as torch.save and np.savez (not np.savez_compressed) write it"
+                )
             folder, _, inside = name.partition("/")
             record = Record(offset, size, crc, header, entry, len(folder.encode()) if inside else 0)
             records[inside or name] = record

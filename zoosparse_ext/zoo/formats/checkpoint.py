@@ -224,15 +224,17 @@ def run_pickle(content: bytes | bytearray, path: object, *, trusted: bool) -> An
     """
     if len(content) == 0:
         raise StoreError(f"{path} is empty")
+    if content.startswith(b"version https://git-lfs"):
+        raise StoreError(f"{path} is a pointer of Git LFS in place of the file; fetch that with git lfs pull")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols, which are not the user's concern
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=not trusted)
     except (Exception, MemoryError) as error:  # a damaged file raises anything
-        raise StoreError(f"{path} {_why_unreadable(error, trusted)}") from error
+        raise StoreError(f"{path} {_why_unreadable(error, trusted, bytes(content[:8]))}") from error
 
 
-def _why_unreadable(error: BaseException, trusted: bool) -> str:
+def _why_unreadable(error: BaseException, trusted: bool, head: bytes) -> str:
     """What is wrong with a pickle, without PyTorch's advice to run whatever is in it."""
     text = str(error).strip()
     if not trusted and (asked := re.search(r"GLOBAL (\S+)", text)):
@@ -243,6 +245,8 @@ def _why_unreadable(error: BaseException, trusted: bool) -> str:
         )
     inner = re.search(r"WeightsUnpickler error:\s*(.+)", text)
     reason = inner[1] if inner else text.partition("\n")[0] or type(error).__name__
+    if reason.startswith("Unsupported operand"):
+        reason = f"it begins with {head!r}, and torch.save writes something else"
     return f"is no checkpoint that can be read{'' if trusted else ' safely'}: {reason:.200}"
 
 

@@ -57,11 +57,13 @@ def export_zoo(
         license: of the dataset card, as the Hub names licences.
 
     Raises:
-        InputError: an unknown format.
+        InputError: an unknown format, or `data` for one that has no place for it.
         StoreError: `dst` is there already, or cannot be written.
     """
     if format not in EXPORTERS:
         raise InputError(f"unknown format {format!r}; known: {', '.join(EXPORTERS)}")
+    if data is not None and format != "modelzoos":
+        raise InputError(f"format {format!r} has no place for data; leave out data=… (--with-data, --data)")
     target = Path(dst)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StoreError(f"{target} is there already; choose another folder, or remove it first")

@@ -71,8 +71,9 @@ def infer(shapes: Shapes, activation: str | None, dropout: float | None = None) 
     found = _convolutional(layers, function, rate) or _linear(layers, function, rate)
     if found is None:
         raise InputError(
-            f"tensors {_describe(shapes)} fit none of cnn-s, cnn-m, cnn-l and no chain of linear layers; where pooling "
-            "and activations are cannot be told from weights. Pass architecture=Architecture.from_module(module)"
+            f"tensors {_describe(shapes)} fit none of cnn-s, cnn-m, cnn-l and no chain of linear layers; where "
+            "pooling and activations are cannot be told from weights. In Python, "
+            "pass architecture=Architecture.from_module(module)"
         )
     return found
 
@@ -88,7 +89,8 @@ def activation_name(activation: str | None) -> str:
     """
     if not isinstance(activation, str):
         raise InputError(
-            "the activation cannot be told from weights: params.json lacks model::nlin; pass activation=…"
+            "the activation cannot be told from weights, and nothing beside them says it (model::nlin in params.json, "
+            "activation in a table or config.json); pass activation=… (--activation)"
         )
     name = ALIASES.get(activation.lower(), activation.lower())
     if name not in ACTIVATIONS:
@@ -125,7 +127,7 @@ def _layers(shapes: Shapes) -> list[Layer]:
         else:
             raise InputError(
                 f"{name!r} {list(shape)} is no weight or bias of a numbered convolution or linear layer; "
-                "pass architecture=Architecture.from_module(module)"
+                "in Python, pass architecture=Architecture.from_module(module)"
             )
     if not layers or any(min(layer.weight) < 1 for layer in layers):
         raise InputError("the state dict holds no weights of convolution or linear layers")

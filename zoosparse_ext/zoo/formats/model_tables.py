@@ -33,6 +33,8 @@ _RENAMED = {
     "acc": "accuracy",
     "test_loss": "loss",
     "nlin": "activation",
+    "model::nlin": "activation",
+    "hidden_act": "activation",
     "learning_rate": "lr",
 }
 
@@ -51,7 +53,7 @@ class ModelTable:
         self._used: set[int] = set()
         self._configs: dict[str, Record] = {}  # by folder
         for path in find_tables(folder):
-            self._add(read_table(folder, path))
+            self._add(path, read_table(folder, path))
 
     def row(self, file: str, id: str) -> Record:
         """What tables and `config.json` say of a model; `file` is relative to the folder."""
@@ -79,14 +81,22 @@ class ModelTable:
             if place not in self._used
         ]
 
-    def _add(self, table: pd.DataFrame) -> None:
+    def _check(self, table: Path, name: str) -> None:
+        try:
+            resolve_inside(self._folder, name)
+        except StoreError as error:
+            raise StoreError(
+                f"{table} names files that are elsewhere: {error}, and correct the table"
+            ) from error
+
+    def _add(self, path: Path, table: pd.DataFrame) -> None:
         named = [column for column in NAMES if column in table]
         for row in table.to_dict("records") if named else ():
             record = {str(key): scalar(value) for key, value in row.items()}
             names = {column: str(record[column]) for column in named if record[column] is not None}
             for column, name in names.items():
                 if column in FILES:
-                    resolve_inside(self._folder, name)
+                    self._check(path, name)
                 self._places.setdefault(os.path.normpath(name), len(self._rows))
             if names:
                 known = {key: value for key, value in record.items() if value is not None}

@@ -130,4 +130,6 @@ def check_finite(row: Tensor, architecture: Architecture, allow_nan: bool) -> No
         return
     column = int((~torch.isfinite(row)).int().argmax())
     segment = next(s for s in architecture.segments if s.slice.start <= column < s.slice.stop)
-    raise StoreError(f"{segment.name!r} holds NaN or infinite weights")
+    raise StoreError(
+        f"{segment.name!r} holds NaN or infinite weights; allow_nan=True (--allow-nan) keeps them"
+    )

@@ -183,7 +183,10 @@ def _samples(file: Path, trusted: bool) -> Iterator[Sample]:
             weights = [_line(weights, row) for row in range(weights.shape[0] if weights.shape else 0)]
         lists = [weights, attributes.get("paths"), attributes.get("epochs")]
         if not all(isinstance(values, list) and len(values) == len(weights) for values in lists):
-            raise StoreError(f"{file}: data_in, paths and epochs of {name} are not lists of one length")
+            came = ", ".join(
+                f"{key} {_length(attributes.get(key))}" for key in ("data_in", "paths", "epochs")
+            )
+            raise StoreError(f"{file}: {name} needs lists of one length, has {came}")
         properties = attributes.get("properties")
         known = properties if isinstance(properties, Mapping) else {}
         columns = {str(k): v for k, v in known.items() if isinstance(v, list) and len(v) == len(weights)}
@@ -194,6 +197,10 @@ def _samples(file: Path, trusted: bool) -> Iterator[Sample]:
             yield Sample(str(path), epoch, split, tensors, record)
     if not found:
         raise StoreError(f"{file} holds no data sets: expected {', '.join(SPLITS)}, objects with data_in")
+
+
+def _length(value: Any) -> str:
+    return f"of {len(value)}" if isinstance(value, list) else f"as {type(value).__name__}"
 
 
 def _parse(file: Path) -> Any:
@@ -225,7 +232,9 @@ def _architecture(sample: Sample, options: Options) -> Architecture:
     if options.architecture is not None:
         return options.architecture
     if not isinstance(sample.weights, Mapping):
-        raise InputError("its weights are a vector, which does not say what it means; pass architecture=…")
+        raise InputError(
+            "its weights are a vector, which does not say what it means; pass architecture=… (--arch)"
+        )
     shapes = tuple(
         (str(name), tuple(tensor.shape))
         for name, tensor in sample.weights.items()

@@ -197,7 +197,7 @@ def _architecture(shapes: Any, activation: str | None, options: Options, rate: f
     expected = {segment.name: segment.shape for segment in options.architecture.segments}
     for name, shape in shapes:
         if expected.get(name) != shape:
-            wanted = expected.get(name, "nothing")
+            wanted = list(expected[name]) if name in expected else "nothing"
             raise InputError(
                 f"{name!r} has shape {list(shape)}, the architecture that was given expects {wanted}"
             )

@@ -175,7 +175,7 @@ def _path(trial: Trial, root: str | os.PathLike[str]) -> str:
 def _trial(root: str, folder: str, checkpoints: list[tuple[int, str]], names: set[str]) -> Trial | Skipped:
     name = os.path.basename(folder)
     if not checkpoints:
-        return Skipped(name, "it has no checkpoint")
+        return Skipped(name, f"it has no checkpoint: {folder} holds no folder checkpoint_…")
     try:
         params: Any = {}
         found = next((os.path.join(folder, file) for file in _PARAMS if file in names), None)

@@ -97,7 +97,8 @@ def read_layout(layout: pd.DataFrame, name: object) -> tuple[Kernels, np.ndarray
         size = int(np.prod(shape, dtype=object)) if shape else 0
         if kind not in ("kernel", "bias") or start != total or end != total + size or not 0 < size < 2**31:
             raise StoreError(
-                f"{name}: {line['varname']!s:.60} does not fit: columns {start} to {end}, shape {shape}"
+                f"{name}: {line['varname']!s:.60} does not fit: columns {start!s:.20} to {end!s:.20}, shape {shape}; "
+                f"expected a kernel or bias from column {total} on, one column a number"
             )
         tensors.setdefault(module, {})[kind] = np.arange(total, end).reshape(shape)
         total = end
