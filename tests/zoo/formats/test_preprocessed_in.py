@@ -154,7 +154,7 @@ def test_a_model_with_nan_is_left_out(tmp_path: Path, published: type) -> None:
 )
 def test_lists_that_do_not_fit_are_refused(tmp_path: Path, published: type, changes: dict[str, Any]) -> None:
     torch.save({"trainset": data_set(published, "train", range(3), **changes)}, tmp_path / "set.pt")
-    with pytest.raises(zs.StoreError, match="needs lists of one length, has data_in|lists epoch|no model"):
+    with pytest.raises(zs.StoreError, match=r"needs lists of one length, has data_in|lists epoch|no model"):
         zs.import_zoo(tmp_path, format="preprocessed")
 
 
