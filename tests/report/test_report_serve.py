@@ -54,6 +54,15 @@ def test_a_port_that_is_taken_or_none(server, page):
             ReportServer(page.parent, port)
 
 
+def test_a_browser_that_leaves_in_the_middle_is_no_error(server, capsys):
+    for error, told in ((BrokenPipeError(), False), (ValueError("odd"), True)):
+        try:
+            raise error
+        except Exception:
+            server.handle_error(None, ("127.0.0.1", 1))
+        assert ("Traceback" in capsys.readouterr().err) == told
+
+
 def test_a_saved_stage_renews_the_report(tmp_path):
     def zoo(title: str) -> zs.Zoo:
         population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(2))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from zoosparse_ext.errors import InputError
 
@@ -66,6 +68,11 @@ class ReportServer(ThreadingHTTPServer):
     def renew(self) -> None:
         """The report was written anew: open pages load it again."""
         self.state += 1
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless a browser only left in the middle of an answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def __exit__(self, *failure: object) -> None:
         self.shutdown()
