@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
 import zoosparse_ext as zs
 from tests.cli.command import listing, succeed
 from zoosparse_ext import ops
 from zoosparse_ext.analysis import claims
+from zoosparse_ext.cli import console
 from zoosparse_ext.cli.summary import print_summary
+from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.zoo import Zoo
 
 KINDS = {"original": 3, "magnitude-global": 6, "variational": 3, "magnitude-matched-global": 3}
@@ -206,3 +210,11 @@ def test_another_seed_gives_other_bits(finished: Path, tmp_path: Path) -> None:
     succeed("train", "--out", tmp_path / "zoo", "--models", 3, "--epochs", 1, "--limit", 40, "--seed", 1)
     weights = Zoo.open(tmp_path / "zoo").population().weights
     assert not torch.equal(weights, Zoo.open(finished).population().weights)
+
+
+def test_a_bar_is_full_in_the_end_though_finished_chunks_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=written, width=100))
+    with console.training_bar("prune") as update:
+        update(Progress(epoch=1, epochs=3, models=2, population=2, accuracy=0.5, seconds=0.1))
+    assert "in 0:00" in written.getvalue() and "left" not in written.getvalue().splitlines()[-1]

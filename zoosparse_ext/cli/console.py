@@ -52,8 +52,10 @@ def training_bar(title: str) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield update
-        if bars.tasks[task].total is None:
+        if (total := bars.tasks[task].total) is None:
             bars.update(task, total=1, completed=1, state="nothing to train")
+        else:  # chunks that an earlier run finished say nothing
+            bars.update(task, completed=total)
 
 
 class _Clock(ProgressColumn):
