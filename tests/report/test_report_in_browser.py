@@ -45,6 +45,23 @@ def test_every_figure_is_drawn_without_sideways_scrolling(tab, width):
     assert len(drawn) > 20 and all(size > 250 and marks > 10 for size, marks in drawn)
 
 
+@pytest.mark.parametrize(
+    ("width", "media", "columns"), [(390, "screen", 1), (820, "screen", 2), (700, "print", 2)]
+)
+def test_figures_stand_beside_each_other_where_there_is_room(tab, width, media, columns):
+    tab.set_viewport_size({"width": width, "height": 900})
+    tab.emulate_media(media=media)
+    left = "all => new Set(all.map(figure => Math.round(figure.getBoundingClientRect().left))).size"
+    assert tab.locator("#agreement .figures figure").evaluate_all(left) == columns
+    assert tab.locator(".readout").is_visible() == (media == "screen")  # no model is chosen
+
+
+def test_the_verdicts_of_the_claims_are_in_sight_on_a_tablet(tab):
+    tab.set_viewport_size({"width": 820, "height": 900})
+    boxes = tab.locator("#claims .scroll").evaluate_all("all => all.map(b => [b.scrollWidth, b.clientWidth])")
+    assert all(needed <= there for needed, there in boxes), boxes
+
+
 def test_nothing_is_asked_of_the_network(browser, page):
     tab = browser.new_page()
     asked: list[str] = []
