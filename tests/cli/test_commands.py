@@ -135,7 +135,8 @@ def test_a_report_has_the_title_of_its_study(zoo: Path, tmp_path: Path) -> None:
 def test_import_brings_back_what_export_wrote(finished: Path, tmp_path: Path, format: str) -> None:
     summary = succeed("export", finished, "--format", format, "--out", tmp_path / "theirs", "--json").json()
     assert summary["format"] == format and summary["files"] > 0
-    succeed("import", tmp_path / "theirs", "--out", tmp_path / "back", "--workers", 1)
+    told = succeed("import", tmp_path / "theirs", "--out", tmp_path / "back", "--workers", 1)
+    assert told.message.endswith(f"Next: zoosparse prune {tmp_path / 'back'}")
     back = Zoo.open(tmp_path / "back").population().weights
     assert torch.equal(back, Zoo.open(finished).population().weights)
 
@@ -218,3 +219,12 @@ def test_a_bar_is_full_in_the_end_though_finished_chunks_say_nothing(monkeypatch
     with console.training_bar("prune") as update:
         update(Progress(epoch=1, epochs=3, models=2, population=2, accuracy=0.5, seconds=0.1))
     assert "in 0:00" in written.getvalue() and "left" not in written.getvalue().splitlines()[-1]
+
+
+def test_what_an_import_proposes_works(finished: Path, tmp_path: Path) -> None:
+    """A source that does not say what its models were trained on needs `--data`; twins alone are not pruned."""
+    succeed("export", finished, "--format", "modelzoos", "--out", tmp_path / "tree")
+    told = succeed("import", tmp_path / "tree" / "original", "--out", tmp_path / "zoo")
+    assert f"zoosparse prune {tmp_path / 'zoo'} --data …, what its models were trained on" in told.message
+    told = succeed("import", tmp_path / "tree" / "variational", "--out", tmp_path / "twins")
+    assert told.message.endswith(f"Next: zoosparse info {tmp_path / 'twins'}")

@@ -88,7 +88,7 @@ def import_(
         f"{sizes[names[0]]} × {names[0]}" + _earlier(len(names) - 1) for names in base_epochs(zoo).values()
     )
     shown = escape(str(out))
-    say(f"[bold]{shown}[/]: {counts}.\nNext: zoosparse prune {shown}")
+    say(f"[bold]{shown}[/]: {counts}.\nNext: zoosparse {_next(zoo, shown)}")
 
 
 def export(
@@ -140,6 +140,13 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
     except KeyboardInterrupt:
         say("\nInterrupted. What was read is kept; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _next(zoo: Zoo, path: str) -> str:
+    """What works on an imported zoo: few sources say what their models were trained on, and twins alone are pruned."""
+    if "original" not in zoo.populations:
+        return f"info {path}"
+    return f"prune {path}" + ("" if zoo.dataset else " --data …, what its models were trained on")
 
 
 def _earlier(epochs: int) -> str:

@@ -173,22 +173,27 @@ class Architecture:
         Raises:
             InputError: a tensor is missing, left over, or of another shape; names it.
         """
-        known = {segment.name for segment in self.segments}
-        extra = [n for n, tensor in state.items() if n not in known and tensor.is_floating_point()]
-        if extra:
-            raise InputError(f"state dict holds {extra[0]!r}, which architecture {self.name!r} lacks")
         row = []
+        if len(state) != len(self.segments) or any(segment.name not in state for segment in self.segments):
+            self._check_names(state)
         for segment in self.segments:
-            if segment.name not in state:
-                raise InputError(f"state dict lacks {segment.name!r} of architecture {self.name!r}")
             tensor = state[segment.name]
-            if tuple(tensor.shape) != segment.shape:
+            if tensor.shape != segment.shape:
                 came = list(tensor.shape)
                 raise InputError(
                     f"{segment.name!r} has shape {came}, architecture {self.name!r} expects {list(segment.shape)}"
                 )
             row.append(tensor.reshape(-1))
         return torch.cat(row).detach().to(torch.float32)
+
+    def _check_names(self, state: Mapping[str, Tensor]) -> None:
+        known = {segment.name for segment in self.segments}
+        extra = [n for n, tensor in state.items() if n not in known and tensor.is_floating_point()]
+        if extra:
+            raise InputError(f"state dict holds {extra[0]!r}, which architecture {self.name!r} lacks")
+        missing = [segment.name for segment in self.segments if segment.name not in state]
+        if missing:
+            raise InputError(f"state dict lacks {missing[0]!r} of architecture {self.name!r}")
 
     def unflatten(self, rows: Tensor) -> dict[str, Tensor]:
         """Named tensors from rows [..., P]: views of shape [..., *shape]."""

@@ -193,6 +193,8 @@ def fold_pruning(state: State, path: object) -> tuple[State, State]:
     Raises:
         StoreError: a mask without weights, or of another shape.
     """
+    if not any(name.endswith("_orig") for name in state):
+        return state, {}
     folded, masks = {}, {}
     for name, tensor in state.items():
         if name.endswith("_orig"):

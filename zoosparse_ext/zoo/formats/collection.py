@@ -122,7 +122,7 @@ def _read(
 def _look(
     base: Path, file: str, reader: CheckpointReader, table: ModelTable, options: Options, number: int
 ) -> tuple[Item, Architecture, bool] | Skipped:
-    name = os.path.relpath(file, base)
+    name = file.removeprefix(os.fspath(base)).lstrip(os.sep)
     id = _id(name)
     try:
         state, masks = fold_pruning(reader.outline(file), file)

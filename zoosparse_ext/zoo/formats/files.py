@@ -6,14 +6,13 @@ open goes through :func:`open_inside`.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gzip
 import io
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -97,9 +96,11 @@ def read_bytes(
             raise StoreError(f"{path} has {size:,} bytes, more than the {limit:,} that such a file may have")
         content = bytearray(size)
         view, filled = memoryview(content), 0
-        with _as_store_error(path):
+        try:
             while filled < size and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
                 filled += count
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
     if filled < size:
         raise StoreError(f"{path} became shorter while it was read")
     return content
@@ -145,11 +146,3 @@ def parse_json(content: bytes | bytearray, name: object) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{name} is not JSON: {error}") from error
-
-
-@contextlib.contextmanager
-def _as_store_error(path: object) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error

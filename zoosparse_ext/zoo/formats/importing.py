@@ -88,7 +88,7 @@ def import_zoo(
         epochs: ``"last"``, ``"all"``, or a sequence of epochs (0 = untrained). Earlier epochs become populations
             `original@<epoch>`.
         strict: raise on the first model that cannot be read, instead of leaving it out.
-        allow_nan: keep models whose weights hold NaN or infinity.
+        allow_nan: keep models whose weights hold NaN or infinity. Our own exports come back to the bit in any case.
         trust_pickle: run pickles that need more than tensors and plain values. Only for files from people you trust.
         activation: of the networks, where the source does not say it.
         architecture: of all models, where it cannot be told from the tensors.

@@ -293,8 +293,11 @@ def _ids(paths: list[str]) -> list[str]:
 def _file(root: Path) -> Path | None:
     if root.is_file():
         return root
-    files = [path for path in root.glob("*.pt") if path.name != "dataset.pt"]
-    return files[0] if len(files) == 1 else None
+    try:
+        files = [name for name in os.listdir(root) if name.endswith(".pt") and name != "dataset.pt"]
+    except OSError:
+        return None
+    return root / files[0] if len(files) == 1 else None
 
 
 def _stamp(file: Path) -> tuple[int, int]:
