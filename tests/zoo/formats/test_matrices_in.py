@@ -117,6 +117,16 @@ def test_a_file_without_weights_tells_what_it_holds(tmp_path: Path) -> None:
         zs.import_zoo(tmp_path / "zoo", activation="tanh")
 
 
+@pytest.mark.parametrize("epochs", ["last", "all"])
+def test_a_name_of_several_rows_is_no_model(tmp_path: Path, epochs: str) -> None:
+    """Such as a column with the name of the architecture."""
+    table = pd.DataFrame({"model": ["cnn", "cnn", "cnn", "b"], "epoch": [1, 2, 2, 2], "activation": "tanh"})
+    matrix = write_zoo(tmp_path / "zoo", table=table)
+    zoo = zs.import_zoo(tmp_path / "zoo", epochs=epochs)
+    assert torch.equal(zoo.population().weights, matrix[3:])
+    assert "3 rows have this name in column 'model', several of them epoch 2" in skipped(zoo)["cnn"]
+
+
 def test_what_the_table_does_not_say_must_be_said(tmp_path: Path) -> None:
     matrix = write_zoo(tmp_path / "zoo")
     with pytest.raises(zs.InputError, match="activation cannot be told"):

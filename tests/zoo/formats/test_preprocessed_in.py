@@ -140,6 +140,17 @@ def test_vectors_need_to_be_told_what_they_mean(tmp_path: Path, published: type)
         zs.import_zoo(tmp_path / "set.pt", architecture=zs.architecture("cnn-s", channels=3))
 
 
+def test_a_model_that_is_listed_twice_is_left_out(tmp_path: Path, published: type) -> None:
+    sets = {
+        "trainset": data_set(published, "train", range(3)),
+        "testset": data_set(published, "test", range(1)),
+    }
+    torch.save(sets, tmp_path / "set.pt")
+    zoo = zs.import_zoo(tmp_path)
+    assert len(zoo.population()) == 2
+    assert "its epoch 1 more than once" in zoo.provenance["import"]["skipped"][0]["reason"]
+
+
 def test_a_model_with_nan_is_left_out(tmp_path: Path, published: type) -> None:
     sets = {"trainset": data_set(published, "train", range(3))}
     sets["trainset"].data_in[3]["module_list.0.bias"][0] = float("nan")

@@ -250,6 +250,14 @@ def test_broken_trials_are_skipped_with_the_reason(tmp_path: Path, case: str) ->
         zs.import_zoo(tmp_path / "zoo", strict=True)
 
 
+@pytest.mark.parametrize("epochs", ["last", "all"])
+def test_an_epoch_that_a_restored_trial_wrote_again_counts_once(tmp_path: Path, epochs: str) -> None:
+    states = {number: trees.state_of(trees.cnn_small(seed=number)) for number in (1, 2, 3)}
+    trees.write_trial(tmp_path / trees.trial_name(0), states, iterations={1: 1, 2: 2, 3: 2})
+    found = zs.import_zoo(tmp_path, epochs=epochs).population("original")
+    assert torch.equal(found.weights[0], found.architecture.flatten(states[3])) and len(found) == 1
+
+
 def test_a_folder_without_checkpoints_is_listed(tmp_path: Path) -> None:
     trees.write_zoo(tmp_path / "zoo", 1)
     folder = trees.write_trial(tmp_path / "zoo" / trees.trial_name(5), {})

@@ -32,12 +32,17 @@ from zoosparse_ext.zoo.formats.plan import (
     Skipped,
     check_finite,
     epoch_population,
+    repeated,
 )
 from zoosparse_ext.zoo.formats.unpickle import StoredTensor, load_pickle
 
 SUFFIXES = (".npy", ".npz", ".safetensors", ".pt", ".pth")
 _MODEL = ("model_id", "modeldir", "model", "id", "name")
 _EPOCH = ("epoch", "step", "training_iteration")
+_AMBIGUOUS = (
+    "{rows} rows have this name in column {column!r}, several of them epoch {epoch}; the table must name every model, "
+    f"or say the epochs of one in a column {', '.join(_EPOCH)}"
+)
 _HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
 
@@ -111,6 +116,10 @@ def matrix_groups(
     skipped: list[Skipped] = []
     for number, (id, rows) in enumerate(models.items()):
         rows.sort()
+        twice = repeated([epoch for epoch, _ in rows])
+        if twice is not None:
+            skipped.append(Skipped(id, _AMBIGUOUS.format(rows=len(rows), column=name, epoch=twice)))
+            continue
         chosen = [pair for pair in rows if options.wants(pair[0], rows[-1][0])]
         if not isinstance(options.epochs, str) and len({epoch for epoch, _ in chosen}) < len(options.epochs):
             skipped.append(Skipped(id, "it lacks a row of an epoch that was asked for"))

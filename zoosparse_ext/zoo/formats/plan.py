@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -120,6 +121,15 @@ def epoch_population(population: str, epoch: int, last: int) -> str:
     'original@12'
     """
     return population if epoch == last else f"{population}@{epoch}"
+
+
+def repeated(epochs: Sequence[int]) -> int | None:
+    """The first epoch that is there twice, of ascending ones.
+
+    >>> repeated([0, 5, 5, 10])
+    5
+    """
+    return next((epoch for epoch, following in pairwise(epochs) if epoch == following), None)
 
 
 def check_finite(row: Tensor, architecture: Architecture, allow_nan: bool) -> None:

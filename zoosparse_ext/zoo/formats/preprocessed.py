@@ -36,6 +36,7 @@ from zoosparse_ext.zoo.formats.plan import (
     Skipped,
     check_finite,
     epoch_population,
+    repeated,
 )
 from zoosparse_ext.zoo.formats.unpickle import Call, StandIn, StoredTensor, load_pickle
 
@@ -118,6 +119,9 @@ def plan_preprocessed(roots: Sequence[str | os.PathLike[str]], options: Options)
     for number, (id, (file_name, _), samples) in enumerate(zip(ids, models, models.values(), strict=True)):
         samples.sort(key=lambda sample: sample.epoch)
         try:
+            twice = repeated([sample.epoch for sample in samples])
+            if twice is not None:
+                raise StoreError(f"the data sets list its epoch {twice} more than once")
             chosen = [sample for sample in samples if options.wants(sample.epoch, samples[-1].epoch)]
             if not isinstance(options.epochs, str) and len(chosen) < len(options.epochs):
                 raise StoreError("it lacks an epoch that was asked for")

@@ -204,7 +204,8 @@ def _epochs(root: str, checkpoints: list[tuple[int, str]]) -> tuple[tuple[int, s
     last, folder = checkpoints[-1]
     if _iteration(root, folder, last) != last:
         checkpoints = sorted((_iteration(root, folder, index), folder) for index, folder in checkpoints)
-    return tuple((epoch, os.path.join(folder, "checkpoints")) for epoch, folder in checkpoints)
+    latest = dict(checkpoints)  # a restored trial writes an epoch again
+    return tuple((epoch, os.path.join(folder, "checkpoints")) for epoch, folder in latest.items())
 
 
 def _iteration(root: str, folder: str, index: int) -> int:
