@@ -198,6 +198,17 @@ def test_an_architecture_larger_than_its_file_is_refused(tmp_path: Path) -> None
         zs.import_zoo(tmp_path / "source")
 
 
+@pytest.mark.parametrize("name", [{}, None, 1])
+def test_an_architecture_whose_tensors_have_no_names_is_refused(tmp_path: Path, name: object) -> None:
+    SOURCES["exported modules"](tmp_path / "source")
+    (path,) = (tmp_path / "source").rglob("zoosparse.json")
+    contents = json.loads(path.read_text())
+    contents["populations"]["original"][0]["architecture"]["segments"][1]["name"] = name
+    path.write_text(json.dumps(contents))
+    with pytest.raises(zs.StoreError, match="has no place in the row"):
+        zs.import_zoo(tmp_path / "source")
+
+
 def test_bombs_of_gzip_are_refused(tmp_path: Path) -> None:
     """A table that unpacks to a thousand times its size."""
     SOURCES["small-cnn-zoo"](tmp_path / "source")

@@ -129,7 +129,8 @@ def read_architecture(entry: Record, available: int) -> Architecture:
     architecture = Architecture.from_dict(entry["architecture"])
     offset = 0
     for segment in architecture.segments:
-        if segment.offset != offset or any(not isinstance(n, int) or n < 1 for n in segment.shape):
+        placed = segment.offset == offset and all(isinstance(n, int) and n > 0 for n in segment.shape)
+        if not placed or not isinstance(segment.name, str):
             raise StoreError(
                 f"architecture {architecture.name!s:.80}: {segment.name!s:.80} has no place in the row"
             )
