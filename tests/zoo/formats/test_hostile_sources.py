@@ -164,6 +164,14 @@ def test_absurd_shapes_of_numpy_are_refused(tmp_path: Path, shape: str) -> None:
         zs.import_zoo(tmp_path / "source")
 
 
+def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
+    SOURCES["flat.npy"](tmp_path / "source")
+    np.save(tmp_path / "source" / "zoo.npy", np.array([[Payload(tmp_path / "it-ran")]], dtype=object))
+    with pytest.raises(zs.StoreError, match=r"zoo\.npy holds Python objects"):
+        zs.import_zoo(tmp_path / "source")
+    assert not (tmp_path / "it-ran").exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [

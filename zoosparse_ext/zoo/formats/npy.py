@@ -49,7 +49,9 @@ def npy_array(content: mmap.mmap | bytearray, offset: int, size: int, name: obje
     count = 1
     for length in shape:
         count *= int(length)
-    if dtype.hasobject or dtype.itemsize == 0 or count < 0 or head.tell() + count * dtype.itemsize > size:
+    if dtype.hasobject:
+        raise StoreError(f"{name} holds Python objects, which would have to be run; save an array of numbers")
+    if dtype.itemsize == 0 or count < 0 or head.tell() + count * dtype.itemsize > size:
         raise StoreError(
             f"{name} claims an array {dtype} {list(shape)!s:.80}, more than its {size:,} bytes hold"
         )

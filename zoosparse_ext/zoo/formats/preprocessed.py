@@ -204,7 +204,9 @@ def _samples(file: Path, trusted: bool) -> Iterator[Sample]:
 
 
 def _length(value: Any) -> str:
-    return f"of {len(value)}" if isinstance(value, list) else f"as {type(value).__name__}"
+    if isinstance(value, list):
+        return f"of {len(value)}"
+    return "of a class that is not loaded" if isinstance(value, StandIn) else f"as {type(value).__name__}"
 
 
 def _parse(file: Path) -> Any:
