@@ -54,6 +54,13 @@ def config(**changes: object) -> StudyConfig:
     return make_config(values, changes)
 
 
+def test_what_a_stage_made_stays_on_disk(tmp_path: Path) -> None:
+    zoo = run(config(), tmp_path, Stages())
+    assert all(zoo.populations.is_unread(name) for name in zoo.populations)
+    again = run(config(), tmp_path, Stages())
+    assert all(again.populations.is_unread(name) for name in zoo.populations)
+
+
 def run(settings: StudyConfig, folder: Path, stages: Stages) -> Zoo:
     return run_study(settings, folder / "zoo", folder / "resume", stages.bar)
 

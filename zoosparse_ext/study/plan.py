@@ -112,7 +112,8 @@ def plan_study(config: StudyConfig, data: Dataset) -> list[Stage]:
                 resume=kept + moments,
             )
         )
-        held += kept
+        if work.population == "original":  # what the others start from; what they made stays on disk
+            held += kept
     return stages
 
 

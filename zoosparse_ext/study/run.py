@@ -90,7 +90,7 @@ def run_study(
                 device=device,
                 **config.zoo.how_to_train(),
             )
-        _keep(zoo, path, checkpoint / "original")
+        zoo = _keep(zoo, path, checkpoint / "original")
     return _sparsify(zoo, data, config, path, checkpoint, bar, runner, device)
 
 
@@ -161,22 +161,23 @@ def _sparsify(
         except ChunkError as error:
             failures.append(error)
             continue
-        _keep(zoo, path, checkpoint / stage.population)
+        zoo = _keep(zoo, path, checkpoint / stage.population)
     if failures:
         told = "; ".join(map(str, failures))
         raise ChunkError(f"{told}; run the same command again to try these again")
     places = ["original", *(stage.population for stage in stages), *zoo.populations]
     order = sorted(zoo.populations, key=places.index)
     if list(zoo.populations) != order:  # a stage that failed at first came later than planned
-        zoo = in_order(zoo, order)
-        zoo.save(path)
+        in_order(zoo, order).save(path)
+        zoo = Zoo.open(path)
     return zoo
 
 
-def _keep(zoo: Zoo, path: Path, epochs: Path) -> None:
-    """Save a finished stage; its epochs are then no longer needed."""
+def _keep(zoo: Zoo, path: Path, epochs: Path) -> Zoo:
+    """Save a finished stage, whose epochs are then no longer needed; the zoo with its matrices left on disk."""
     zoo.save(path)
     shutil.rmtree(epochs, ignore_errors=True)
+    return Zoo.open(path)
 
 
 def _require_same(zoo: Zoo, settings: dict[str, object], path: Path) -> None:
