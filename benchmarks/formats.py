@@ -103,27 +103,28 @@ def test_import_tree(race: Callable[..., None], tree: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_import_folder(race: Callable[..., None], matrices: Tensor, tmp_path: Path, suffix: str) -> None:
-    """A folder with one checkpoint a model, last epoch alone."""
-    for model, row in enumerate(matrices[-1]):
-        if suffix == ".pt":
-            torch.save(state_dict(row), tmp_path / f"{model:05d}.pt")
-        else:
-            save_file(state_dict(row), tmp_path / f"{model:05d}.safetensors")
+    """A folder of as many checkpoints as the tree has, a model each."""
+    for folder in (".pt", ".safetensors"):
+        (tmp_path / folder).mkdir()
+    for model, row in enumerate(matrices.flatten(0, 1)):
+        torch.save(state_dict(row), tmp_path / ".pt" / f"{model:05d}.pt")
+        save_file(state_dict(row), tmp_path / ".safetensors" / f"{model:05d}.safetensors")
     names = [segment.name for segment in NETWORK.segments]
 
-    def loop() -> Tensor:
-        load = torch.load if suffix == ".pt" else load_file
-        states = [load(path) for path in sorted(tmp_path.iterdir())]
+    def loop(load: Callable[[Path], dict[str, Tensor]], folder: str) -> Tensor:
+        states = [load(path) for path in sorted((tmp_path / folder).iterdir())]
         return torch.stack([vector({name: state[name] for name in names}) for state in states])
 
-    race(
-        {
-            "import_zoo": Contender(lambda: zs.import_zoo(tmp_path, activation="tanh").population().weights),
-            f"{'torch.load' if suffix == '.pt' else 'load_file'}, a loop": Contender(loop),
-        },
-        bytes_moved=BYTES // EPOCHS,
-        rounds=5,
-    )
+    def ours() -> Tensor:
+        return zs.import_zoo(tmp_path / suffix, activation="tanh").population().weights
+
+    contenders = {
+        "import_zoo": Contender(ours),
+        "torch.load, a loop over .pt": Contender(lambda: loop(torch.load, ".pt")),
+    }
+    if suffix == ".safetensors":
+        contenders["load_file, a loop"] = Contender(lambda: loop(load_file, ".safetensors"))
+    race(contenders, bytes_moved=BYTES, rounds=5)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "npz", "modules", "modelzoos"])
