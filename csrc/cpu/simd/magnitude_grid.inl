@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "bits.h"
 #include "cpu/simd/magnitude_select.inl"
@@ -62,14 +63,10 @@ void locate(Run<Key> run, int64_t before, Key low, Key high, const int64_t* firs
   locate(rest, middle, pivot, high, in_rest, last, there, here, other, depth - 1, emit);
 }
 
-// Bits of 32 keys, the first one lowest: set where the key is above the limit.
+#if !defined(__AVX512F__) && !defined(ZOOSPARSE_EMULATE_AVX512)
 template <class Key>
 inline uint32_t bits_above(const Key* keys, Key limit) {
-#if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)
-  uint32_t marks = 0;
-  for (int i = 0; i < 32; i += kLanes<Key>) marks |= above<Key>(load<Keys<Key>>(keys + i), Keys<Key>{} + limit) << i;
-  return marks;
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   if constexpr (sizeof(Key) == 4) {
     const auto bound = _mm256_set1_epi32(limit);
     const auto above = [&](int i) { return _mm256_cmpgt_epi32(load<__m256i>(keys + i), bound); };
@@ -88,6 +85,21 @@ inline uint32_t bits_above(const Key* keys, Key limit) {
   }
   return bits;
 }
+#endif
+
+// Bits of 32 keys, the first one lowest: set where the key is above the limit.
+template <class Key>
+inline void store_bits_above(const Key* keys, Key limit, uint8_t* to) {
+#if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)
+  // One vector's at a time, straight from its mask register: two masks put together in a general one came out wrong
+  // from GCC 12 with the thread sanitizer, which kept 16 bits of a mask and read 32.
+  using Bits = std::conditional_t<kLanes<Key> == 16, uint16_t, uint8_t>;
+  for (int i = 0; i < 32; i += kLanes<Key>)
+    store(to + i / 8, static_cast<Bits>(above<Key>(load<Keys<Key>>(keys + i), Keys<Key>{} + limit)));
+#else
+  store(to, bits_above(keys, limit));
+#endif
+}
 
 // Sets the bits of columns start + [first, last) where the key is above the limit; bits of later columns may become
 // zero.
@@ -101,7 +113,7 @@ void set_bits(const Key* keys, int64_t start, int64_t first, int64_t last, Key l
     }
   };
   one_by_one(std::min(last, first + (8 - (start + first) % 8) % 8));
-  for (uint8_t* to = packed + (start + i) / 8; i + 32 <= last; i += 32, to += 4) store(to, bits_above(keys + i, limit));
+  for (uint8_t* to = packed + (start + i) / 8; i + 32 <= last; i += 32, to += 4) store_bits_above(keys + i, limit, to);
   one_by_one(last);
 }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -37,7 +38,7 @@ enum class State { ready, at_barrier, in_exchange, done };
 
 struct Thread {
   ucontext_t context;
-  void* stack = nullptr;
+  std::unique_ptr<char[]> stack;
   void* fiber = nullptr;  // of the thread sanitizer
   void* saved = nullptr;  // by the address sanitizer
   State state;
@@ -82,7 +83,7 @@ void resume(Thread& thread) {
   running = &thread;
   threadIdx = thread.index;
   if (sees_races()) __tsan_switch_to_fiber(thread.fiber, kNoSync);
-  if (sees_addresses()) __sanitizer_start_switch_fiber(&host.saved, thread.stack, kStackBytes);
+  if (sees_addresses()) __sanitizer_start_switch_fiber(&host.saved, thread.stack.get(), kStackBytes);
   swapcontext(&host.context, &thread.context);
   if (sees_addresses()) __sanitizer_finish_switch_fiber(host.saved, nullptr, nullptr);
 }
@@ -111,13 +112,13 @@ void prepare_threads(dim3 block) {
   if (sees_races()) host.fiber = __tsan_get_current_fiber();
   for (unsigned i = 0; i < count; ++i) {
     Thread& thread = threads[i];
-    if (thread.stack == nullptr) thread.stack = std::malloc(kStackBytes);
+    if (thread.stack == nullptr) thread.stack = std::make_unique_for_overwrite<char[]>(kStackBytes);
     if (sees_races() && thread.fiber == nullptr) thread.fiber = __tsan_create_fiber(0);
     thread.state = State::ready;
     thread.barriers = 0;
     thread.index = dim3(i % block.x, i / block.x % block.y, i / block.x / block.y);
     getcontext(&thread.context);
-    thread.context.uc_stack.ss_sp = thread.stack;
+    thread.context.uc_stack.ss_sp = thread.stack.get();
     thread.context.uc_stack.ss_size = kStackBytes;
     makecontext(&thread.context, run_thread, 0);
   }
