@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 
 import zoosparse_ext as zs
 from tests.zoo.formats.sources import SOURCES, files_of
@@ -214,6 +216,18 @@ def test_an_architecture_whose_tensors_have_no_names_is_refused(tmp_path: Path, 
     contents["populations"]["original"][0]["architecture"]["segments"][1]["name"] = name
     path.write_text(json.dumps(contents))
     with pytest.raises(zs.StoreError, match="has no place in the row"):
+        zs.import_zoo(tmp_path / "source")
+
+
+@pytest.mark.parametrize("name", ["exported npz", "checkpoints"])
+def test_text_that_is_no_utf8_is_refused(tmp_path: Path, name: str) -> None:
+    """pandas notices only when it looks at the row."""
+    SOURCES[name](tmp_path / "source")
+    broken = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<2i", 0, 2)), pa.py_buffer(b"a\xff"))
+    tables = list((tmp_path / "source").rglob("*.parquet")) or [tmp_path / "source" / "models.parquet"]
+    for table in tables:
+        parquet.write_table(pa.table({"model_id": broken}), table)
+    with pytest.raises(zs.StoreError, match=r"\.parquet is no table that can be read"):
         zs.import_zoo(tmp_path / "source")
 
 

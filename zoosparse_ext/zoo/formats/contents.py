@@ -5,7 +5,6 @@ It names architectures, tables and the file of every row. Tools that do not know
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.zoo.formats.files import open_inside, read_bytes, read_json, resolve_inside
+from zoosparse_ext.zoo.formats.files import open_inside, parse_parquet, read_bytes, read_json, resolve_inside
 from zoosparse_ext.zoo.formats.plan import Group, Options, Plan, Record
 from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
@@ -149,10 +148,7 @@ def read_parquet(folder: Path, file: str) -> pd.DataFrame:
         StoreError: it is missing, outside the folder, or damaged.
     """
     content = read_bytes(folder, resolve_inside(folder, file), limit=2**31)
-    try:
-        return pd.read_parquet(io.BytesIO(content))
-    except Exception as error:  # pyarrow raises many types on a damaged file
-        raise StoreError(f"{folder / file} is damaged: {error!s:.200}") from error
+    return parse_parquet(content, folder / file)
 
 
 def read_tensors(

@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pandas as pd
+from pyarrow import parquet
+
 from zoosparse_ext.errors import StoreError
 
 MAX_TEXT = 256 * 2**20  # bytes of a JSON or CSV file; result.json of a published trial has about 0.1 MB
@@ -146,3 +149,18 @@ def parse_json(content: bytes | bytearray, name: object) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{name} is not JSON: {error}") from error
+
+
+def parse_parquet(content: bytes | bytearray, name: object) -> pd.DataFrame:
+    """A table of Parquet that someone else wrote.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        parquet.read_table(io.BytesIO(content)).validate(
+            full=True
+        )  # pandas keeps text that is no UTF-8 as it is
+        return pd.read_parquet(io.BytesIO(content))
+    except Exception as error:  # pyarrow raises many types
+        raise StoreError(f"{name} is no table that can be read: {error!s:.200}") from error

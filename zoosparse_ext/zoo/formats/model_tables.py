@@ -11,7 +11,14 @@ from typing import Any
 import pandas as pd
 
 from zoosparse_ext.errors import StoreError
-from zoosparse_ext.zoo.formats.files import parse_json, read_bytes, read_gzip, read_json, resolve_inside
+from zoosparse_ext.zoo.formats.files import (
+    parse_json,
+    parse_parquet,
+    read_bytes,
+    read_gzip,
+    read_json,
+    resolve_inside,
+)
 from zoosparse_ext.zoo.formats.plan import Record, Skipped
 
 SUFFIXES = (".csv", ".csv.gz", ".json", ".jsonl", ".parquet")
@@ -141,12 +148,12 @@ def read_table(root: Path, path: Path) -> pd.DataFrame:
     content = (
         read_gzip(root, path) if path.name.endswith(".gz") else bytes(read_bytes(root, path, limit=2**31))
     )
+    if path.name.endswith(".parquet"):
+        return parse_parquet(content, path)
     try:
         if path.name.endswith((".csv", ".csv.gz")):
             return pd.read_csv(io.BytesIO(content))
-        if path.name.endswith(".parquet"):
-            return pd.read_parquet(io.BytesIO(content))
-    except Exception as error:  # pandas and pyarrow raise many types
+    except Exception as error:  # pandas raises many types
         raise StoreError(f"{path} is no table that can be read: {error!s:.200}") from error
     if path.name.endswith(".jsonl"):
         value: Any = [parse_json(line, path) for line in content.splitlines() if line.strip()]
