@@ -66,16 +66,18 @@ def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
     schema = SCHEMAS[name]
     if len(table) == 0:
         return empty(name)
+    dtypes = dict(zip(table.columns, table.dtypes, strict=True))
     for column, kind in schema.items():
-        if column not in table.columns:
+        if column not in dtypes:
             raise StoreError(
                 f"table {name!r} lacks column {column!r}; it has {', '.join(map(str, table.columns))}"
             )
-        values = table[column]
-        if kind == "number" and not types.is_numeric_dtype(values):
-            raise StoreError(f"column {column!r} of table {name!r} is {values.dtype}, expected numbers")
-        if kind != "text" or isinstance(values.dtype, pd.StringDtype):  # which holds nothing else
+        dtype = dtypes[column]
+        if kind == "number" and not types.is_numeric_dtype(dtype):
+            raise StoreError(f"column {column!r} of table {name!r} is {dtype}, expected numbers")
+        if kind != "text" or isinstance(dtype, pd.StringDtype):  # which holds nothing else
             continue
+        values = table[column]
         if not all(isinstance(value, str) for value in values.dropna()):
             odd = next(value for value in values.dropna() if not isinstance(value, str))
             raise StoreError(f"column {column!r} of table {name!r} holds {odd!r}, expected text")
