@@ -1,7 +1,7 @@
 // A whole training of one model by one block: batches in parts, forward, backward, and the update once a step.
 #pragma once
 
-#include "train_block_conv.h"
+#include "train_block_conv_gradient.h"
 #include "train_block_layers.h"
 
 namespace zoosparse {
