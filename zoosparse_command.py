@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -12,8 +13,11 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # else it is ignored, or somebody else's
         signal.signal(signal.SIGINT, _quit)
+    gc.disable()  # what is loaded stays: nobody need search these 300,000 objects for garbage, now or later
     from zoosparse_ext.cli import main as run
 
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, before)
     run()
 
