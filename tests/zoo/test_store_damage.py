@@ -30,12 +30,17 @@ def folder(tmp_path: Path) -> Path:
 def read(folder: Path, verify: bool = True) -> None:
     """Open a zoo and read all of it."""
     opened = Zoo.open(folder, verify=verify)
+    opened.info()  # which counts the rows of all tables
     for name in opened.populations:
         opened.populations[name]
 
 
 def shard_of(folder: Path, name: str = "variational") -> Path:
     return folder / manifest_of(folder)["populations"][name][0]["shards"][0]["file"]
+
+
+def table_of(folder: Path, name: str) -> Path:
+    return folder / manifest_of(folder)["tables"][name]["file"]
 
 
 def manifest_of(folder: Path) -> Manifest:
@@ -78,18 +83,51 @@ def test_a_missing_shard(folder: Path) -> None:
 
 @pytest.mark.parametrize("table", ["models", "history", "twins"])
 def test_a_missing_table(folder: Path, table: str) -> None:
-    next((folder / "tables").glob(f"{table}-*")).unlink()
+    table_of(folder, table).unlink()
     with pytest.raises(StoreError, match=rf"tables/{table}-\w+.parquet is missing"):
         Zoo.open(folder)
 
 
-def test_an_altered_table(folder: Path) -> None:
-    table = next((folder / "tables").glob("twins-*"))
-    table.write_bytes(bytes(table.stat().st_size))
-    with pytest.raises(StoreError, match=rf"{table.name} was altered"):
+def test_a_truncated_table(folder: Path) -> None:
+    table = table_of(folder, "history")
+    os.truncate(table, table.stat().st_size - 1)
+    with pytest.raises(StoreError, match=rf"{table.name} has \d+ bytes, expected \d+: it is truncated"):
         Zoo.open(folder)
+
+
+def test_an_altered_table_comes_out_when_it_is_first_looked_at(folder: Path) -> None:
+    table = table_of(folder, "twins")
+    table.write_bytes(bytes(table.stat().st_size))
+    opened = Zoo.open(folder)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=rf"{table.name} was altered"):
+            opened.twins  # noqa: B018
     with pytest.raises(StoreError, match=rf"{table.name} is damaged"):
-        Zoo.open(folder, verify=False)
+        Zoo.open(folder, verify=False).twins  # noqa: B018
+    with pytest.raises(StoreError, match=rf"{table.name} was altered"):
+        opened.save(folder.parent / "copy")
+    assert not (folder.parent / "copy").exists()
+    assert len(opened.models) == len(opened.population("original")) == 3  # the rest is still good
+
+
+def test_a_table_that_is_damaged_or_goes_after_a_zoo_was_opened(folder: Path) -> None:
+    opened = Zoo.open(folder)
+    table = table_of(folder, "models")
+    os.truncate(table, table.stat().st_size - 1)
+    with pytest.raises(StoreError, match=rf"{table.name} has .* it is truncated"):
+        opened.models  # noqa: B018
+    table.unlink()
+    with pytest.raises(StoreError, match=rf"{table.name} is missing: .* changed after it was opened"):
+        opened.models  # noqa: B018
+
+
+def test_a_table_that_is_another(folder: Path) -> None:
+    rewrite(folder, lambda manifest: manifest["tables"].update(history=manifest["tables"]["models"]))
+    opened = Zoo.open(folder)
+    with pytest.raises(
+        StoreError, match=r"models-\w+.parquet is damaged: table 'history' lacks column 'epoch'"
+    ):
+        opened.history  # noqa: B018
 
 
 def test_a_shard_that_is_no_safetensors(folder: Path) -> None:
@@ -242,7 +280,6 @@ def test_junk_anywhere_in_a_manifest_is_a_store_error_or_does_not_matter(
     (sound / "manifest.json").write_text(json.dumps(manifest))
     try:
         read(sound)
-        Zoo.open(sound).info()
     except StoreError as error:
         assert str(sound) in str(error)
 

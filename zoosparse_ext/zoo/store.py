@@ -33,6 +33,7 @@ from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.shards import groups_size, read_tensors, write_group, write_tensors
 from zoosparse_ext.zoo.stored import StoredPopulations
 from zoosparse_ext.zoo.stored_rows import StoredGroup
+from zoosparse_ext.zoo.stored_tables import StoredTable, TableField
 
 FORMAT, VERSION = "zoosparse-zoo", 1
 
@@ -60,9 +61,9 @@ class Zoo:
     """
 
     populations: Mapping[str, list[Population]]
-    models: pd.DataFrame
-    history: pd.DataFrame = field(default_factory=lambda: tables.empty("history"))
-    twins: pd.DataFrame = field(default_factory=lambda: tables.empty("twins"))
+    models: TableField = TableField(required=True)
+    history: TableField = TableField()
+    twins: TableField = TableField()
     labels: Tensor | None = None
     dataset: dict[str, Any] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -71,13 +72,9 @@ class Zoo:
 
     def __post_init__(self) -> None:
         self._states = dict(self._states)
-        self.models = tables.checked("models", self.models)
-        self.history = tables.checked("history", self.history)
-        self.twins = tables.checked("twins", self.twins)
 
     def __repr__(self) -> str:
-        rows = self.info()["populations"]
-        return f"Zoo({', '.join(f'{name}: {count}' for name, count in rows.items())})"
+        return f"Zoo({', '.join(f'{name}: {rows}' for name, (rows, _) in self._sizes().items())})"
 
     def population(self, name: str = "original") -> Population:
         """The one matrix of a population.
@@ -107,13 +104,14 @@ class Zoo:
     def with_population(self, name: str, groups: list[Population]) -> Zoo:
         """The zoo with a population added, or put in place of another; what was not read stays unread."""
         if isinstance(self.populations, StoredPopulations):
-            return replace(self, populations=self.populations.with_groups(name, groups))
+            return replace(self, populations=self.populations.with_groups(name, groups), **self._tables())
         return replace(self, populations={**self.populations, name: groups})
 
     def save(self, path: str | Path, *, overwrite: bool = False, compress: bool = True) -> None:
         """Write the zoo; a kill at any moment leaves what was there, or the new state.
 
-        What is on disk already is not written again. Populations that were not read are taken over as they are.
+        What is on disk already is not written again. Populations and tables that were not read are taken over as they
+        are.
 
         Args:
             path: a folder, made if it is not there.
@@ -131,14 +129,13 @@ class Zoo:
         with changing(folder):
             self._check_place(folder, overwrite)  # again: now nobody else can write
             populations = {name: self._write_population(folder, name, compress) for name in self.populations}
-            named = {"models": self.models, "history": self.history, "twins": self.twins}
             labels = None if self.labels is None else {"labels": self.labels.to("cpu", torch.int64)}
             manifest = {
                 "format": FORMAT,
                 "version": VERSION,
                 "id": self.id,
                 "populations": populations,
-                "tables": {name: tables.write_table(folder, name, table) for name, table in named.items()},
+                "tables": {name: _write_table(folder, name, table) for name, table in self._tables().items()},
                 "labels": None if labels is None else write_tensors(folder, "labels", labels),
                 "index_dict": _index_dicts(populations),
                 "dataset": self.dataset,
@@ -148,17 +145,25 @@ class Zoo:
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Zoo:
-        """Read manifest and tables; matrices are read when they are asked for, their checksums then verified.
+        """Read the manifest; tables and matrices are read when they are asked for, their checksums then verified.
+
+        Whoever goes on with a zoo while somebody else saves to its folder should look at what is needed first: what was
+        not read and is replaced there is gone.
+
+        Args:
+            path: the folder of the zoo.
+            verify: compare what is read with its checksum; without, only sizes and forms are compared.
 
         Raises:
-            StoreError: not a zoo, written by a newer version, or damaged; names the file.
+            StoreError: not a zoo, written by a newer version, or damaged; names the file. That a table or a matrix is
+                altered comes out when it is first read, that a table is missing or truncated at once.
         """
         folder = Path(path)
         manifest, state = read_manifest(folder)
         with understood(folder):
             _check_manifest(folder, manifest)
-            frames = {
-                name: tables.read_table(folder, manifest["tables"][name], verify=verify)
+            stored = {
+                name: StoredTable.of(name, folder, manifest["tables"][name], verify=verify)
                 for name in tables.SCHEMAS
             }
             labels = None
@@ -166,14 +171,12 @@ class Zoo:
                 labels = read_tensors(folder, manifest["labels"], verify=verify)[1]["labels"]
             return cls(
                 StoredPopulations(folder, manifest["populations"], verify),
-                frames["models"],
-                frames["history"],
-                frames["twins"],
-                labels,
-                manifest["dataset"],
-                manifest["provenance"],
-                manifest["id"],
-                {folder.resolve(): state},
+                labels=labels,
+                dataset=manifest["dataset"],
+                provenance=manifest["provenance"],
+                id=manifest["id"],
+                _states={folder.resolve(): state},
+                **stored,
             )
 
     @staticmethod
@@ -224,10 +227,7 @@ class Zoo:
         Reads no matrix. On disk twins are compressed, see :meth:`save`.
         """
         stored = self.populations if isinstance(self.populations, StoredPopulations) else None
-        sizes = {
-            name: stored.size(name) if stored is not None else groups_size(self.populations[name])
-            for name in self.populations
-        }
+        sizes = self._sizes()
         return {
             "populations": {name: rows for name, (rows, _) in sizes.items()},
             "bytes": {name: size for name, (_, size) in sizes.items()},
@@ -236,6 +236,16 @@ class Zoo:
             "dataset": self.dataset,
             "provenance": self.provenance,
         }
+
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        """Rows of every population, and bytes of its matrices."""
+        if isinstance(self.populations, StoredPopulations):
+            return {name: self.populations.size(name) for name in self.populations}
+        return {name: groups_size(groups) for name, groups in self.populations.items()}
+
+    def _tables(self) -> dict[str, Any]:
+        """The tables by their names, those that were not read as `StoredTable`."""
+        return {name: vars(self)[name] for name in tables.SCHEMAS}
 
     def _check_place(self, folder: Path, overwrite: bool) -> None:
         there = _occupant(folder)
@@ -257,6 +267,13 @@ class Zoo:
         if isinstance(self.populations, StoredPopulations) and self.populations.is_unread(name):
             return self.populations.carry(name, folder)
         return [write_group(folder, group, compress) for group in self.populations[name]]
+
+
+def _write_table(folder: Path, name: str, table: pd.DataFrame | StoredTable) -> dict[str, Any]:
+    """The entry of a table in the manifest, its file written unless it is there."""
+    if isinstance(table, StoredTable):
+        return table.carry(folder)
+    return tables.write_table(folder, name, table)
 
 
 def _occupant(folder: Path) -> str | None:
