@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from tests.zoo.made_up import population, zoo
 from zoosparse_ext.errors import StoreError
@@ -119,6 +122,16 @@ def test_a_table_that_is_damaged_or_goes_after_a_zoo_was_opened(folder: Path) ->
     table.unlink()
     with pytest.raises(StoreError, match=rf"{table.name} is missing: .* changed after it was opened"):
         opened.models  # noqa: B018
+
+
+def test_a_table_with_text_that_is_no_utf8(folder: Path) -> None:
+    broken = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<2i", 0, 2)), pa.py_buffer(b"a\xff"))
+    table = table_of(folder, "models")
+    parquet.write_table(pa.table({"model_id": broken}), table)
+    size = table.stat().st_size
+    rewrite(folder, lambda manifest: manifest["tables"]["models"].update(bytes=size))
+    with pytest.raises(StoreError, match=rf"{table.name} is damaged: .*UTF"):
+        Zoo.open(folder, verify=False).models  # noqa: B018
 
 
 def test_a_table_that_is_another(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 from pandas.api import types
 from pyarrow import parquet
 
@@ -108,6 +109,20 @@ def to_bytes(table: pd.DataFrame, name: str = "table") -> bytes:
     return buffer.getvalue()
 
 
+def frame_of(table: pyarrow.Table) -> pd.DataFrame:
+    """A table of Parquet in pandas, which believes what the file says of text and of names.
+
+    Raises:
+        ValueError, or another error of pyarrow or pandas: text that is no UTF-8, a column whose name is no text.
+    """
+    table.validate(full=True)
+    frame = table.to_pandas(use_threads=False)
+    for column in frame.columns:
+        if not isinstance(column, str):
+            raise ValueError(f"a column is called {column!r:.40}, expected text")
+    return frame
+
+
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> dict[str, Any]:
     """Write a table; returns its entry for the manifest."""
     return write_file(folder, f"tables/{name}", ".parquet", [to_bytes(table, name)]).to_dict()
@@ -122,6 +137,6 @@ def read_table(folder: Path, entry: dict[str, Any], *, verify: bool) -> pd.DataF
     path = check_file(folder, FileEntry.from_dict(entry), content=verify)
     try:
         with parquet.ParquetFile(path) as file:  # half the time of `pandas.read_parquet` for a small table
-            return file.read(use_threads=False).to_pandas(use_threads=False)
+            return frame_of(file.read(use_threads=False))
     except Exception as error:  # pyarrow raises many types on a damaged file
         raise StoreError(f"{path} is damaged: {error}") from error

@@ -231,6 +231,25 @@ def test_text_that_is_no_utf8_is_refused(tmp_path: Path, name: str) -> None:
         zs.import_zoo(tmp_path / "source")
 
 
+@pytest.mark.parametrize("name", ["exported npz", "checkpoints"])
+def test_columns_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
+    """pandas makes anything of them: what a file says beside the table decides."""
+    SOURCES[name](tmp_path / "source")
+    tables = list((tmp_path / "source").rglob("*.parquet")) or [tmp_path / "source" / "models.parquet"]
+    said = {
+        "index_columns": [],
+        "column_indexes": [
+            {"name": None, "field_name": None, "pandas_type": "object", "numpy_type": "object"}
+        ],
+        "columns": [{"name": {}, "field_name": "model_id", "pandas_type": "unicode", "numpy_type": "object"}],
+    }
+    for table in tables:
+        ours = pa.table({"model_id": ["a"]}).replace_schema_metadata({"pandas": json.dumps(said)})
+        parquet.write_table(ours, table)
+    with pytest.raises(zs.StoreError, match=r"\.parquet is no table that can be read: a column is called {}"):
+        zs.import_zoo(tmp_path / "source")
+
+
 def test_bombs_of_gzip_are_refused(tmp_path: Path) -> None:
     """A table that unpacks to a thousand times its size."""
     SOURCES["small-cnn-zoo"](tmp_path / "source")

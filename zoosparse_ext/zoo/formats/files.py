@@ -20,6 +20,7 @@ import pandas as pd
 from pyarrow import parquet
 
 from zoosparse_ext.errors import StoreError
+from zoosparse_ext.zoo.tables import frame_of
 
 MAX_TEXT = 256 * 2**20  # bytes of a JSON or CSV file; result.json of a published trial has about 0.1 MB
 MAX_CHECKPOINT = 8 * 2**30
@@ -158,9 +159,6 @@ def parse_parquet(content: bytes | bytearray, name: object) -> pd.DataFrame:
         StoreError: it is damaged.
     """
     try:
-        parquet.read_table(io.BytesIO(content)).validate(
-            full=True
-        )  # pandas keeps text that is no UTF-8 as it is
-        return pd.read_parquet(io.BytesIO(content))
+        return frame_of(parquet.read_table(io.BytesIO(content)))
     except Exception as error:  # pyarrow raises many types
         raise StoreError(f"{name} is no table that can be read: {error!s:.200}") from error
