@@ -1,7 +1,14 @@
 """One way to time: validate, warm up, alternate ours and its rivals round by round, compare medians.
 
 A benchmark is a test that takes `race`. pytest-benchmark times ours; each of its rounds is preceded by one round of
-every rival, so that a slow minute of the machine slows all of them. The table comes after the run:
+every rival, so that a slow minute of the machine slows all of them.
+
+Whoever runs next finds caches, branch predictors and the allocator as the one before left them, so a place in a fixed
+order is worth something: ours, always behind the last rival, lost up to half of a 10 ms race to what a second of
+`torch.load` had thrown out. So every contender, ours as well, runs once untimed directly before each of its timed runs,
+and the rivals of a round come in an order drawn anew. Figures are therefore those of warm caches, for everyone.
+
+The table comes after the run:
 
     pytest benchmarks/magnitude.py                 the table
     pytest benchmarks/magnitude.py --results       the same, and JSON in benchmarks/results/
@@ -14,6 +21,7 @@ from __future__ import annotations
 
 import json
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -28,7 +36,7 @@ from zoosparse_ext.ops import _registry
 
 RESULTS = Path(__file__).parent / "results"
 PAUSE_S = 0.02  # before every contender: threads of the one before it may still wait for work in a loop
-BUDGET_S = 3.0  # a rival is timed in every round until it has used this much, but at least twice
+BUDGET_S = 3.0  # a rival is timed in every round until its timed runs took this much, but at least twice
 
 
 @dataclass
@@ -39,11 +47,17 @@ class Contender:
     setup: Callable[[], tuple[Any, ...]] = tuple
     validate: bool = True
 
+    def ready(self, device: str) -> tuple[Any, ...]:
+        """Arguments of a run that is to be timed at once: the contender has just run, untimed."""
+        time.sleep(PAUSE_S)
+        self.run(*self.setup())
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return self.setup()
+
     def time(self, device: str) -> float:
         """Seconds of one round."""
-        arguments = self.setup()
-        time.sleep(PAUSE_S)
-        return stopwatch(device, self.run, arguments)
+        return stopwatch(device, self.run, self.ready(device))
 
 
 def roof(device: str, flops: int) -> tuple[str, Contender]:
@@ -130,21 +144,20 @@ def race(benchmark: Any, request: pytest.FixtureRequest, device: str) -> Callabl
                 assert same(rival.run(*rival.setup()), expected), f"{name} and {our_name} disagree"
 
         times: dict[str, list[float]] = {name: [] for name in contenders}
+        order = random.Random(0)
 
         def round_of_rivals() -> tuple[tuple[Any, ...], dict[str, Any]]:
-            for name, rival in rivals:
+            for name, rival in order.sample(rivals, len(rivals)):
                 if len(times[name]) < 2 or sum(times[name]) < BUDGET_S:
                     times[name].append(rival.time(device))
-            arguments = ours.setup()
-            time.sleep(PAUSE_S)
-            return arguments, {}
+            return ours.ready(device), {}
 
         def ours_on_device(*arguments: Any) -> None:
             times[our_name].append(stopwatch(device, ours.run, arguments))
 
         benchmark.group = request.node.name
         timed = ours.run if device == "cpu" else ours_on_device
-        benchmark.pedantic(timed, setup=round_of_rivals, rounds=rounds, warmup_rounds=2)
+        benchmark.pedantic(timed, setup=round_of_rivals, rounds=rounds)
         if benchmark.stats is None:  # --benchmark-disable: validated, not timed
             return
         if device == "cpu":

@@ -144,12 +144,36 @@ def test_import_export(
 
 
 def test_open(race: Callable[..., None], store: Path, tree: Path) -> None:
-    """Opening a zoo and touching one epoch of all models."""
+    """Opening a zoo, up to what somebody needs first; the loops over the tree give weights and no table.
+
+    - weights of an epoch: one matrix of all models, mapped but not looked at, with its table (`Population.models`).
+    - alone: the manifest, and whether every table is there; the tables of the zoo are read when first looked at.
+    - the table of models: up to its first row, without weights.
+    - all tables: the weights of an epoch, and `models`, `history` and `twins`.
+    - all epochs: every matrix with its table, all weights copied into one tensor as the loop does.
+    """
     last = range(EPOCHS - 1, EPOCHS)
+
+    def all_tables() -> Tensor:
+        zoo = zs.Zoo.open(store, verify=False)
+        assert len(zoo.models) == MODELS and len(zoo.history) and not len(zoo.twins)
+        return zoo.population().weights
+
+    def models() -> str:
+        return zs.Zoo.open(store, verify=False).models["model_id"].iloc[0]
+
     race(
         {
-            "Zoo.open": Contender(lambda: zs.Zoo.open(store, verify=False).population().weights),
-            "Zoo.open, checksums verified": Contender(lambda: zs.Zoo.open(store).population().weights),
+            "Zoo.open, weights of an epoch": Contender(
+                lambda: zs.Zoo.open(store, verify=False).population().weights
+            ),
+            "the same, checksums verified": Contender(lambda: zs.Zoo.open(store).population().weights),
+            "Zoo.open alone": Contender(lambda: zs.Zoo.open(store, verify=False), validate=False),
+            "Zoo.open, the table of models": Contender(models, validate=False),
+            "Zoo.open, weights of an epoch, all tables": Contender(all_tables),
+            "Zoo.open, weights of all epochs": Contender(
+                lambda: epochs_of(zs.Zoo.open(store, verify=False))[-1]
+            ),
             "torch.load, a loop, that epoch": Contender(lambda: by_torch_load(tree, epochs=last)[0]),
             "torch.load, a loop, all epochs": Contender(lambda: by_torch_load(tree)[-1]),
         },
