@@ -42,10 +42,10 @@ struct SparseTaps {
 // Largest of four; NaN if any of them is.
 template <int W>
 ZOOSPARSE_INLINE Floats<W> largest_of(Floats<W> a, Floats<W> b, Floats<W> c, Floats<W> d) {
-  const Ints<W> unordered = (a != a) | (b != b) | (c != c) | (d != d);
+  const Ints<W> nan = unordered<W>(a, b) | unordered<W>(c, d);
   a = max_of<Floats<W>>(a, b);
   c = max_of<Floats<W>>(c, d);
-  return bits_as<Floats<W>>(bits_as<Ints<W>>(max_of<Floats<W>>(a, c)) | unordered);
+  return bits_as<Floats<W>>(bits_as<Ints<W>>(max_of<Floats<W>>(a, c)) | nan);
 }
 
 // out[i][x] for OT channels and `outputs` columns; out has `stride` vectors a channel. bias may be null.

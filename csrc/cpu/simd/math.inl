@@ -23,6 +23,11 @@ inline Floats<W> broadcast(float value) {
   return value - Floats<W>{};
 }
 
+template <class To, class From>
+inline To bits_as(From value) {
+  return __builtin_bit_cast(To, value);
+}
+
 // NaN stays NaN: both pick x where the comparison fails. Compilers do not always see that this is one instruction.
 template <class V>
 inline V max_of(V bound, V x) {
@@ -52,6 +57,21 @@ inline V min_of(V bound, V x) {
   return bound < x ? bound : x;
 }
 
+// All ones where either is NaN: one instruction, where a != a | b != b would be two comparisons.
+template <int W>
+inline Ints<W> unordered(Floats<W> a, Floats<W> b) {
+#if defined(__x86_64__)
+  if constexpr (W == 4) return bits_as<Ints<W>>(_mm_cmpunord_ps(a, b));
+#if defined(__AVX__)
+  if constexpr (W == 8) return bits_as<Ints<W>>(_mm256_cmp_ps(a, b, _CMP_UNORD_Q));
+#endif
+#if defined(__AVX512F__)
+  if constexpr (W == 16) return bits_as<Ints<W>>(_mm512_movm_epi32(_mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q)));
+#endif
+#endif
+  return (a != a) | (b != b);
+}
+
 template <int W>
 inline Floats<W> clamp(Floats<W> x, float low, float high) {
   return min_of<Floats<W>>(broadcast<W>(high), max_of<Floats<W>>(broadcast<W>(low), x));
@@ -65,11 +85,6 @@ ZOOSPARSE_INLINE Floats<W> loaded(Floats<W> x) {
   if constexpr (W == 16) asm("" : "+v"(x));
 #endif
   return x;
-}
-
-template <class To, class From>
-inline To bits_as(From value) {
-  return __builtin_bit_cast(To, value);
 }
 
 template <int W>
