@@ -124,6 +124,20 @@ def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_counted_and_summed_moments_are_those_of_all_pixels(dtype: torch.dtype) -> None:
+    pixels = torch.randint(
+        0, 256, (24, 3, 4, 5), generator=torch.Generator().manual_seed(3), dtype=torch.uint8
+    )
+    pixels[:, 1] = 7  # a channel that never changes is not divided by zero
+    train = Dataset.from_tensors(pixels.to(dtype), labels(), test=(pixels.to(dtype), labels())).train
+    scaled = pixels.double() / (255 if dtype == torch.uint8 else 1)
+    std = scaled.std((0, 2, 3), correction=0)
+    std[1] = 1
+    torch.testing.assert_close(train.mean, scaled.mean((0, 2, 3)).float())
+    torch.testing.assert_close(train.std, std.float())
+
+
 @pytest.mark.parametrize(
     ("mean", "std"), [([0.0, 0.0], [1.0]), ([0.0], [0.0]), ([0.0], [math.nan]), ([math.nan], [1.0])]
 )

@@ -267,10 +267,19 @@ def _pair(name: str, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, in [0, 1] for uint8."""
-    scale = 255.0 if images.dtype == torch.uint8 else 1.0
-    pixels = images.to(torch.float64).movedim(1, 0).flatten(1) / scale
-    if pixels.shape[1] == 0:
-        return torch.zeros(len(pixels)), torch.ones(len(pixels))
-    std = pixels.std(1, correction=0)
-    return pixels.mean(1).to(torch.float32), torch.where(std > 0, std, torch.ones_like(std)).to(torch.float32)
+    """Mean and standard deviation of each channel, float32 [C]; of uint8 scaled to [0, 1]."""
+    if images.numel() == 0:
+        return torch.zeros(images.shape[1]), torch.ones(images.shape[1])
+    moments = torch.tensor([_moments_of(channel.flatten()) for channel in images.unbind(1)])
+    mean, std = moments.unbind(1)
+    return mean, torch.where(std > 0, std, 1.0)
+
+
+def _moments_of(pixels: Tensor) -> tuple[float, float]:
+    if pixels.dtype == torch.uint8:  # counted, not widened: float64 would take eight times the images
+        share = torch.bincount(pixels, minlength=256).to(torch.float64) / len(pixels)
+        level = torch.arange(256, dtype=torch.float64) / 255
+        mean = share @ level
+        return mean.item(), (share @ (level - mean).square()).sqrt().item()
+    pixels = pixels.to(torch.float64)
+    return pixels.mean().item(), pixels.std(correction=0).item()
