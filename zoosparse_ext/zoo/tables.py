@@ -113,13 +113,16 @@ def frame_of(table: pyarrow.Table) -> pd.DataFrame:
     """A table of Parquet in pandas, which believes what the file says of text and of names.
 
     Raises:
-        ValueError, or another error of pyarrow or pandas: text that is no UTF-8, a column whose name is no text.
+        ValueError, or another error of pyarrow or pandas: text that is no UTF-8, a column whose name is no text, two of
+            one name.
     """
     table.validate(full=True)
     frame = table.to_pandas(use_threads=False)
     for column in frame.columns:
         if not isinstance(column, str):
             raise ValueError(f"a column is called {column!r:.40}, expected text")
+    if not frame.columns.is_unique:
+        raise ValueError(f"two columns are called {frame.columns[frame.columns.duplicated()][0]!r:.40}")
     return frame
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -96,17 +97,27 @@ def test_links_out_of_the_source_are_not_followed(tmp_path: Path, name: str) -> 
         zs.import_zoo(source)
 
 
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
 @pytest.mark.parametrize("name", SOURCES)
-def test_pipes_are_not_waited_for(tmp_path: Path, name: str) -> None:
-    """Every file in turn, replaced by a pipe that nobody writes to."""
+@pytest.mark.parametrize("put", [os.mkfifo, link_to_itself, Path.mkdir])
+def test_what_is_no_file_is_not_waited_for_or_followed(
+    tmp_path: Path, name: str, put: Callable[[Path], None]
+) -> None:
+    """Every file in turn, replaced by a pipe that nobody writes to, a link that leads to itself, a folder."""
     source = tmp_path / "source"
     SOURCES[name](source)
     for path in files_of(source):
         moved = path.rename(tmp_path / "moved")
-        os.mkfifo(path)
+        put(path)
         with contextlib.suppress(zs.ZoosparseError):
             zs.import_zoo(source)
-        path.unlink()
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
         moved.rename(path)
 
 
@@ -248,6 +259,49 @@ def test_columns_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None
         parquet.write_table(ours, table)
     with pytest.raises(zs.StoreError, match=r"\.parquet is no table that can be read: a column is called {}"):
         zs.import_zoo(tmp_path / "source")
+
+
+@pytest.mark.parametrize("name", ["exported npz", "checkpoints"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    SOURCES[name](tmp_path / "source")
+    tables = list((tmp_path / "source").rglob("*.parquet")) or [tmp_path / "source" / "models.parquet"]
+    for table in tables:
+        parquet.write_table(pa.table([["a"], ["b"]], names=["model_id", "model_id"]), table)
+    with pytest.raises(
+        zs.StoreError, match=r"\.parquet is no table that can be read: two columns .* 'model_id'"
+    ):
+        zs.import_zoo(tmp_path / "source")
+
+
+@pytest.mark.parametrize("half", [rb"\ud800", b"\xed\xa0\x80"])
+def test_half_a_character_in_json_is_refused(tmp_path: Path, half: bytes) -> None:
+    """Python reads it, as an escape and as bytes, but no table can hold it."""
+    SOURCES["checkpoints"](tmp_path / "source")
+    table = tmp_path / "source" / "models.json"
+    table.write_bytes(table.read_bytes().replace(b"tanh", half))
+    with pytest.raises(zs.StoreError, match=r"models\.json is not JSON: .*surrogates not allowed"):
+        zs.import_zoo(tmp_path / "source")
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "modelzoos"])
+def test_names_that_are_no_utf8_are_refused(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "source"
+    SOURCES[name](source)
+    path = source / "a.pt" if name == "checkpoints" else next(source.glob("NN_*"))
+    path.rename(os.fsdecode(os.fsencode(path) + b"\xff" + os.fsencode(path.suffix)))
+    with pytest.raises(zs.StoreError, match=r"no table can hold the text .*rename the file"):
+        zs.import_zoo(source, activation="tanh")
+
+
+def test_a_file_that_was_cut_and_put_back_since_it_was_read(tmp_path: Path) -> None:
+    """What was mapped is gone, although size and time say that nothing has changed."""
+    SOURCES["preprocessed"](tmp_path / "source")
+    file = tmp_path / "source" / "set.pt"
+    expected = zs.import_zoo(file).population().weights.clone()
+    shutil.copy2(file, tmp_path / "copy")
+    os.truncate(file, 0)
+    os.replace(tmp_path / "copy", file)
+    assert torch.equal(zs.import_zoo(file).population().weights, expected)
 
 
 def test_bombs_of_gzip_are_refused(tmp_path: Path) -> None:

@@ -144,12 +144,16 @@ def parse_json(content: bytes | bytearray, name: object) -> Any:
     """JSON that someone else wrote.
 
     Raises:
-        StoreError: it is not JSON, or nested without end.
+        StoreError: it is not JSON, nested without end, or holds halves of characters, which Python reads and no table
+            or file can hold.
     """
     try:
-        return json.loads(content)
+        value = json.loads(content)
+        if b"\\u" in content or not content.isascii():
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{name} is not JSON: {error}") from error
+    return value
 
 
 def parse_parquet(content: bytes | bytearray, name: object) -> pd.DataFrame:
@@ -159,6 +163,7 @@ def parse_parquet(content: bytes | bytearray, name: object) -> pd.DataFrame:
         StoreError: it is damaged.
     """
     try:
-        return frame_of(parquet.read_table(io.BytesIO(content)))
+        with parquet.ParquetFile(io.BytesIO(content)) as file:
+            return frame_of(file.read(use_threads=False))
     except Exception as error:  # pyarrow raises many types
         raise StoreError(f"{name} is no table that can be read: {error!s:.200}") from error

@@ -81,7 +81,7 @@ class Item(NamedTuple):
     root: str
     file: str
     id: str
-    stamp: tuple[int, int]
+    stamp: tuple[int, int, int]
     samples: tuple[Sample, ...]
     records: tuple[Record, ...]  # rows of each epoch
 
@@ -306,17 +306,17 @@ def _file(root: Path) -> Path | None:
     return root / files[0] if len(files) == 1 else None
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """Tells a file from what it was when an interrupted import began."""
+def _stamp(file: Path) -> tuple[int, int, int]:
+    """Tells a file from what it was when an interrupted import began, or when it was mapped."""
     try:
         status = os.stat(file)
     except OSError as error:
         raise StoreError(f"cannot read {file}: {error.strerror}") from error
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 @lru_cache(maxsize=1)  # a process reads many chunks of one file
-def _archive(file: str, stamp: tuple[int, int]) -> tuple[mmap.mmap, dict[str, Place]]:
+def _archive(file: str, stamp: tuple[int, int, int]) -> tuple[mmap.mmap, dict[str, Place]]:
     """A file, mapped into memory, and its records."""
     with open_inside(os.path.dirname(file) or ".", file) as opened:
         try:

@@ -124,6 +124,13 @@ def text(record: Record, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
 def _folders(
     root: str | os.PathLike[str], skipped: list[Skipped], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, list[tuple[int, str]], set[str]]]:
@@ -141,7 +148,7 @@ def _folders(
         return
     for entry in entries:
         names.add(entry.name)
-        if not entry.is_dir():
+        if not _is_folder(entry):
             continue
         if entry.is_symlink() and not _inside((*above, real)[0], entry.path):
             skipped.append(Skipped(entry.name, f"{entry.path} is a link that leads out of the tree"))

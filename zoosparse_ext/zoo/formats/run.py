@@ -24,7 +24,7 @@ import torch
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo.folder import disk_errors, locked
-from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Skipped
+from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Skipped
 from zoosparse_ext.zoo.formats.scratch import Scratch
 from zoosparse_ext.zoo.store import Zoo
 
@@ -236,7 +236,7 @@ def _zoo(plan: Plan, scratches: list[Scratch], done: list[tuple[Chunk, Done]]) -
             if group.table is not None:
                 frame = group.table.iloc[present].reset_index(drop=True)
             else:
-                frame = pd.DataFrame([record for _, record in mine])
+                frame = _frame([record for _, record in mine])
             weights = tensors.pop("weights")
             populations.setdefault(name, []).append(
                 Population(weights, group.architecture, frame, **tensors)  # type: ignore[arg-type]
@@ -267,7 +267,7 @@ def _table(
     """The rows that blocks brought, or those that were known, of models that could be read."""
     if name not in plan.tables:
         rows = [row for _, block in done for row in getattr(block, name)]
-        return pd.DataFrame(rows)
+        return _frame(rows)
     table = plan.tables[name]
     lost = {skipped for _, block in done for skipped, _ in block.skipped}
     lost -= {id for groups in populations.values() for group in groups for id in group.ids}
@@ -275,6 +275,20 @@ def _table(
         if column in table:
             table = table[~table[column].isin(lost)]
     return table.reset_index(drop=True)
+
+
+def _frame(records: list[Record]) -> pd.DataFrame:
+    """A table of records that hold names of files and text from pickles.
+
+    Raises:
+        StoreError: a text is no UTF-8.
+    """
+    try:
+        return pd.DataFrame(records)
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            f"no table can hold the text {error.object!r:.80}, which is no UTF-8; rename the file or correct the source"
+        ) from None
 
 
 def _refuse(skipped: list[Skipped], options: Options) -> None:
