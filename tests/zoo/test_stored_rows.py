@@ -9,8 +9,8 @@ import pytest
 
 from tests.zoo.made_up import architecture, cut, population, zoo
 from zoosparse_ext.errors import StoreError
-from zoosparse_ext.zoo import Zoo
-from zoosparse_ext.zoo.stored_rows import StoredGroup
+from zoosparse_ext.zoo import Zoo, shards, stored_rows
+from zoosparse_ext.zoo.stored_rows import SMALL, StoredGroup
 
 TENSORS = ("weights", "packed_masks", "predictions")
 
@@ -36,7 +36,9 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return tmp_path
 
 
-def test_rows_come_in_the_order_asked_for(stored: Path) -> None:
+@pytest.mark.parametrize("small", [0, SMALL])
+def test_rows_come_in_the_order_asked_for(stored: Path, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_rows, "SMALL", small)
     mine, whole = Zoo.open(stored), Zoo.open(stored)
     for name in ("original", "variational"):
         (group,), population = mine.groups(name), whole.population(name)
@@ -49,6 +51,26 @@ def test_rows_come_in_the_order_asked_for(stored: Path) -> None:
                 numbers = np.array(chosen, dtype=np.int64)
                 assert rows is None or np.array_equal(rows[numbers], matrix.numpy()[numbers])
     assert all(mine.populations.is_unread(name) for name in mine.populations)
+
+
+@pytest.mark.parametrize(("small", "times"), [(0, 3), (SMALL, 1)])
+def test_small_tensors_are_read_once(
+    tmp_path: Path, small: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[object] = []
+
+    def read_tensors(*arguments: object, **options: object) -> object:
+        reads.append(arguments)
+        return shards.read_tensors(*arguments, **options)  # type: ignore[arg-type]
+
+    zoo().save(tmp_path)
+    (group,) = Zoo.open(tmp_path).groups("original")
+    monkeypatch.setattr(stored_rows, "SMALL", small)
+    monkeypatch.setattr(stored_rows, "read_tensors", read_tensors)
+    for _ in range(3):
+        group.weights[np.array([0])][:] = 0  # a copy
+    assert len(reads) == times
+    assert group.weights[np.array([0])].any()
 
 
 def test_what_is_in_memory_is_taken_as_it_is(stored: Path) -> None:

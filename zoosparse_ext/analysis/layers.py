@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import bootstrap
-from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.data import StudyData, remembered
 from zoosparse_ext.analysis.twins import cells, epochs_of_twins, final_twins
 
 _KEYS = ["series", "level", "level_label"]
@@ -25,6 +25,7 @@ _COLUMNS = [
 ]
 
 
+@remembered
 def layer_sparsity(data: StudyData) -> pd.DataFrame:
     """Sparsity of every layer beside the total, per method and level.
 

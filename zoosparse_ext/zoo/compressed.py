@@ -79,7 +79,8 @@ def restore_rows(tensors: dict[str, Tensor], offsets: Tensor, chosen: Tensor, co
     """
     bits, values = tensors.get(BITS, tensors.get(MASKS)), tensors[VALUES]
     assert bits is not None  # row_offsets has seen it
-    runs = [values[start:stop] for start, stop in zip(offsets[chosen], offsets[chosen + 1], strict=True)]
+    starts, stops = offsets[chosen].tolist(), offsets[chosen + 1].tolist()
+    runs = [values[start:stop] for start, stop in zip(starts, stops, strict=True)]
     return _filled(ops.unpack_mask(bits[chosen], columns), torch.cat([values[:0], *runs]))
 
 

@@ -150,10 +150,13 @@ def groups_size(groups: list[Population]) -> tuple[int, int]:
 
 def entry_size(entry: dict[str, Any]) -> tuple[int, int]:
     """The same of a matrix on disk, from its entry in the manifest."""
-    row_bytes = sum(
-        getattr(torch, dtype).itemsize * prod(shape) for dtype, *shape in entry["tensors"].values()
-    )
-    return entry["rows"], entry["rows"] * row_bytes
+    return entry["rows"], sum(tensor_bytes(entry, name) for name in entry["tensors"])
+
+
+def tensor_bytes(entry: dict[str, Any], name: str) -> int:
+    """Bytes of one tensor of a matrix in memory, from its entry in the manifest."""
+    dtype, *shape = entry["tensors"][name]
+    return int(entry["rows"] * getattr(torch, dtype).itemsize * prod(shape))
 
 
 def entry_disk_size(entry: dict[str, Any]) -> int:

@@ -15,14 +15,16 @@ from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Segment
 from zoosparse_ext.zoo import compressed
 from zoosparse_ext.zoo.folder import understood
-from zoosparse_ext.zoo.shards import Described, check_tensor, read_description, read_tensors
+from zoosparse_ext.zoo.shards import Described, check_tensor, read_description, read_tensors, tensor_bytes
 
 Array = npt.NDArray[Any]
+
+SMALL = 8 << 20  # bytes: a tensor of no more is read at once and kept, instead of anew for every few rows
 
 
 @dataclass
 class StoredGroup(Described):
-    """One matrix on disk with all that belongs to its rows, none of which is in memory.
+    """One matrix on disk with all that belongs to its rows, of which only small tensors come to stay in memory.
 
     `weights`, `packed_masks` and `predictions` give rows as arrays: ``group.weights[rows]``, where `rows` are numbers,
     int64 [n]. A file is compared with its checksum when it is first read, if `verify`.
@@ -33,6 +35,7 @@ class StoredGroup(Described):
     verify: bool
     _seen: set[str] = field(default_factory=set)  # files that were compared with their checksums
     _offsets: dict[str, Tensor] = field(default_factory=dict)  # of rows among the values of a compressed file
+    _whole: dict[str, Array] = field(default_factory=dict)  # tensors that are small
 
     @classmethod
     def of(cls, folder: Path, entry: dict[str, Any], *, verify: bool) -> StoredGroup:
@@ -66,6 +69,11 @@ class StoredGroup(Described):
         Raises:
             StoreError: a file is missing, truncated or altered, or does not hold what the manifest says.
         """
+        if name not in self._whole and tensor_bytes(self.entry, name) <= SMALL:
+            self._whole[name] = self._read(name, np.arange(self.entry["rows"]))
+        return self._whole[name][rows] if name in self._whole else self._read(name, rows)
+
+    def _read(self, name: str, rows: Array) -> Array:
         with understood(self.folder):
             shards = self.entry["shards"]
             starts = np.cumsum([0, *(shard["rows"] for shard in shards)])
