@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from zoosparse_ext.analysis import Interval, bootstrap, wilson
-from zoosparse_ext.analysis.bootstrap import bootstrap_pairs
+from zoosparse_ext.analysis.bootstrap import bootstrap_pairs, deviations, medians
 from zoosparse_ext.errors import InputError
 
 
@@ -55,6 +55,28 @@ def test_pairs_follow_their_models():
     assert (interval.low, interval.high, interval.n) == (low, high, 7)
     assert interval.estimate == np.nanmedian(values)
     assert bootstrap_pairs(np.array([]), np.array([], int), np.array([], int)).n == 0
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    "models", [1, 2, 63, 400]
+)  # of 400, only those near the middle are added up one by one
+def test_counting_models_equals_repeating_them(models, order):
+    generator = np.random.default_rng(models)
+    values = generator.normal(size=(models, 2)).round(1)  # with ties
+    values[generator.random(models) < 0.1, 1] = np.nan
+    counts = generator.multinomial(models, np.full(models, 1 / models), size=50).astype(np.uint16)
+    repeated = [np.repeat(values, row, axis=0) for row in counts]
+    expected = [[np.median(column[~np.isnan(column)]) for column in drawn.T] for drawn in repeated]
+    laid_out = np.asarray(counts, order=order)
+    np.testing.assert_array_equal(medians(values, laid_out), expected)
+    np.testing.assert_array_equal(deviations(values[:, :1], laid_out), deviations(values[:, :1], counts))
+
+
+def test_a_middle_that_lies_elsewhere_is_found():
+    values, counts = np.arange(400.0)[:, None], np.zeros((2, 400), dtype=np.uint16)
+    counts[0, 3], counts[1, [390, 399]] = 400, 200
+    assert medians(values, counts).ravel().tolist() == [3.0, 394.5]
 
 
 def test_edges():
