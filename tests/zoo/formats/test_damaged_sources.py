@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import random
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 import zoosparse_ext as zs
 from tests.zoo.formats.sources import SOURCES, files_of
+from tests.zoo.test_store_damage import places
 
 TOKEN = re.compile(rb'-?\d+(?:\.\d+)?(?:e-?\d+)?|"[^"]*"|true|false|null')
 TOKENS = [
@@ -31,6 +34,7 @@ TOKENS = [
     b'"\xff"',
     b"1.5",
 ]
+VALUES = [None, -1, 10**30, 0.5, "", "../x", "\0", "\ud800", True, [], {}, [[]], [{}], {"": {"a": 1}}]
 NUMBERS = [
     b"\x00" * 8,
     b"\xff" * 8,
@@ -66,6 +70,23 @@ def damage_text(content: bytes, random: random.Random) -> bytes:
     return content[:start] + random.choice(TOKENS) + content[stop:]
 
 
+def damage_tree(content: bytes, random: random.Random) -> bytes:
+    """Put something else in place of a part of JSON, or of one of its lines, or leave the part out."""
+    lines = content.splitlines() if content.startswith(b'{"') else [content]
+    chosen = random.randrange(len(lines))
+    value: Any = json.loads(lines[chosen])
+    *path, last = random.choice(places(value))
+    parent = value
+    for key in path:
+        parent = parent[key]
+    if random.random() < 0.25:
+        del parent[last]
+    else:
+        parent[last] = random.choice(VALUES)
+    lines[chosen] = json.dumps(value).encode()
+    return b"\n".join(lines)
+
+
 def damage_member(content: bytes, random: random.Random) -> bytes:
     """Damage a member of an archive, with checksums that agree: what somebody does who means it."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -85,6 +106,8 @@ def damage(content: bytes, random: random.Random) -> bytes:
         kinds = [damage_bytes, damage_member, damage_member]
     elif b"\x00" not in content[:4096]:
         kinds = [damage_bytes, damage_text, damage_text]
+        if content.lstrip()[:1] in (b"{", b"["):
+            kinds += [damage_tree] * 3
     return random.choice(kinds)(content, random)
 
 

@@ -261,6 +261,16 @@ def test_columns_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None
         zs.import_zoo(tmp_path / "source")
 
 
+@pytest.mark.parametrize("name", ["provenance", "dataset"])
+@pytest.mark.parametrize("value", ["", [], 1.5])
+def test_a_description_that_is_no_object_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    SOURCES["exported npz"](tmp_path / "source")
+    path = tmp_path / "source" / "zoosparse.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(zs.StoreError, match=rf"zoosparse\.json is damaged: {name} is .*, expected an object"):
+        zs.import_zoo(tmp_path / "source")
+
+
 @pytest.mark.parametrize("name", ["exported npz", "checkpoints"])
 def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
     SOURCES[name](tmp_path / "source")

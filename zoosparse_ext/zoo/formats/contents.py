@@ -85,6 +85,10 @@ def read_contents(folder: Path) -> Record:
         raise StoreError(
             f"{folder / FILE} has version {version!s:.40}, this package reads up to {VERSION}; upgrade it"
         )
+    for name in ("provenance", "dataset"):
+        value = contents.get(name)
+        if not isinstance(value, dict) and not (name == "dataset" and value is None):
+            raise StoreError(f"{folder / FILE} is damaged: {name} is {value!s:.40}, expected an object")
     return contents
 
 
