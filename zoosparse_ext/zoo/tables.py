@@ -76,16 +76,19 @@ def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
         dtype = dtypes[column]
         if kind == "number" and not types.is_numeric_dtype(dtype):
             raise StoreError(f"column {column!r} of table {name!r} is {dtype}, expected numbers")
-        if kind != "text" or isinstance(dtype, pd.StringDtype):  # which holds nothing else
-            continue
-        values = table[column]
-        if not all(isinstance(value, str) for value in values.dropna()):
-            odd = next(value for value in values.dropna() if not isinstance(value, str))
-            raise StoreError(f"column {column!r} of table {name!r} holds {odd!r}, expected text")
+        if kind == "text" and not isinstance(dtype, pd.StringDtype):  # which holds nothing else
+            check_text(name, table, column)
     if name == "models" and not table["model_id"].is_unique:
         twice = table.loc[table["model_id"].duplicated(), "model_id"].iloc[0]
         raise StoreError(f"two models are called {twice!r}; give every model a model_id of its own")
     return table.reset_index(drop=True)
+
+
+def check_text(name: str, table: pd.DataFrame, column: str) -> None:
+    """Raise StoreError if a column holds something else than text; values may be missing."""
+    for value in table[column].dropna():
+        if not isinstance(value, str):
+            raise StoreError(f"column {column!r} of table {name!r} holds {value!r:.80}, expected text")
 
 
 def empty(name: str) -> pd.DataFrame:

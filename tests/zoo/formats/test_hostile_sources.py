@@ -271,6 +271,17 @@ def test_a_description_that_is_no_object_is_refused(tmp_path: Path, name: str, v
         zs.import_zoo(tmp_path / "source")
 
 
+@pytest.mark.parametrize("name", ["exported npz", "exported modules"])
+def test_names_of_rows_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
+    SOURCES[name](tmp_path / "source")
+    file = next((tmp_path / "source").rglob("magnitude-*0.parquet"))
+    table = parquet.read_table(file).replace_schema_metadata(None)
+    column = table.schema.names.index("twin_id")
+    parquet.write_table(table.set_column(column, "twin_id", pa.array([[1]] * len(table))), file)
+    with pytest.raises(zs.StoreError, match=r"'twin_id' of table 'tables/magnitude-.* holds .*expected text"):
+        zs.import_zoo(tmp_path / "source")
+
+
 @pytest.mark.parametrize("name", ["exported npz", "checkpoints"])
 def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
     SOURCES[name](tmp_path / "source")

@@ -22,6 +22,7 @@ from zoosparse_ext.zoo.formats.files import open_inside, parse_parquet, read_byt
 from zoosparse_ext.zoo.formats.plan import Group, Options, Plan, Record
 from zoosparse_ext.zoo.plain import plain
 from zoosparse_ext.zoo.store import Zoo
+from zoosparse_ext.zoo.tables import check_text
 
 FILE = "zoosparse.json"
 FOLDER = "zoosparse"  # in layouts whose own folders must hold nothing else
@@ -103,7 +104,7 @@ def plan_contents(
     contents = read_contents(folder)
     try:
         groups = [
-            group(folder, name, entry, read_parquet(folder, entry["table"]))
+            group(folder, name, entry, _rows(folder, entry["table"]))
             for name, entries in contents["populations"].items()
             for entry in entries
             if _wanted(name, options)
@@ -153,6 +154,15 @@ def read_parquet(folder: Path, file: str) -> pd.DataFrame:
     """
     content = read_bytes(folder, resolve_inside(folder, file), limit=2**31)
     return parse_parquet(content, folder / file)
+
+
+def _rows(folder: Path, file: str) -> pd.DataFrame:
+    """The table of a group's rows, after a check of their names."""
+    table = read_parquet(folder, file)
+    for column in ("model_id", "twin_id", "source_id"):
+        if column in table:
+            check_text(file, table, column)
+    return table
 
 
 def read_tensors(
