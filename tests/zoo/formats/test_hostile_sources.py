@@ -271,6 +271,19 @@ def test_a_description_that_is_no_object_is_refused(tmp_path: Path, name: str, v
         zs.import_zoo(tmp_path / "source")
 
 
+@pytest.mark.parametrize("value", [[3], 4])
+def test_a_layer_that_does_not_fit_its_weight_is_refused(tmp_path: Path, value: object) -> None:
+    SOURCES["exported npz"](tmp_path / "source")
+    path = tmp_path / "source" / "zoosparse.json"
+    contents = json.loads(path.read_text())
+    program = contents["populations"]["original"][0]["architecture"]["program"]
+    layer = next(op for op in program if op["kind"] == "linear")
+    layer["out_features"] = value
+    path.write_text(json.dumps(contents))
+    with pytest.raises(zs.StoreError, match="does not fit its weight"):
+        zs.import_zoo(tmp_path / "source", out=tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["exported npz", "exported modules"])
 def test_names_of_rows_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
     SOURCES[name](tmp_path / "source")

@@ -139,6 +139,12 @@ def read_architecture(entry: Record, available: int) -> Architecture:
                 f"architecture {architecture.name!s:.80}: {segment.name!s:.80} has no place in the row"
             )
         offset += segment.size
+    shapes = {segment.name: tuple(segment.shape) for segment in architecture.segments}
+    for op in architecture.program.layers if architecture.program is not None else ():
+        if shapes.get(f"{op.name}.weight") != tuple(op.weight_shape):
+            raise StoreError(
+                f"architecture {architecture.name!s:.80}: layer {op.name!s:.80} does not fit its weight"
+            )
     if not 0 < offset <= available:
         raise StoreError(
             f"architecture {architecture.name!s:.80} has {offset:,} parameters, its file {available:,} bytes"
