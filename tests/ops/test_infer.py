@@ -71,6 +71,23 @@ def test_masks_at_the_edges(level: str, sparse: str) -> None:
     check(SMALL, weights, sparse, **SMALL.images(9))
 
 
+def test_a_channel_without_weights_that_a_pool_makes_a_single_value(level: str) -> None:
+    """Its value is the activation of its bias, not what the row of another model left."""
+    program = Program(
+        (
+            Conv2d("a", 1, 4, (1, 1)),
+            MaxPool2d((2, 2), (2, 2)),
+            Activation("tanh"),
+            Flatten(),
+            Linear("b", 4, 3),
+        )
+    )
+    net = Net(program, (1, 2, 2))
+    weights = net.weights(6)
+    weights[::2, net.offsets["a.weight"] + 1 : net.offsets["a.weight"] + 3] = 0
+    check(net, weights, "sparse", **net.images(5))
+
+
 @pytest.mark.parametrize("sparse", engine.MODES)
 def test_bits_depend_on_neither_threads_nor_neighbours(level: str, sparse: str) -> None:
     weights, images, program = SMALL.weights(21, 0.4), SMALL.images(37), SMALL.encode()

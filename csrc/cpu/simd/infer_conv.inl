@@ -139,11 +139,13 @@ void sparse_row(const InferStage& stage, const InferModel& model, const float* b
   }
 }
 
-// A channel of a plane without weights is the same everywhere, in the first row as in all: the activation of its bias.
+// A channel without weights is the same everywhere, in the first row as in all: the activation of its bias. Rows of a
+// single output that is not pooled are sums even of nothing.
 template <int W>
 bool is_constant(const InferStage& stage, const InferModel& model, int channel) {
   const int32_t* starts = model.starts + stage.first_channel;
-  return model.sparse[stage.number] && stage.out.width > 1 && starts[channel] == starts[channel + 1];
+  const bool rows = stage.out.width > 1 || stage.pool > 1;
+  return model.sparse[stage.number] && rows && starts[channel] == starts[channel + 1];
 }
 
 template <int W>
