@@ -30,7 +30,7 @@ struct TrainStage {
   int64_t padded_input;  // the input with its border of zeros; `input` where there is none
   int64_t squared;       // padded_input^2, in variational dropout
   int64_t saved;         // which input a pool took, a dropout's factors, a derivative
-  int64_t deviation;     // noise / (2 standard deviation) of what reached the output, in variational dropout
+  int64_t deviation;     // in variational dropout, noise / (2 standard deviation) of what reached the output
 };
 
 struct TrainPlan {
@@ -42,7 +42,6 @@ struct TrainPlan {
   int64_t gradient[2];                         // with respect to activations, in turn
   int64_t padded_gradient, squared_gradient;   // with respect to padded_input and its square
   int64_t block_mean, block_variance;          // [channels, positions of a block]
-  int64_t noise_gradient;                      // of one channel of a pooled block
   int64_t weight_gradient, variance_gradient;  // of the samples of one part of a batch
   int64_t vectors;                             // size of a thread's own memory
 

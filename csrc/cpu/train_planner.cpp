@@ -43,7 +43,6 @@ TrainPlanner::TrainPlanner(const std::vector<TrainOp>& program, const TrainParam
   plan_.squared_gradient = plan_.variational ? place(largest_padded_) : 0;
   plan_.block_mean = place(largest_block_);
   plan_.block_variance = place(largest_block_);
-  plan_.noise_gradient = plan_.variational ? place(largest_block_) : 0;
   plan_.stages = stages_.data();
   plan_.count = static_cast<int32_t>(stages_.size());
 }

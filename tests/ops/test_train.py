@@ -88,6 +88,22 @@ LAYERS = {
         Program((conv(1, 5, (2, 2)), MaxPool2d((2, 3), (2, 3)), *head(5 * 3 * 2))),
         (1, 8, 9),
     ),
+    "2 x 2 max pool behind k5": (
+        Program((conv(2, 5, (5, 5)), MaxPool2d((2, 2), (2, 2)), *head(5 * 2 * 3))),
+        (2, 9, 11),
+    ),
+    "2 x 2 max pools behind k3": (
+        Program(
+            (
+                conv(1, 3, (3, 3), (1, 1), (1, 1)),
+                MaxPool2d((2, 2), (2, 2)),
+                Conv2d("b", 3, 4, (4, 3)),
+                MaxPool2d((2, 2), (2, 2)),
+                *head(4),
+            )
+        ),
+        (1, 11, 9),
+    ),
     "max pool first": (Program((MaxPool2d((2, 2), (2, 2)), conv(1, 2, (2, 2)), *head(8))), (1, 6, 6)),
     "max pool twice": (
         Program((conv(1, 2, (1, 1)), MaxPool2d((2, 2), (2, 2)), MaxPool2d((2, 2), (2, 2)), *head(8))),
@@ -340,6 +356,14 @@ def test_variational_layers_with_rest_padding_and_stride():
         )
     )
     problem = Problem(program, (2, 5, 7), samples=4)
+    variational = Variational(torch.full_like(problem.weights, -3.0), 0.01, conv_biases=True)
+    assert_gradients(problem, variational, VARIATIONAL_TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if "2 x 2 max pool" in name])
+def test_variational_layers_behind_a_pool_of_two_by_two(name, level):
+    program, shape = LAYERS[name]
+    problem = Problem(program, shape, samples=4)
     variational = Variational(torch.full_like(problem.weights, -3.0), 0.01, conv_biases=True)
     assert_gradients(problem, variational, VARIATIONAL_TOLERANCE)
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/simd/train_forward.inl"
+#include "cpu/simd/train_windows.inl"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
@@ -20,43 +21,79 @@ BlockGradient<W> block_gradient(const Group<W>& group, const TrainStage& stage, 
   typedef Floats<W> F;
   const TrainPlan& plan = group.plan;
   const int positions = block.conv.positions, out_width = stage.columns / stage.pool_width;
-  const int out_plane = stage.rows / stage.pool_height * out_width,
-            outs = positions / stage.pool_height / stage.pool_width;
+  const int out_plane = stage.rows / stage.pool_height * out_width;
+  const int first = block.first / stage.pool_height * out_width;
+  const F* of_variance = group.at(stage.deviation);
+  if (!stage.pooled) return {gradient + first, of_variance + first, out_plane};
   const PoolBlock pool{block.rows, stage.columns, stage.pool_height, stage.pool_width};
   F* mean = group.at(plan.block_mean);
   F* variance = group.at(plan.block_variance);
   for (int o = 0; o < stage.op.out_channels; ++o) {
-    const int64_t from = static_cast<int64_t>(o) * out_plane + block.first / stage.pool_height * out_width;
+    const int64_t from = static_cast<int64_t>(o) * out_plane + first;
     const Ints<W>* winner = group.winners(stage) + from;
-    const F* deviation = group.at(stage.deviation) + from;
-    if (stage.pooled) unpool_block<W>(gradient + from, winner, pool, mean + o * positions);
-    if (!plan.variational) continue;
-    F* product = stage.pooled ? group.at(plan.noise_gradient) : variance + o * positions;
-    for (int i = 0; i < outs; ++i) product[i] = gradient[from + i] * deviation[i];
-    if (stage.pooled) unpool_block<W>(product, winner, pool, variance + o * positions);
+    unpool_block<W>(gradient + from, winner, pool, mean + o * positions);
+    if (plan.variational) unpool_block<W>(of_variance + from, winner, pool, variance + o * positions);
   }
-  if (!stage.pooled) return {gradient + block.first * stage.columns, variance, out_plane};
   return {mean, variance, positions};
+}
+
+// Where the outputs' deviations were, the gradients with respect to their variances.
+template <int W>
+void form_variance_gradient(const Group<W>& group, const TrainStage& stage, const Floats<W>* gradient) {
+  Floats<W>* deviation = group.at(stage.deviation);
+  for (int i = 0; group.plan.variational && i < stage.out_elements; ++i) deviation[i] *= gradient[i];
 }
 
 template <int W>
 void bias_gradient(const Group<W>& group, const TrainStage& stage, const Floats<W>* gradient) {
   typedef Floats<W> F;
-  const TrainPlan& plan = group.plan;
   const TrainOp& op = stage.op;
   if (op.bias < 0) return;
-  const bool variational = plan.variational && group.params.variational_bias && op.kind == OpKind::conv2d;
+  const bool variational = group.plan.variational && group.params.variational_bias && op.kind == OpKind::conv2d;
   const int plane = stage.out_elements / op.out_channels;
-  const F* deviation = group.at(stage.deviation);
+  const F* of_variance = group.at(stage.deviation);
   for (int o = 0; o < op.out_channels; ++o) {
-    F sum{}, of_variance{};
+    F sum{}, variance_sum{};
     for (int i = o * plane; i < (o + 1) * plane; ++i) {
       sum += gradient[i];
-      if (variational) of_variance += gradient[i] * deviation[i];
+      if (variational) variance_sum += of_variance[i];
     }
     group.weight_gradient[op.bias + o] += sum;
-    if (variational) group.variance_gradient[op.bias + o] += of_variance;
+    if (variational) group.variance_gradient[op.bias + o] += variance_sum;
   }
+}
+
+inline bool has_window_gradient(const TrainStage& stage) {
+  return stage.pooled && stage.pool_height == 2 && stage.pool_width == 2 && stage.op.stride_height == 1 &&
+         stage.op.stride_width == 1 && has_window_gradient(stage.op.kernel_width);
+}
+
+template <int W>
+void window_gradient(const Group<W>& group, const TrainStage& stage, const Floats<W>* gradient) {
+  const TrainOp& op = stage.op;
+  const int width = op.in_width + 2 * op.padding_width, height = op.in_height + 2 * op.padding_height;
+  const WindowedConv conv{op.in_channels,    op.out_channels, op.kernel_height, op.kernel_width, stage.rows / 2,
+                          stage.columns / 2, width,           height * width};
+  const WindowGradient<W> g{group.winners(stage), gradient, group.at(stage.deviation),
+                            group.weight_gradient + op.weight, group.variance_gradient + op.weight};
+  const Floats<W>* input = group.at(stage.padded_input);
+  if (group.plan.variational) return window_gradient<W, true>(conv, g, input);
+  window_gradient<W, false>(conv, g, input);
+}
+
+template <int W>
+void block_weight_gradient(const Group<W>& group, const TrainStage& stage, const RowBlock& block,
+                           const BlockGradient<W>& g) {
+  const TrainOp& op = stage.op;
+  for_channel_tiles(op.out_channels, [&](auto channels, int o) {
+    constexpr int OT = channels.value;
+    const int64_t tap = op.weight + o * stage.taps;
+    weight_gradient_channels<W, OT>(block.conv, g.mean + o * g.stride, g.stride, group.at(stage.padded_input),
+                                    group.weight_gradient + tap);
+    if (group.plan.variational)
+      weight_gradient_channels<W, OT>(block.conv, g.variance + o * g.stride, g.stride, group.at(stage.squared),
+                                      group.variance_gradient + tap);
+  });
 }
 
 // The gradient with respect to the input, from those with respect to the padded input and its square.
@@ -76,32 +113,26 @@ void convolution_backward(const Group<W>& group, const TrainStage& stage, const 
   typedef Floats<W> F;
   const TrainPlan& plan = group.plan;
   const TrainOp& op = stage.op;
-  const F* input = group.at(stage.padded_input);
-  const F* squared = group.at(stage.squared);
+  form_variance_gradient<W>(group, stage, gradient);
+  bias_gradient<W>(group, stage, gradient);
+  const bool by_windows = has_window_gradient(stage);
+  if (by_windows) window_gradient<W>(group, stage, gradient);
+  if (by_windows && !stage.needs_input_gradient) return;
+
   F* of_input = stage.padded ? group.at(plan.padded_gradient) : input_gradient_out;
   F* of_square = group.at(plan.squared_gradient);
-  F* of_weight = group.weight_gradient + op.weight;
-  F* of_variance = group.variance_gradient + op.weight;
-  bias_gradient<W>(group, stage, gradient);
   if (stage.needs_input_gradient) {
     for (int i = 0; i < stage.padded_elements; ++i) of_input[i] = F{};
     for (int i = 0; plan.variational && i < stage.padded_elements; ++i) of_square[i] = F{};
   }
   for_blocks(stage, [&](const RowBlock& block) {
     const BlockGradient<W> g = block_gradient<W>(group, stage, block, gradient);
-    for_channel_tiles(op.out_channels, [&](auto channels, int o) {
-      constexpr int OT = channels.value;
-      weight_gradient_channels<W, OT>(block.conv, g.mean + o * g.stride, g.stride, input, of_weight + o * stage.taps);
-      if (plan.variational)
-        weight_gradient_channels<W, OT>(block.conv, g.variance + o * block.conv.positions, block.conv.positions,
-                                        squared, of_variance + o * stage.taps);
-    });
+    if (!by_windows) block_weight_gradient<W>(group, stage, block, g);
     if (!stage.needs_input_gradient) return;
     const RowShape shape{op.in_channels, op.kernel_height, op.kernel_width, op.stride_width, stage.columns};
     input_gradient<W>(block.conv, shape, group.shared_at(plan.weights + op.weight), g.mean, g.stride, of_input);
     if (plan.variational)
-      input_gradient<W>(block.conv, shape, group.shared_at(plan.variance + op.weight), g.variance, block.conv.positions,
-                        of_square);
+      input_gradient<W>(block.conv, shape, group.shared_at(plan.variance + op.weight), g.variance, g.stride, of_square);
   });
   if (stage.needs_input_gradient) finish_input_gradient<W>(group, stage, of_input, input_gradient_out);
 }
