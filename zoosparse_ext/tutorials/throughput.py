@@ -62,7 +62,7 @@ show("evaluate", "images", N * M, seconds)
 # ## Selection: the 80 % smallest weights of every model
 
 # %%
-weights = torch.randn(500, 2464)  # [N, P], without ties: topk breaks them as it likes
+weights = torch.randn(500, 2464)  # [N, P]
 k = round(0.8 * weights.shape[1])
 
 
@@ -71,7 +71,10 @@ def by_topk() -> torch.Tensor:
     return torch.zeros_like(weights, dtype=torch.bool).scatter_(1, largest, True)
 
 
-assert torch.equal(by_topk(), ops.magnitude_mask(weights, k))
+kept_by_topk, kept = (
+    (weights.abs() * mask).sort(dim=1).values for mask in (by_topk(), ops.magnitude_mask(weights, k))
+)
+assert torch.equal(kept_by_topk, kept)  # the magnitudes, since topk keeps whichever it likes of equal ones
 show(
     "select",
     "models",
