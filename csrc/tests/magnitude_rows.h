@@ -12,7 +12,7 @@
 
 namespace zoosparse::test {
 
-enum Kind { normal, trained, crowded, equal, one_differs, few_values, mostly_zeros, denormals, specials, kKinds };
+enum Kind { normal, trained, crowded, equal, one_differs, few_values, rounded, mostly_zeros, denormals, specials, kKinds };
 
 inline std::vector<double> draw(Kind kind, int64_t p, std::mt19937& random) {
   std::normal_distribution<double> gauss;
@@ -36,6 +36,9 @@ inline std::vector<double> draw(Kind kind, int64_t p, std::mt19937& random) {
         break;
       case few_values:
         value = static_cast<int>(random() % 7) - 3;
+        break;
+      case rounded:  // some magnitudes twice or several times
+        value = std::round(300 * gauss(random)) / 300;
         break;
       case mostly_zeros:
         value = random() % 5 ? 0.0 : gauss(random);

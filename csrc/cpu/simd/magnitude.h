@@ -40,9 +40,8 @@ constexpr int64_t select_room(int64_t p) { return (p + kSelectPad + 15) / 16 * 1
 // The keys, and two copies of those that are still in question.
 constexpr int64_t select_scratch_words(int64_t p) { return 3 * select_room(p); }
 
-// The same, and what a copy takes more where it is parted so many times.
-constexpr int kGridDepth = 40;
-constexpr int64_t grid_scratch_words(int64_t p) { return 4 * select_room(p) + 2 * kGridDepth * kSelectPad; }
+// The keys, the bucket of each, and two copies of those that are still in question.
+constexpr int64_t grid_scratch_words(int64_t p) { return 4 * select_room(p); }
 
 struct MagnitudeKernels {
   void (*select16)(const SelectRow&);  // float16, bfloat16

@@ -1,67 +1,14 @@
 // Masks of one row for many counts of pruned weights at once.
-//
-// The keys of all wanted ranks are found together: a pivot parts the keys, the ranks go with the part that holds them,
-// and so on until a rank is alone in its part. (Multiple quickselect: Chambers, "Partial Sorting", Algorithm 410,
-// Communications of the ACM, 1971.) A key that many weights share becomes a part of its own; where pivots part badly
-// again and again, each rank is selected alone.
 #pragma once
 
 #include <algorithm>
 #include <type_traits>
 
 #include "bits.h"
-#include "cpu/simd/magnitude_select.inl"
+#include "cpu/simd/magnitude_locate.inl"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
-
-constexpr int kPivotSample = 15;
-constexpr int64_t kParted = 128;  // as many keys, and each rank is found on its own
-
-// Moves the keys below the pivot to `below_to` (which may be the run itself) and the others to `rest_to`, both padded.
-template <class Key>
-struct Parts {
-  Run<Key> below, rest;
-};
-template <class Key>
-__attribute__((noinline)) Parts<Key> part(Run<Key> run, Key pivot, Key* below_to, Key* rest_to) {
-  int64_t smaller = 0;
-  for (int64_t i = 0; i < run.count; i += kLanes<Key>) {
-    const auto keys = load<Keys<Key>>(run.keys + i);
-    const auto marks = below<Key>(keys, pivot);
-    append<Key>(rest_to + i - smaller, keys, ~marks);
-    smaller += append<Key>(below_to + smaller, keys, marks);
-  }
-  const Parts<Key> parts{{below_to, smaller}, {rest_to, run.count - smaller}};  // of the rest, padding came last
-  parts.below.pad();
-  parts.rest.pad();
-  return parts;
-}
-
-// Calls emit(rank, Located) for each of the rising ranks [first, last). The run's keys are all in [low, high); of the
-// row's, `before` are below them. Overwrites `here`, which may be the run itself, and `there`, each with room for the
-// run and depth + 1 paddings, and `other` with room for the padded run.
-template <class Key, class Emit>
-void locate(Run<Key> run, int64_t before, Key low, Key high, const int64_t* first, const int64_t* last, Key* here,
-            Key* there, Key* other, int depth, const Emit& emit) {
-  if (first == last) return;
-  if (last - first == 1 || run.count <= kParted || high - low == 1 || depth == 0) {
-    for (const int64_t* rank = first; rank < last; ++rank) {
-      const auto [key, below, equals] = select(run, *rank - before, low, high, there, other);
-      emit(rank, Located<Key>{key, before + below, equals});
-    }
-    return;
-  }
-  Key pivot = ranked_sample(run, kPivotSample).at(kPivotSample / 2);
-  if (pivot == low) ++pivot;  // many keys share it
-  const auto [below, rest] = part(run, pivot, here, there);
-  const int64_t middle = before + below.count;
-  const int64_t* in_rest = first;
-  while (in_rest < last && *in_rest < middle) ++in_rest;
-  Key* const behind = there + rest.count + kSelectPad;
-  locate(below, before, low, pivot, first, in_rest, here, behind, other, depth - 1, emit);
-  locate(rest, middle, pivot, high, in_rest, last, there, here, other, depth - 1, emit);
-}
 
 #if !defined(__AVX512F__) && !defined(ZOOSPARSE_EMULATE_AVX512)
 template <class Key>
@@ -143,9 +90,8 @@ void select_grid(const SelectGrid& grid) {
     const auto packed = [&](const int64_t* rank) { return grid.packed + order[rank - ranks] * grid.mask_stride; };
     const int64_t *first = ranks, *const last = ranks + grid.masks;
     for (; first < last && *first < 0; ++first) set_bits(run.keys, start, 0, count, Key(-1), packed(first));
-    Key *const here = scratch + room, *const there = here + room + kGridDepth * kSelectPad,
-               *const other = there + room + kGridDepth * kSelectPad;
-    locate(run, 0, Key(0), kPadding<Key>, first, last, here, there, other, kGridDepth,
+    locate(Part<Key>{run, 0, Key(0), kPadding<Key>, first, last},
+           Rooms<Key>{scratch + room, scratch + 2 * room, scratch + 3 * room}, kDivisions,
            [&](const int64_t* rank, Located<Key> key) { set_mask(run, start, *rank + 1, key, packed(rank)); });
   }
 }
