@@ -104,6 +104,21 @@ LAYERS = {
         ),
         (1, 11, 9),
     ),
+    "2 x 2 max pool behind a second k5": (
+        Program(
+            (
+                conv(1, 2, (1, 1)),
+                Conv2d("b", 2, 3, (5, 5), (1, 1), (2, 1)),
+                MaxPool2d((2, 2), (2, 2)),
+                *head(3 * 5 * 6),
+            )
+        ),
+        (1, 10, 15),
+    ),
+    "2 x 2 max pool behind a second k3": (
+        Program((conv(1, 3, (2, 2)), Conv2d("b", 3, 2, (3, 3)), MaxPool2d((2, 2), (2, 2)), *head(2 * 2 * 7))),
+        (1, 7, 18),
+    ),
     "max pool first": (Program((MaxPool2d((2, 2), (2, 2)), conv(1, 2, (2, 2)), *head(8))), (1, 6, 6)),
     "max pool twice": (
         Program((conv(1, 2, (1, 1)), MaxPool2d((2, 2), (2, 2)), MaxPool2d((2, 2), (2, 2)), *head(8))),

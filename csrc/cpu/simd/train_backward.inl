@@ -68,17 +68,20 @@ inline bool has_window_gradient(const TrainStage& stage) {
          stage.op.stride_width == 1 && has_window_gradient(stage.op.kernel_width);
 }
 
-template <int W>
-void window_gradient(const Group<W>& group, const TrainStage& stage, const Floats<W>* gradient) {
+inline WindowedConv windowed(const TrainStage& stage) {
   const TrainOp& op = stage.op;
   const int width = op.in_width + 2 * op.padding_width, height = op.in_height + 2 * op.padding_height;
-  const WindowedConv conv{op.in_channels,    op.out_channels, op.kernel_height, op.kernel_width, stage.rows / 2,
-                          stage.columns / 2, width,           height * width};
+  return {op.in_channels,    op.out_channels, op.kernel_height, op.kernel_width, stage.rows / 2,
+          stage.columns / 2, width,           height * width};
+}
+
+template <int W>
+void window_gradient(const Group<W>& group, const TrainStage& stage, const Floats<W>* gradient) {
   const WindowGradient<W> g{group.winners(stage), gradient, group.at(stage.deviation),
-                            group.weight_gradient + op.weight, group.variance_gradient + op.weight};
+                            group.weight_gradient + stage.op.weight, group.variance_gradient + stage.op.weight};
   const Floats<W>* input = group.at(stage.padded_input);
-  if (group.plan.variational) return window_gradient<W, true>(conv, g, input);
-  window_gradient<W, false>(conv, g, input);
+  if (group.plan.variational) return window_gradient<W, true>(windowed(stage), g, input);
+  window_gradient<W, false>(windowed(stage), g, input);
 }
 
 template <int W>
@@ -121,19 +124,28 @@ void convolution_backward(const Group<W>& group, const TrainStage& stage, const 
 
   F* of_input = stage.padded ? group.at(plan.padded_gradient) : input_gradient_out;
   F* of_square = group.at(plan.squared_gradient);
+  const F* weight = group.shared_at(plan.weights + op.weight);
+  const F* variance_weight = group.shared_at(plan.variance + op.weight);
   if (stage.needs_input_gradient) {
     for (int i = 0; i < stage.padded_elements; ++i) of_input[i] = F{};
     for (int i = 0; plan.variational && i < stage.padded_elements; ++i) of_square[i] = F{};
   }
-  for_blocks(stage, [&](const RowBlock& block) {
-    const BlockGradient<W> g = block_gradient<W>(group, stage, block, gradient);
-    if (!by_windows) block_weight_gradient<W>(group, stage, block, g);
-    if (!stage.needs_input_gradient) return;
-    const RowShape shape{op.in_channels, op.kernel_height, op.kernel_width, op.stride_width, stage.columns};
-    input_gradient<W>(block.conv, shape, group.shared_at(plan.weights + op.weight), g.mean, g.stride, of_input);
+  if (by_windows) {
+    const Ints<W>* winner = group.winners(stage);
+    window_input_gradient<W>(windowed(stage), winner, gradient, weight, group.at(plan.block_mean), of_input);
     if (plan.variational)
-      input_gradient<W>(block.conv, shape, group.shared_at(plan.variance + op.weight), g.variance, g.stride, of_square);
-  });
+      window_input_gradient<W>(windowed(stage), winner, group.at(stage.deviation), variance_weight,
+                               group.at(plan.block_mean), of_square);
+  } else {
+    for_blocks(stage, [&](const RowBlock& block) {
+      const BlockGradient<W> g = block_gradient<W>(group, stage, block, gradient);
+      block_weight_gradient<W>(group, stage, block, g);
+      if (!stage.needs_input_gradient) return;
+      const RowShape shape{op.in_channels, op.kernel_height, op.kernel_width, op.stride_width, stage.columns};
+      input_gradient<W>(block.conv, shape, weight, g.mean, g.stride, of_input);
+      if (plan.variational) input_gradient<W>(block.conv, shape, variance_weight, g.variance, g.stride, of_square);
+    });
+  }
   if (stage.needs_input_gradient) finish_input_gradient<W>(group, stage, of_input, input_gradient_out);
 }
 

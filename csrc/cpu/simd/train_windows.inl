@@ -1,8 +1,12 @@
-// Weight gradients of a convolution with a 2 x 2 max pool behind it, from the gradients of the pool's outputs.
+// Gradients of a convolution with a 2 x 2 max pool behind it, from those of the pool's outputs.
 //
-// Of the four outputs in a window only the winner has a gradient. In each lane it is another one, so the inputs that
-// the winners saw are picked first, rows and then columns, and a window costs one multiply-add for each tap, not four:
-// with the two picks, 16 instructions for five taps where there were 20, and the picks need no multiplier.
+// Of the four outputs in a window only the winner has a gradient, in each lane another one.
+// - For the weights' gradients, the inputs that the winners saw are picked first, rows and then columns, and a window
+//   costs one multiply-add for each tap, not four: with the two picks, 16 instructions for five taps where there were
+//   20, and the picks need no multiplier.
+// - For the inputs' gradients, weights are shifted to the winner's column, and a row of them goes to two rows of
+// inputs,
+//   in each lane to one of them with a gradient of zero: 18 instructions for five taps, of which 12 multiply.
 #pragma once
 
 #include "cpu/simd/train_conv.inl"
@@ -111,6 +115,80 @@ void window_gradient_tiles(const WindowedConv& conv, const WindowGradient<W>& g,
         });
       }
   }
+}
+
+// The gradients of a row of windows by the row that the winner is in, and whether it is on the right; [out][columns].
+template <int W>
+struct WindowRow {
+  const Floats<W>* top;
+  const Floats<W>* bottom;
+  const Ints<W>* right;
+};
+
+// What XT windows in a row give to the two rows of inputs that meet one row of KW taps of an input channel.
+template <int W, int KW, int XT>
+void window_input_tile(const WindowedConv& conv, WindowRow<W> row, const Floats<W>* w, Floats<W>* dx) {
+  constexpr int reach = 2 * XT + KW - 1;
+  const int taps = conv.in_channels * conv.kernel_height * KW, columns = conv.columns;
+  Floats<W>* const below = dx + conv.input_width;
+  Floats<W> upper[reach], lower[reach];
+  ZOOSPARSE_UNROLL
+  for (int i = 0; i < reach; ++i) upper[i] = dx[i], lower[i] = below[i];
+  for (int o = 0; o < conv.out_channels; ++o, w += taps) {
+    Floats<W> weight[KW];
+    ZOOSPARSE_UNROLL
+    for (int k = 0; k < KW; ++k) weight[k] = loaded<W>(w[k]);
+    ZOOSPARSE_UNROLL
+    for (int x = 0; x < XT; ++x) {
+      const Ints<W> right = row.right[o * columns + x] != 0;
+      const Floats<W> none{}, top = row.top[o * columns + x], bottom = row.bottom[o * columns + x];
+      ZOOSPARSE_UNROLL
+      for (int k = 0; k <= KW; ++k) {
+        const Floats<W> shifted = right ? (k > 0 ? weight[k - 1] : none) : (k < KW ? weight[k] : none);
+        upper[2 * x + k] += top * shifted;
+        lower[2 * x + k] += bottom * shifted;
+      }
+    }
+  }
+  ZOOSPARSE_UNROLL
+  for (int i = 0; i < reach; ++i) dx[i] = upper[i], below[i] = lower[i];
+}
+
+// Adds to the gradients of the padded input. `room` is for three vectors for each output channel and column.
+template <int W, int KW>
+void window_input_tiles(const WindowedConv& conv, const Ints<W>* winner, const Floats<W>* gradient, const Floats<W>* w,
+                        Floats<W>* room, Floats<W>* dx) {
+  constexpr int limit = (kTileRegisters<W> == 24 ? 11 : 7) / 2 - KW / 2 + (KW == 3 && kTileRegisters<W> == 12);
+  const int tiles = parts(conv.columns, limit), size = conv.out_channels * conv.columns;
+  Floats<W>*const top = room, *const bottom = top + size;
+  auto* const right = reinterpret_cast<Ints<W>*>(bottom + size);
+  for (int y = 0; y < conv.rows; ++y) {
+    for (int o = 0, i = 0; o < conv.out_channels; ++o)
+      for (int x = 0; x < conv.columns; ++x, ++i) {
+        const int window = (o * conv.rows + y) * conv.columns + x;
+        const Ints<W> down = winner[window] > 1;
+        top[i] = down ? Floats<W>{} : gradient[window];
+        bottom[i] = down ? gradient[window] : Floats<W>{};
+        right[i] = winner[window] & 1;
+      }
+    for (int c = 0; c < conv.in_channels; ++c)
+      for (int k = 0; k < conv.kernel_height; ++k)
+        for (int t = 0; t < tiles; ++t) {
+          const Part tile = part(conv.columns, tiles, t);
+          Floats<W>* const to = dx + c * conv.input_plane + (2 * y + k) * conv.input_width + 2 * tile.first;
+          with_constant<limit>(tile.size, [&](auto constant) ZOOSPARSE_LAMBDA {
+            window_input_tile<W, KW, constant.value>(conv, {top + tile.first, bottom + tile.first, right + tile.first},
+                                                     w + (c * conv.kernel_height + k) * KW, to);
+          });
+        }
+  }
+}
+
+template <int W>
+void window_input_gradient(const WindowedConv& conv, const Ints<W>* winner, const Floats<W>* gradient,
+                           const Floats<W>* w, Floats<W>* room, Floats<W>* dx) {
+  if (conv.kernel_width == 3) return window_input_tiles<W, 3>(conv, winner, gradient, w, room, dx);
+  window_input_tiles<W, 5>(conv, winner, gradient, w, room, dx);
 }
 
 inline bool has_window_gradient(int kernel_width) { return kernel_width == 3 || kernel_width == 5; }
