@@ -12,7 +12,19 @@
 
 namespace zoosparse::test {
 
-enum Kind { normal, trained, crowded, equal, one_differs, few_values, rounded, mostly_zeros, denormals, specials, kKinds };
+enum Kind {
+  normal,
+  trained,
+  crowded,
+  equal,
+  one_differs,
+  few_values,
+  rounded,
+  mostly_zeros,
+  denormals,
+  specials,
+  kKinds
+};
 
 inline std::vector<double> draw(Kind kind, int64_t p, std::mt19937& random) {
   std::normal_distribution<double> gauss;
