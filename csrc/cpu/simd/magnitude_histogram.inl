@@ -76,7 +76,7 @@ class BucketSet {
  public:
   void add(int bucket) { words_[bucket / 32] |= uint32_t{1} << bucket % 32; }
 
-  // Copies the keys whose buckets are in the set, and up to a vector of others behind them.
+  // Copies the keys whose buckets are in the set, and some others behind them: fewer than 32, in whole vectors.
   template <class Key>
   void filter(Run<Key> run, const uint16_t* buckets, Key* __restrict to) const {
 #if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)

@@ -154,11 +154,18 @@ void window_input_tile(const WindowedConv& conv, WindowRow<W> row, const Floats<
   for (int i = 0; i < reach; ++i) dx[i] = upper[i], below[i] = lower[i];
 }
 
+// How many windows of a row go together: their sums and a row of taps stay in registers.
+template <int W>
+constexpr int window_columns(int kernel_width) {
+  const int sums = kTileRegisters<W> == 24 ? 20 : 12;  // 2 (2 windows + kernel width - 1)
+  return (sums / 2 - (kernel_width - 1)) / 2;
+}
+
 // Adds to the gradients of the padded input. `room` is for three vectors for each output channel and column.
 template <int W, int KW>
 void window_input_tiles(const WindowedConv& conv, const Ints<W>* winner, const Floats<W>* gradient, const Floats<W>* w,
                         Floats<W>* room, Floats<W>* dx) {
-  constexpr int limit = (kTileRegisters<W> == 24 ? 11 : 7) / 2 - KW / 2 + (KW == 3 && kTileRegisters<W> == 12);
+  constexpr int limit = window_columns<W>(KW);
   const int tiles = parts(conv.columns, limit), size = conv.out_channels * conv.columns;
   Floats<W>*const top = room, *const bottom = top + size;
   auto* const right = reinterpret_cast<Ints<W>*>(bottom + size);
