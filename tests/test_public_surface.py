@@ -10,6 +10,7 @@ from torch import nn
 
 import zoosparse_ext as zs
 from zoosparse_ext import ops
+from zoosparse_ext.version import package_version
 
 N, IMAGES = 3, 24
 
@@ -83,3 +84,7 @@ def test_zoo_on_disk(tmp_path: Path, population: zs.Population) -> None:
 def test_dataset_of_own_tensors() -> None:
     data = zs.Dataset.from_tensors(torch.rand(30, 1, 4, 4), torch.arange(30) % 3)
     assert len(data.train) + len(data.test) == 30 and data.val is None
+
+
+def test_version() -> None:
+    assert zs.__version__ == package_version() != ""

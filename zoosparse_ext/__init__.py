@@ -25,9 +25,12 @@ from zoosparse_ext.population.program import Program
 from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.version import package_version
 from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.formats import export_zoo, import_zoo, push_zoo
 from zoosparse_ext.zoo.weights_dataset import WeightsDataset
+
+__version__ = package_version()
 
 __all__ = [
     "SGD",
@@ -50,6 +53,7 @@ __all__ = [
     "WeightsDataset",
     "Zoo",
     "ZoosparseError",
+    "__version__",
     "architecture",
     "evaluate",
     "export_zoo",

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from tests.cli.command import REPOSITORY, succeed, zoosparse
 from zoosparse_ext.cli import app
+from zoosparse_ext.version import package_version
 
 GROUP = get_command(app)
 COMMANDS = sorted(GROUP.commands)  # type: ignore[attr-defined]
@@ -61,3 +62,7 @@ def test_every_command_in_the_documents_is_understood(file: str) -> None:
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
     for line in examples(blocks):
         understood(line)
+
+
+def test_version() -> None:
+    assert succeed("--version").out.strip() == package_version()

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.analysis.tables import TABLES, all_tables
@@ -14,6 +15,7 @@ from zoosparse_ext.report import page as page_module
 from zoosparse_ext.report import write_report
 from zoosparse_ext.report.figures import weights
 from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
+from zoosparse_ext.report.figures.style import legend_above
 from zoosparse_ext.report.headline import comparison
 from zoosparse_ext.report.prose import QUESTIONS
 
@@ -193,3 +195,14 @@ def test_the_other_method_is_said_to_gain_or_to_cost(change, words):
     )  # fmt: skip
     sentences = comparison(all_tables(StudyData(models, twins)))
     assert f"Variational dropout ends at 60 % sparsity, {words} of accuracy." in sentences
+
+
+def test_a_legend_of_dots_covers_none() -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    for label in ("one", "two"):
+        axes.plot([0, 1], [0, 1], "o", label=label)
+    legend_above(axes)
+    figure.draw_without_rendering()
+    legend = axes.get_legend().get_window_extent()
+    assert legend.y0 >= axes.get_window_extent().y1 and legend.y1 <= figure.bbox.y1

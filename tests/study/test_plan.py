@@ -73,5 +73,5 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert [stage["networks"] for stage in shown["stages"]] == [2, 18, 2, 2, 2]
     assert shown["total"]["seconds"] > 0
     described = succeed(*words)
-    assert "magnitude-global" in described.out and "of memory" in described.err
+    assert "magnitude-matched-global" in described.out and "of memory" in described.err
     assert listing(tmp_path) == {}

@@ -10,6 +10,7 @@ import typer
 from zoosparse_ext.cli import bench, formats, info, push, results, sparsify, study, train
 from zoosparse_ext.cli.console import fail
 from zoosparse_ext.errors import ZoosparseError
+from zoosparse_ext.version import package_version
 
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
@@ -27,9 +28,18 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(package_version())
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say which engine runs, and why.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import pandas as pd
 import typer
 from pandas.api import types
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
@@ -110,7 +111,8 @@ def resume_folder(zoo: Path) -> Path:
 
 def print_table(frame: pd.DataFrame, title: str, shares: Collection[str] = ()) -> None:
     """A data frame as a table: numbers to the right, the columns named in `shares` as percent."""
-    table = Table(title=escape(title), title_justify="left")
+    # Without upright lines a plan of six columns fits a terminal of 80.
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in frame.columns:
         table.add_column(
             escape(str(name)), justify="right" if types.is_numeric_dtype(frame[name]) else "left"

@@ -18,7 +18,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer_costs
 from zoosparse_ext.ops.infer_costs import InferCosts
 from zoosparse_ext.population.tuning import measure_infer_costs
-from zoosparse_ext.study.provenance import package_version
+from zoosparse_ext.version import package_version
 from zoosparse_ext.zoo import Zoo
 
 

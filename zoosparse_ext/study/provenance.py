@@ -6,13 +6,13 @@ import platform
 import subprocess
 import sys
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from zoosparse_ext import ops
+from zoosparse_ext.version import package_version
 
 
 def provenance(**settings: Any) -> dict[str, Any]:
@@ -27,14 +27,6 @@ def provenance(**settings: Any) -> dict[str, Any]:
         "kernels": sorted({row.implementation for row in ops.implementations() if row.device == "cpu"}),
         "settings": settings,
     }
-
-
-def package_version() -> str:
-    """Version of the installed package; "source tree" when it runs without being installed."""
-    try:
-        return version("zoosparse-ext")
-    except PackageNotFoundError:
-        return "source tree"
 
 
 def revision() -> str | None:

@@ -18,8 +18,8 @@ from zoosparse_ext.errors import InputError, ZoosparseError
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.study.chunks import Chunk
-from zoosparse_ext.study.provenance import package_version
 from zoosparse_ext.study.runner import run_chunk
+from zoosparse_ext.version import package_version
 
 log = logging.getLogger(__name__)
 

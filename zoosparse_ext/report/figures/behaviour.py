@@ -23,6 +23,7 @@ from zoosparse_ext.report.figures.style import (
     colour_of,
     finish,
     legend,
+    legend_above,
     percent_axis,
     points_axis,
     robust_limits,
@@ -139,7 +140,7 @@ def original_against_twin(data: StudyData) -> Picture:
         axes.set_ylabel("accuracy of the twin")
         percent_axis(axes.xaxis)
         percent_axis(axes.yaxis)
-        legend(axes, loc="best")
+        legend_above(axes)
         caption = (
             "One dot a model; the line is equality. Magnitude twins at the largest ratio up to 80 %, VD "
             "twins where they ended."

@@ -24,6 +24,7 @@ from zoosparse_ext.report.figures.style import (
     error_bars,
     finish,
     legend,
+    legend_above,
     percent_axis,
     points_axis,
     robust_limits,
@@ -148,7 +149,7 @@ def matched_differences(data: StudyData) -> Picture | None:
         points_axis(axes.yaxis)
         axes.set_xlabel("sparsity at which variational dropout ended")
         percent_axis(axes.xaxis)
-        legend(axes, loc="best")
+        legend_above(axes)
         caption = (
             "(b) Each model pruned by magnitude to exactly the sparsity its VD twin ended at. One dot a "
             "model; "

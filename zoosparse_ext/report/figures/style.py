@@ -203,3 +203,11 @@ def legend(axes: Axes, **kwargs: Any) -> None:
     """A legend, if there is anything to explain."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**kwargs)
+
+
+def legend_above(axes: Axes) -> None:
+    """A legend in one line above the axes, where it cannot cover a dot."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.figure.subplots_adjust(top=0.91)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), borderaxespad=0.2)
