@@ -218,12 +218,15 @@ class Architecture:
         """Inverse of :meth:`to_dict`; the module of a ready architecture comes back with it."""
         from zoosparse_ext.population.networks import network_module  # which makes architectures
 
+        name, reason = data["name"], data.get("reason", "")
+        if not isinstance(name, str) or not isinstance(reason, str):
+            raise TypeError(f"name and reason of an architecture must be text, got {name!r:.80}, {reason!r:.80}")
         segments = tuple(Segment(**{**row, "shape": tuple(row["shape"])}) for row in data["segments"])
         program = None if data["program"] is None else Program.from_list(data["program"])
         shape = None if data["input_shape"] is None else tuple(data["input_shape"])
         network = data.get("network")
         template = None if network is None else network_module(network)
-        return cls(data["name"], segments, program, shape, template, data.get("reason", ""), network)
+        return cls(name, segments, program, shape, template, reason, network)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self.to_dict() == other.to_dict()

@@ -230,6 +230,34 @@ def test_an_architecture_whose_tensors_have_no_names_is_refused(tmp_path: Path, 
         zs.import_zoo(tmp_path / "source")
 
 
+@pytest.mark.parametrize("field", ["name", "reason"])
+def test_an_architecture_that_is_not_called_by_text_is_refused(tmp_path: Path, field: str) -> None:
+    SOURCES["exported safetensors"](tmp_path / "source")
+    path = tmp_path / "source" / "zoosparse.json"
+    contents = json.loads(path.read_text())
+    contents["populations"]["original"][0]["architecture"][field] = {"": 1}
+    path.write_text(json.dumps(contents))
+    with pytest.raises(zs.StoreError, match="must be text"):
+        zs.import_zoo(tmp_path / "source", out=tmp_path / "out")
+
+
+def test_a_stride_that_is_true_is_refused(tmp_path: Path) -> None:
+    SOURCES["checkpoints"](tmp_path / "source")
+    path = tmp_path / "source" / "a.pt"
+    state = {name: torch.cat([value, value])[: len(value)] for name, value in torch.load(path).items()}
+    written = io.BytesIO()
+    torch.save(state, written)
+    with zipfile.ZipFile(written) as read, zipfile.ZipFile(path, "w") as write:
+        for record in read.infolist():
+            body = read.read(record)
+            if record.filename.endswith("data.pkl"):
+                assert b"K\x01\x85" in body  # the tuple (1,)
+                body = body.replace(b"K\x01\x85", b"\x88\x85")
+            write.writestr(record, body)
+    with pytest.raises(zs.StoreError):
+        zs.import_zoo(tmp_path / "source", strict=True)
+
+
 @pytest.mark.parametrize("name", ["exported npz", "checkpoints"])
 def test_text_that_is_no_utf8_is_refused(tmp_path: Path, name: str) -> None:
     """pandas notices only when it looks at the row."""

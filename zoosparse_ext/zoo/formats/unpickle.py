@@ -172,7 +172,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any)
     numbers = (offset, *shape, *stride)
     if not isinstance(storage, Storage) or len(shape) != len(stride) or len(shape) > 64:
         raise ValueError("a tensor without storage, or with more strides than axes")
-    if not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers):
+    if not all(type(number) is int and 0 <= number < 2**62 for number in numbers):  # no bool
         raise ValueError(f"a tensor of shape {str(shape)[:80]}")
     tensor = StoredTensor(storage, offset, tuple(shape), tuple(stride))
     last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
