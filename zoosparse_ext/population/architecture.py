@@ -220,7 +220,9 @@ class Architecture:
 
         name, reason = data["name"], data.get("reason", "")
         if not isinstance(name, str) or not isinstance(reason, str):
-            raise TypeError(f"name and reason of an architecture must be text, got {name!r:.80}, {reason!r:.80}")
+            raise TypeError(
+                f"name and reason of an architecture must be text, got {name!r:.80}, {reason!r:.80}"
+            )
         segments = tuple(Segment(**{**row, "shape": tuple(row["shape"])}) for row in data["segments"])
         program = None if data["program"] is None else Program.from_list(data["program"])
         shape = None if data["input_shape"] is None else tuple(data["input_shape"])
