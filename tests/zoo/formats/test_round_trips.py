@@ -139,3 +139,25 @@ def test_large_populations_are_several_files(
         zs.export_zoo(zoo, tmp_path / format, format=format)
         assert len(list((tmp_path / format / "weights").glob("original-0-*"))) == 2
         assert_same(zoo, zs.import_zoo(tmp_path / format, epochs="all"))
+
+
+def test_twins_matched_to_others_are_one_line_of_the_card(tmp_path: Path) -> None:
+    population = zs.Population.initialise(zs.architecture("cnn-s"), range(2))
+    twins = [
+        {"twin_id": f"a{n}", "source_id": f"m{n}", "method": "magnitude", "scope": "layer"} for n in range(4)
+    ]
+    table = pd.DataFrame(twins).assign(
+        epoch=1, target=[0.5, 0.5, 0.41, 0.43], sparsity=[0.5, 0.5, 0.41, 0.43]
+    )
+    table = table.assign(matched=[None, None, "v0", "v1"], accuracy=[0.9, 0.8, 0.7, 0.6])
+    table = table.assign(loss=0.1, agreement=0.9, kappa=0.9, agreement_on_errors=0.5)
+    for name, rows in (("with", table), ("without", None)):
+        zs.export_zoo(
+            zs.Zoo({"original": [population]}, population.models, twins=rows), tmp_path / name, "huggingface"
+        )
+    card = (tmp_path / "with/README.md").read_text()
+    assert "| magnitude, layer | 50% (asked 50%) | 85.0% | 80.0% | 90.0% |" in card
+    assert (
+        "| magnitude, layer, matched | 42% | 65.0% | 60.0% | 70.0% |" in card and card.count("matched") == 1
+    )
+    assert "No accuracies are recorded." in (tmp_path / "without/README.md").read_text()

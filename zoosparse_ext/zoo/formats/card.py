@@ -116,11 +116,15 @@ def _metrics(zoo: Zoo) -> str:
     if len(accuracy):
         lines.append(f"| original | 0% | {_three(accuracy)} |")
     twins = last_rows(zoo.twins)
-    for (method, target), rows in twins.groupby(["method", "target"], dropna=False) if len(twins) else ():
+    matched = twins["matched"].notna()
+    kind = twins["method"] + (", " + twins["scope"]).fillna("") + matched.map({True: ", matched", False: ""})
+    # Twins that were matched to others have a sparsity each.
+    kinds = twins.groupby([kind, twins["target"].mask(matched)], dropna=False)
+    for (name, target), rows in kinds if len(twins) else ():
         sparsity, values = _column(rows, "sparsity"), _column(rows, "accuracy")
         if len(values):
             shown = f"{sparsity.median():.0%}" + ("" if target != target else f" (asked {target:.0%})")
-            lines.append(f"| {method} | {shown} | {_three(values)} |")
+            lines.append(f"| {name} | {shown} | {_three(values)} |")
     return "\n".join(lines) if len(lines) > 2 else "No accuracies are recorded."
 
 
