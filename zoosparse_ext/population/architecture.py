@@ -215,7 +215,11 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Architecture:
-        """Inverse of :meth:`to_dict`; the module of a ready architecture comes back with it."""
+        """Inverse of :meth:`to_dict`; the module of a ready architecture comes back with it.
+
+        Raises:
+            KeyError, TypeError, ValueError: the dictionary is not one that :meth:`to_dict` made.
+        """
         from zoosparse_ext.population.networks import network_module  # which makes architectures
 
         name, reason = data["name"], data.get("reason", "")
