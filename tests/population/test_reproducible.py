@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,21 @@ def test_a_damaged_checkpoint_is_named(data: zs.Dataset, tmp_path: Path) -> None
         StoreError, match=f"cannot read the unfinished run in {file}.*delete it to start anew"
     ):
         trained(fresh(2), data, checkpoint=file)
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk(data: zs.Dataset, tmp_path: Path) -> None:
+    """The kernel's limit on the size of a file stands for the end of the disk."""
+    file = tmp_path / "run"
+    options: dict[str, Any] = {"epochs": 2, "checkpoint": file}
+    trained(fresh(2), data, checkpoint=file, epochs=1)
+    kept = file.read_bytes()
+    file.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=f"cannot keep the unfinished run in {file}: .*File too large"):
+            trained(fresh(2), data, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir()), "nothing half-written stays"
+    assert_same(trained(fresh(2), data, **options), trained(fresh(2), data, epochs=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,36 @@ def test_a_chunk_too_large_for_the_memory_is_cut(
 ) -> None:
     broken.update({6: [error], 3: [error]})
     same_bits(run_in_chunks(tmp_path, models=100), whole)
+
+
+def test_what_a_chunk_held_when_memory_ran_out_is_free_for_its_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    proper = Dropping.run
+
+    def fill(self: Dropping, *arguments: object) -> object:
+        assert not any(reference() is not None for reference in held), "an attempt before holds memory"
+        if self.models > 1:
+            large = torch.empty(1000)
+            held.append(weakref.ref(large))
+            try:
+                raise MemoryError
+            except MemoryError as error:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory") from error
+        return proper(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Dropping, "run", fill)
+    run_in_chunks(tmp_path, models=100)
+    assert len(held) == 5  # of 6, 3, 2, 3 and 2 models
+
+
+def test_a_chunk_of_one_model_without_memory_says_so(
+    tmp_path: Path, broken: dict[int, list[Exception]]
+) -> None:
+    broken[1] = [MemoryError(), MemoryError()] * 6
+    with pytest.raises(ChunkError, match="one model at a time is too much for the memory that is left"):
+        run_in_chunks(tmp_path, models=1)
 
 
 def test_a_chunk_that_fails_for_good_is_told_and_the_others_go_on(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,15 @@ from zoosparse_ext.study.runner import StageProgress
 from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo.plain import plain
 
+_study = logging.getLogger("zoosparse_ext.study")
+
 
 class RunLog:
     """Appends to a file, which is made when the first epoch or stage is done; a run that goes on adds to it.
 
     Events: ``run`` (versions and machine, once per run), ``epoch`` (stage, chunk, epoch, epochs, networks of the chunk,
-    their accuracy in training, seconds since the stage began), ``finished`` (stage, seconds) and ``stopped`` (stage,
-    reason). All have ``time``.
+    their accuracy in training, seconds since the stage began), ``warning`` (stage, message: a chunk that failed and is
+    tried again), ``finished`` (stage, seconds) and ``stopped`` (stage, reason). All have ``time``.
 
     Args:
         path: the file.
@@ -45,7 +49,7 @@ class RunLog:
                 return round(time.monotonic() - started, 3)
 
             try:
-                with bar(stage) as show:
+                with bar(stage) as show, self._warnings(stage):
 
                     def progress(state: Progress) -> None:
                         show(state)
@@ -60,6 +64,16 @@ class RunLog:
             self.write("finished", stage=stage, seconds=seconds())
 
         return logged
+
+    @contextmanager
+    def _warnings(self, stage: str) -> Iterator[None]:
+        """Write down what a study warns of meanwhile."""
+        handler = _Handler(partial(self.write, "warning", stage=stage))
+        _study.addHandler(handler)
+        try:
+            yield
+        finally:
+            _study.removeHandler(handler)
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event.
@@ -79,6 +93,17 @@ class RunLog:
         except OSError as error:
             raise StoreError(f"cannot write the log {self.path}: {error.strerror or error}") from error
         self._begun = True
+
+
+class _Handler(logging.Handler):
+    """Hands on the messages of warnings."""
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        super().__init__(logging.WARNING)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(message=record.getMessage())
 
 
 def _epoch(state: Progress) -> dict[str, Any]:

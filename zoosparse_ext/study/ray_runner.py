@@ -10,6 +10,7 @@ Source: Moritz et al., Ray: A Distributed Framework for Emerging AI Applications
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from zoosparse_ext.study.chunks import MODELS, Chunk
 from zoosparse_ext.study.ray_workers import LOCAL, Pool, import_ray
 from zoosparse_ext.study.runner import Watch, failed, write_log
 from zoosparse_ext.study.work import OnProgress
+
+log = logging.getLogger(__name__)
 
 DEATHS = 4  # of workers under one chunk, before it counts as failed
 _CHUNKS = 2  # a worker and stage, so that none waits long for the last one
@@ -171,6 +174,7 @@ class _Stage:
         except ray.exceptions.RayError as error:
             self.pool.replace(task.worker, error)
             self.deaths[chunk.name] += 1
+            log.warning("%s: its worker died, time %d of %d", chunk, self.deaths[chunk.name], DEATHS)
             write_log(chunk, self.checkpoint, f"{error}\n")
             if self.deaths[chunk.name] < DEATHS:
                 self.waiting.append(chunk)

@@ -131,14 +131,23 @@ def run_chunk(
 def _attempt(
     chunk: Chunk, data: Dataset, checkpoint: Path | None, progress: OnProgress | None
 ) -> Population | Exception:
-    """The result of a chunk, or why there is none; then its log has the traceback."""
+    """The result of a chunk, or why there is none; then its log has the traceback, which no longer holds memory."""
     try:
         return chunk.work.run(data, chunk.file(checkpoint, ".safetensors"), progress)
     except ZoosparseError:
         raise
     except Exception as error:
         write_log(chunk, checkpoint, traceback.format_exc())
+        _release(error)
         return error
+
+
+def _release(error: BaseException) -> None:
+    """Give back what the frames of an error hold, which may be what filled the memory."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__context__
 
 
 def run_halves(
@@ -163,6 +172,8 @@ def failed(chunk: Chunk, checkpoint: Path | None, error: BaseException | None, t
     """What to say of a chunk that failed for good."""
     file = chunk.file(checkpoint, ".log")
     reason = f"{chunk} failed {times} times: {type(error).__name__}: {error}".rstrip(": ")
+    if error is not None and is_out_of_memory(error):
+        reason = f"{reason}; one model at a time is too much for the memory that is left: leave it more"
     return ChunkError(reason if file is None else f"{reason} (log: {file})")
 
 
