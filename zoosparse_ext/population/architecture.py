@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.program import Program, Shape
 from zoosparse_ext.population.trace import NotAChain, trace
 
@@ -80,8 +80,10 @@ class Architecture:
         columns that are neither trainable nor prunable; integers (the batch counter of batch norm) do not.
 
         Raises:
-            InputError: the module has no parameters, or shares one tensor between two names.
+            InputError: the module has no parameters, or shares one tensor between two names; the name is no text.
         """
+        require_kind("module", module, nn.Module, "an nn.Module")
+        require_kind("name", name, str, "text; images of 1 × 28 × 28 are input_shape=(1, 28, 28)")
         prunable = {
             f"{prefix}.weight" if prefix else "weight"
             for prefix, child in module.named_modules()

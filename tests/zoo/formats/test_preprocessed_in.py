@@ -130,6 +130,16 @@ def test_the_file_itself_and_a_chosen_epoch(tmp_path: Path, published: type) -> 
     assert torch.equal(zoo.population().weights, rows(sets, 1))
 
 
+def test_the_only_file_may_have_the_name_of_what_models_are_trained_on(
+    tmp_path: Path, published: type
+) -> None:
+    sets = write(tmp_path / "dataset.pt", published)
+    assert torch.equal(zs.import_zoo(tmp_path).population().weights, rows(sets, 2))
+    torch.save({"trainset": torch.zeros(3)}, tmp_path / "dataset.pt")
+    with pytest.raises(zs.StoreError, match="has no known format"):
+        zs.import_zoo(tmp_path)
+
+
 def test_vectors_need_to_be_told_what_they_mean(tmp_path: Path, published: type) -> None:
     sets = write(tmp_path / "set.pt", published, vectors=True)
     with pytest.raises(zs.StoreError, match="architecture="):

@@ -297,13 +297,15 @@ def _ids(paths: list[str]) -> list[str]:
 
 
 def _file(root: Path) -> Path | None:
+    """The file of data sets; beside it, `dataset.pt` is what the models were trained on."""
     if root.is_file():
         return root
     try:
-        files = [name for name in os.listdir(root) if name.endswith(".pt") and name != "dataset.pt"]
+        files = [name for name in os.listdir(root) if name.endswith(".pt")]
     except OSError:
         return None
-    return root / files[0] if len(files) == 1 else None
+    chosen = [name for name in files if name != "dataset.pt"] or files
+    return root / chosen[0] if len(chosen) == 1 else None
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:
