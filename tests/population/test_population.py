@@ -246,7 +246,7 @@ def test_nan_is_refused_by_row_and_layer() -> None:
 def test_a_shape_given_as_the_name_is_told() -> None:
     with pytest.raises(InputError, match=r"name: got tuple, expected text; images .* are input_shape"):
         zs.Architecture.from_module(tiny.chain(), tiny.SHAPE)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="module: got str 'cnn', expected an nn.Module"):
+    with pytest.raises(InputError, match=r"module: got str 'cnn', expected an nn.Module"):
         zs.Architecture.from_module("cnn")  # type: ignore[arg-type]
 
 
