@@ -138,7 +138,7 @@ struct ScalarStream {
     if (element / 4 == block) return;
     block = element / 4;
     x[0] = block, x[1] = step, x[2] = stream, x[3] = sample;
-    philox4x32(x, key0, key1, MultiplyWords{});
+    philox4x32(x, key0, key1);
   }
 
   ZOOSPARSE_HOST_DEVICE uint32_t word(uint32_t element) {

@@ -69,8 +69,9 @@ template <int W>
 void test_philox() {
   for (const auto& answer : kAnswers) {
     uint32_t scalar[4] = {answer[0], answer[1], answer[2], answer[3]};
-    philox4x32(scalar, answer[4], answer[5], MultiplyWords{});
-    RandomStream<W> stream{Words<W>{} + answer[4], Words<W>{} + answer[5], answer[1], answer[2], answer[3]};
+    philox4x32(scalar, answer[4], answer[5]);
+    const RoundKeys<W> keys = round_keys<W>(Words<W>{} + answer[4], Words<W>{} + answer[5]);
+    const RandomStream<W> stream(keys, answer[1], answer[2], answer[3]);
     Words<W> words[4];
     stream.words(answer[0], words);
     for (int i = 0; i < 4; ++i)

@@ -170,7 +170,7 @@ def _run(
 ) -> None:
     started = time.monotonic()
     path = folder / "zoo"
-    bar = RunLog(folder / "log.jsonl").stages(training_bar)
+    bar = RunLog(folder / "log.jsonl").stages(reporting.loaded_meanwhile(training_bar))
     if tensorboard:
         bar = TensorBoard(folder / "tensorboard").stages(bar)
     with resumable(path, "study") as checkpoint:

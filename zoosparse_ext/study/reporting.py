@@ -5,15 +5,39 @@ What analyses and draws is imported when it is used: scipy and matplotlib take s
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
 from zoosparse_ext.errors import StoreError
+from zoosparse_ext.population.hooks import Progress
+from zoosparse_ext.study.run import StageBar
+from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.folder import MANIFEST
+
+
+def loaded_meanwhile(bar: StageBar) -> StageBar:
+    """The same progress bars; from the first epoch on, while an engine runs, the report's libraries are loaded."""
+    loading = threading.Thread(target=import_module, args=["zoosparse_ext.report"])
+
+    @contextmanager
+    def shown(stage: str) -> Iterator[OnProgress]:
+        with bar(stage) as show:
+
+            def progress(state: Progress) -> None:
+                show(state)
+                if loading.ident is None:
+                    loading.start()
+
+            yield progress
+
+    return shown
 
 
 def claims(zoo: Zoo) -> pd.DataFrame:

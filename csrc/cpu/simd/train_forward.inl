@@ -15,8 +15,7 @@ struct SampleAt {
 
 template <int W>
 RandomStream<W> random_stream(const Group<W>& group, RandomPurpose purpose, int op, SampleAt at) {
-  return {group.key0, group.key1, static_cast<uint32_t>(at.step), stream_id(purpose, op),
-          static_cast<uint32_t>(at.position)};
+  return {group.keys, static_cast<uint32_t>(at.step), stream_id(purpose, op), static_cast<uint32_t>(at.position)};
 }
 
 // Rows [first, first + rows) of a convolution's output.

@@ -22,17 +22,18 @@ struct Group {
   F *weight_gradient, *variance_gradient;  // what a part of a batch adds to
   int64_t model[W];  // row of each lane; lanes beyond the last model repeat the first and are thrown away
   int active;
-  Words<W> key0, key1;
+  RoundKeys<W> keys;  // of the lanes' random numbers
 
   Group(const TrainParams& params, const TrainPlan& plan, int64_t first, float* shared, float* own)
       : params(params), plan(plan), shared(reinterpret_cast<F*>(shared)), own(reinterpret_cast<F*>(own)) {
     const int64_t left = params.models - first;
     active = left < W ? static_cast<int>(left) : W;
+    Words<W> seeds;
     for (int l = 0; l < W; ++l) {
       model[l] = first + (l < active ? l : 0);
-      key0[l] = static_cast<uint32_t>(params.seeds[model[l]]);
+      seeds[l] = static_cast<uint32_t>(params.seeds[model[l]]);
     }
-    key1 = Words<W>{} + static_cast<uint32_t>(params.seed);
+    keys = round_keys<W>(seeds, Words<W>{} + static_cast<uint32_t>(params.seed));
   }
 
   F* at(int64_t place) const { return own + place; }

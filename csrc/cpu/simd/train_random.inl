@@ -37,22 +37,57 @@ ZOOSPARSE_INLINE WideProduct<HalfWords<W>> wide_product(HalfWords<W> a, uint32_t
   return {product >> 32, product};
 }
 
-// A stream of one step and sample: element e is word e % 4 of counter (e / 4, step, stream, sample).
+// The keys of Philox' rounds, of even and of odd lanes.
 template <int W>
-struct RandomStream {
-  Words<W> key0, key1;
-  uint32_t step, stream, sample;
+struct RoundKeys {
+  HalfWords<W> key0[2][kPhiloxRounds], key1[2][kPhiloxRounds];
+};
+
+template <int W>
+inline RoundKeys<W> round_keys(Words<W> key0, Words<W> key1) {
+  RoundKeys<W> keys;
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    for (int odd = 0; odd < 2; ++odd) {
+      keys.key0[odd][round] = bits_as<HalfWords<W>>(key0) >> (32 * odd);
+      keys.key1[odd][round] = bits_as<HalfWords<W>>(key1) >> (32 * odd);
+    }
+    key0 += kPhiloxStep0;
+    key1 += kPhiloxStep1;
+  }
+  return keys;
+}
+
+// A stream of one step and sample: element e is word e % 4 of counter (e / 4, step, stream, sample).
+//
+// Within a stream only the counter's first word changes, and it is the same in all lanes. So the first of the rounds
+// multiplies scalars, and half of the second is known beforehand.
+template <int W>
+class RandomStream {
+ public:
+  RandomStream(const RoundKeys<W>& keys, uint32_t step, uint32_t stream, uint32_t sample) : keys_(keys) {
+    const WideProduct<uint32_t> product = MultiplyWords{}(stream, kPhiloxFactor1);
+    for (int odd = 0; odd < 2; ++odd) {
+      const WideProduct<HalfWords<W>> p0 =
+          wide_product<W>(keys.key0[odd][0] ^ uint64_t{product.high ^ step}, kPhiloxFactor0);
+      after_[odd] = {keys.key1[odd][0] ^ uint64_t{sample}, keys.key0[odd][1] ^ uint64_t{product.low},
+                     keys.key1[odd][1] ^ p0.high, p0.low};
+    }
+  }
 
   ZOOSPARSE_INLINE void words(uint32_t block, Words<W> (&x)[4]) const {
+    const WideProduct<uint32_t> product = MultiplyWords{}(block, kPhiloxFactor0);
     HalfWords<W> halves[2][4];
     for (int odd = 0; odd < 2; ++odd) {
+      const AfterOne& after = after_[odd];
       HalfWords<W>(&counter)[4] = halves[odd];
-      counter[0] = HalfWords<W>{} + block;
-      counter[1] = HalfWords<W>{} + step;
-      counter[2] = HalfWords<W>{} + stream;
-      counter[3] = HalfWords<W>{} + sample;
-      const HalfWords<W> k0 = bits_as<HalfWords<W>>(key0) >> (32 * odd), k1 = bits_as<HalfWords<W>>(key1) >> (32 * odd);
-      philox4x32(counter, k0, k1, [](HalfWords<W> a, uint32_t b) ZOOSPARSE_LAMBDA { return wide_product<W>(a, b); });
+      const WideProduct<HalfWords<W>> p1 = wide_product<W>(after.word2 ^ uint64_t{product.high}, kPhiloxFactor1);
+      counter[0] = p1.high ^ after.word1;
+      counter[1] = p1.low;
+      counter[2] = after.high0 ^ uint64_t{product.low};
+      counter[3] = after.low0;
+      for (int round = 2; round < kPhiloxRounds; ++round)
+        philox_round(counter, keys_.key0[odd][round], keys_.key1[odd][round],
+                     [](HalfWords<W> a, uint32_t b) ZOOSPARSE_LAMBDA { return wide_product<W>(a, b); });
     }
     for (int i = 0; i < 4; ++i) x[i] = bits_as<Words<W>>((halves[0][i] & 0xffffffffu) | halves[1][i] << 32);
   }
@@ -60,9 +95,12 @@ struct RandomStream {
   // Calls body(element, value) for elements [first, first + count), with four values of `make` per block of words.
   template <class Make, class Body>
   inline void for_elements(int64_t first, int64_t count, const Make& make, const Body& body) const {
+    Words<W> next[4];
+    words(static_cast<uint32_t>(first / 4), next);
     for (int64_t block = first / 4; block * 4 < first + count; ++block) {
       Words<W> x[4];
-      words(static_cast<uint32_t>(block), x);
+      for (int i = 0; i < 4; ++i) x[i] = next[i];
+      words(static_cast<uint32_t>(block + 1), next);  // integers, while `make` waits for square roots
       Floats<W> value[4];
       make(x, value);
       for (int64_t i = 0; i < 4; ++i) {
@@ -71,6 +109,15 @@ struct RandomStream {
       }
     }
   }
+
+ private:
+  // What does not depend on the block: words 1 and 2 after the first round, the second round's first product; with the
+  // keys that they meet.
+  struct AfterOne {
+    HalfWords<W> word2, word1, high0, low0;
+  };
+  const RoundKeys<W>& keys_;
+  AfterOne after_[2];
 };
 
 // 24 random bits, centred: in (0, 1].
