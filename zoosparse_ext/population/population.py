@@ -302,9 +302,9 @@ class Population:
         The denominator is `architecture.n_prunable`; biases, norms and buffers do not count.
         """
         segments = self.architecture.prunable_segments
-        zeros = torch.stack([(self.weights[:, s.slice] == 0).sum(1) for s in segments], dim=1).to(
-            torch.float64
-        )
+        zeros = torch.stack(
+            [(self.weights[:, s.slice] == 0).sum(1, dtype=torch.int32) for s in segments], dim=1
+        ).to(torch.float64)
         sizes = torch.tensor([s.size for s in segments], dtype=torch.float64, device=zeros.device)
         return zeros / sizes if by_layer else zeros.sum(1) / sizes.sum()
 

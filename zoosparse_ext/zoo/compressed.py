@@ -6,6 +6,7 @@ Everything but +0.0 counts as a value, so that −0.0 and every NaN come back to
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,9 +39,7 @@ def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     bits = ops.pack_mask(kept)
     parts = {} if MASKS in tensors and torch.equal(bits, tensors[MASKS]) else {BITS: bits}
     others = {name: tensor for name, tensor in tensors.items() if name != "weights"}
-    values = torch.from_numpy(
-        weights.numpy()[kept.numpy()]
-    )  # several times faster than PyTorch's own selection
+    values = torch.from_numpy(np.compress(kept.numpy().reshape(-1), weights.numpy().reshape(-1)))
     return {**others, **parts, VALUES: values}
 
 
@@ -52,7 +51,7 @@ def restore(tensors: dict[str, Tensor], rows: int, columns: int) -> Tensor:
     """
     bits, values = _parts(tensors, rows, columns)
     kept = ops.unpack_mask(bits, columns)
-    _check_values(values, int(kept.sum()))
+    _check_values(values, np.count_nonzero(kept.numpy()))
     return _filled(kept, values)
 
 
@@ -64,7 +63,7 @@ def row_offsets(tensors: dict[str, Tensor], rows: int, columns: int) -> Tensor:
     """
     bits, values = _parts(tensors, rows, columns)
     offsets = torch.zeros(rows + 1, dtype=torch.int64)
-    torch.cumsum(ops.unpack_mask(bits, columns).sum(1), 0, out=offsets[1:])
+    torch.cumsum(ops.unpack_mask(bits, columns).sum(1, dtype=torch.int32), 0, out=offsets[1:])
     _check_values(values, int(offsets[-1]))
     return offsets
 
@@ -104,5 +103,6 @@ def _check_values(values: Tensor, kept: int) -> None:
 def _filled(kept: Tensor, values: Tensor) -> Tensor:
     """Values in the places of a mask bool [n, P], row by row; zeros elsewhere."""
     weights = torch.zeros(kept.shape)
-    weights.numpy()[kept.numpy()] = values.numpy()
+    places = np.flatnonzero(kept.numpy())  # half the time of the mask itself as an index
+    weights.numpy().reshape(-1)[places] = values.numpy()
     return weights
