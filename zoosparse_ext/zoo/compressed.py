@@ -51,7 +51,7 @@ def restore(tensors: dict[str, Tensor], rows: int, columns: int) -> Tensor:
     """
     bits, values = _parts(tensors, rows, columns)
     kept = ops.unpack_mask(bits, columns)
-    _check_values(values, np.count_nonzero(kept.numpy()))
+    _check_values(values, int(np.count_nonzero(kept.numpy())))
     return _filled(kept, values)
 
 
