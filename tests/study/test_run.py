@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population import residual
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.hooks import Progress
+from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import StudyConfig, make_config
 from zoosparse_ext.study.run import run_study, twin_stages
 from zoosparse_ext.study.work import OnProgress
@@ -165,3 +167,23 @@ def test_twins_learn_what_their_models_learned(tmp_path: Path) -> None:
     assert {options["augment"] for options in stages.values()} == {Augment(crop=2)}
     assert stages["magnitude-matched-global"]["lr_schedule"] == "cosine"
     assert stages["variational"]["lr_schedule"] == "constant"
+
+
+def test_a_report_that_cannot_be_loaded_beside_the_epochs_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ImportError("no memory")
+
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one_stage = config(**{"magnitude": False, "variational": False, "zoo.vary": {}})
+    for broken in [(reporting, "import_module", fail), (threading.Thread, "start", full)]:
+        stages = Stages()
+        with monkeypatch.context() as patched:
+            patched.setattr(*broken)
+            run_study(
+                one_stage, tmp_path / broken[1], tmp_path / "resume", reporting.loaded_meanwhile(stages.bar)
+            )
+        assert stages.titles == ["train"]

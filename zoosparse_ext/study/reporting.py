@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -23,8 +23,16 @@ from zoosparse_ext.zoo.folder import MANIFEST
 
 
 def loaded_meanwhile(bar: StageBar) -> StageBar:
-    """The same progress bars; from the first epoch on, while an engine runs, the report's libraries are loaded."""
-    loading = threading.Thread(target=import_module, args=["zoosparse_ext.report"])
+    """The same progress bars; from the first epoch on, while an engine runs, the report's libraries are loaded.
+
+    If that fails, they are loaded when they are needed, and it is told then.
+    """
+
+    def load() -> None:
+        with suppress(Exception):
+            import_module("zoosparse_ext.report")
+
+    loading = threading.Thread(target=load)
 
     @contextmanager
     def shown(stage: str) -> Iterator[OnProgress]:
@@ -33,7 +41,8 @@ def loaded_meanwhile(bar: StageBar) -> StageBar:
             def progress(state: Progress) -> None:
                 show(state)
                 if loading.ident is None:
-                    loading.start()
+                    with suppress(RuntimeError):  # no room for a thread
+                        loading.start()
 
             yield progress
 
