@@ -159,7 +159,10 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk(data: zs.Dataset, tmp_path: 
     options: dict[str, Any] = {"epochs": 2, "checkpoint": file}
     trained(fresh(2), data, checkpoint=file, epochs=1)
     kept = file.read_bytes()
-    file.unlink()
+    (tmp_path / "other").touch()
+    assert file.stat().st_mode == (tmp_path / "other").stat().st_mode, "read by whom the user lets read"
+    for path in tmp_path.iterdir():
+        path.unlink()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
     try:

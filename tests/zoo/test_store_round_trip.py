@@ -20,8 +20,8 @@ from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.networks import architecture as network
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.safetensors_parts import safetensors_parts
 from zoosparse_ext.zoo import Zoo
-from zoosparse_ext.zoo.shards import safetensors_parts
 from zoosparse_ext.zoo.weights_dataset import WeightsDataset
 
 
@@ -104,7 +104,9 @@ def test_files_are_what_the_library_makes_of_the_same_tensors() -> None:
         "nothing": torch.empty(0, 4),
     }
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    assert b"".join(safetensors_parts(tensors)) == safetensors.torch.save(contiguous)
+    for metadata in (None, {"epoch": "3"}):
+        ours = b"".join(safetensors_parts(tensors, metadata))
+        assert ours == safetensors.torch.save(contiguous, metadata)
 
 
 def test_views_and_transposed_rows_are_stored_as_they_read(tmp_path: Path) -> None:

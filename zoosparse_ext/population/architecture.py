@@ -80,7 +80,8 @@ class Architecture:
         columns that are neither trainable nor prunable; integers (the batch counter of batch norm) do not.
 
         Raises:
-            InputError: the module has no parameters, or shares one tensor between two names; the name is no text.
+            InputError: the module has no parameters, or shares one tensor between two names; it is no module, or
+                the name no text.
         """
         require_kind("module", module, nn.Module, "an nn.Module")
         require_kind("name", name, str, "text; images of 1 × 28 × 28 are input_shape=(1, 28, 28)")

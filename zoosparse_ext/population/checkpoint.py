@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.safetensors_parts import safetensors_parts
 from zoosparse_ext.population.steps import TrainState
 
 _STATE = ("first", "second", "sigma_first", "sigma_second")
@@ -48,19 +48,21 @@ class Checkpoint:
         history.to_parquet(buffer)
         tensors["history"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
         metadata = {"key": self.key, "epoch": str(epoch), "step": str(state.step)}
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
         temporary = self.path.with_suffix(".tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, metadata)  # from where they lie
-            with open(temporary, "rb") as file:
+            with open(temporary, "wb") as file:
+                for part in safetensors_parts(tensors, metadata):
+                    file.write(part)
+                file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             temporary.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or error
             raise StoreError(
-                f"cannot keep the unfinished run in {self.path}: {reason}; what was finished before is unchanged"
+                f"cannot keep the unfinished run in {self.path}: {error.strerror or error}; "
+                "what was finished before is unchanged"
             ) from error
 
     def restore(self, population: Population, state: TrainState) -> tuple[int, pd.DataFrame] | None:

@@ -24,11 +24,11 @@ _study = logging.getLogger("zoosparse_ext.study")
 
 
 class RunLog:
-    """Appends to a file, which is made when the first epoch or stage is done; a run that goes on adds to it.
+    """Appends to a file, which is made with the first epoch, warning or finished stage; a run that goes on adds to it.
 
     Events: ``run`` (versions and machine, once per run), ``epoch`` (stage, chunk, epoch, epochs, networks of the chunk,
-    their accuracy in training, seconds since the stage began), ``warning`` (stage, message: a chunk that failed and is
-    tried again), ``finished`` (stage, seconds) and ``stopped`` (stage, reason). All have ``time``.
+    their accuracy in training, seconds since the stage began), ``warning`` (stage, message: a chunk
+    that failed, a worker that died), ``finished`` (stage, seconds) and ``stopped`` (stage, reason). All have ``time``.
 
     Args:
         path: the file.

@@ -6,7 +6,6 @@ weights have to be restored, is cut into shards; in older zoos a large dense one
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -22,25 +21,11 @@ from torch import Tensor
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population, chunks
+from zoosparse_ext.population.safetensors_parts import safetensors_parts
 from zoosparse_ext.zoo import compressed, tables
 from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood, write_file
 
 SHARD_BYTES = 64 * 2**20  # of rows that are compressed or restored at a time
-_DTYPES = {  # as safetensors names them, in its order of tensors in a file
-    torch.uint64: "U64",
-    torch.int64: "I64",
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.uint32: "U32",
-    torch.int32: "I32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.uint16: "U16",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 _TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
 
 
@@ -167,28 +152,6 @@ def entry_disk_size(entry: dict[str, Any]) -> int:
 def write_tensors(folder: Path, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Write tensors as one shard; returns its entry for the manifest."""
     return write_file(folder, f"shards/{name}", ".safetensors", safetensors_parts(tensors)).to_dict()
-
-
-def safetensors_parts(tensors: dict[str, Tensor]) -> list[bytes | memoryview]:
-    """What `safetensors.torch.save` makes of tensors, but without a copy: a header, then their own bytes.
-
-    >>> safetensors_parts({"labels": torch.tensor([1, 2])})[0]
-    b'@\\x00\\x00\\x00\\x00\\x00\\x00\\x00{"labels":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}}    '
-    """
-    parts: list[bytes | memoryview] = []
-    header, offset, order = {}, 0, list(_DTYPES)
-    for name, tensor in sorted(tensors.items(), key=lambda item: (order.index(item[1].dtype), item[0])):
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.nbytes],
-        }
-        offset += tensor.nbytes
-        flat = tensor.contiguous().as_strided((tensor.numel(),), (1,))  # the stride of one number may be 0
-        parts.append(flat.view(torch.uint8).numpy().data)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that numbers start at multiples of their size
-    return [len(text).to_bytes(8, "little") + text, *parts]
 
 
 def read_tensors(folder: Path, entry: dict[str, Any], *, verify: bool) -> tuple[Path, dict[str, Tensor]]:
