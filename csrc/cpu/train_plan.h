@@ -39,18 +39,19 @@ struct TrainPlan {
   bool variational;
   int32_t classes, image_channels, image_height, image_plane;
   int64_t image, logits;
-  int64_t gradient[2];                         // with respect to activations, in turn
-  int64_t padded_gradient, squared_gradient;   // with respect to padded_input and its square
-  int64_t block_mean, block_variance;          // [channels, positions of a block]
-  int64_t weight_gradient, variance_gradient;  // of the samples of one part of a batch
-  int64_t vectors;                             // size of a thread's own memory
+  int64_t gradient[2];                        // with respect to activations, in turn
+  int64_t padded_gradient, squared_gradient;  // with respect to padded_input and its square
+  int64_t block_mean, block_variance;         // [channels, positions of a block]
+  int64_t vectors;                            // size of a thread's own memory
 
   // From the start of the memory that threads share.
-  int64_t weights, weight_gradient_sum, moment1, moment2;
+  int64_t weights, moment1, moment2;
   int64_t log_sigma2, sigma_moment1, sigma_moment2;
-  int64_t variance, variance_gradient_sum;  // exp(log alpha) w^2, and with respect to it
-  int64_t kept;                             // uint16 [P]: bit l = the model in lane l keeps this weight
-  int64_t shared_vectors;                   // size of that memory
+  int64_t variance;                              // exp(log alpha) w^2
+  int64_t weight_gradients, variance_gradients;  // [pieces, P]: of each part of a batch
+  int64_t part_results;                          // PartResult [pieces]
+  int64_t kept;                                  // uint16 [P]: bit l = the model in lane l keeps this weight
+  int64_t shared_vectors;                        // size of that memory
 };
 
 }  // namespace zoosparse

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/group_work.h"
+
 namespace zoosparse {
 namespace {
 
@@ -66,14 +68,15 @@ const int32_t* TrainPlanner::keep(std::vector<int32_t> table) {
 
 void TrainPlanner::lay_out_parameters(const TrainParams& params) {
   const int64_t p = params.parameters;
-  plan_.weight_gradient = place(p);
-  if (plan_.variational) plan_.variance_gradient = place(p);
-  for (int64_t* matrix : {&plan_.weights, &plan_.weight_gradient_sum, &plan_.moment1, &plan_.moment2})
-    *matrix = place_shared(p);
-  if (plan_.variational)
-    for (int64_t* matrix :
-         {&plan_.log_sigma2, &plan_.sigma_moment1, &plan_.sigma_moment2, &plan_.variance, &plan_.variance_gradient_sum})
+  const int pieces = GroupWork::pieces_of(params.batch_size);
+  for (int64_t* matrix : {&plan_.weights, &plan_.moment1, &plan_.moment2}) *matrix = place_shared(p);
+  plan_.weight_gradients = place_shared(pieces * p);
+  if (plan_.variational) {
+    for (int64_t* matrix : {&plan_.log_sigma2, &plan_.sigma_moment1, &plan_.sigma_moment2, &plan_.variance})
       *matrix = place_shared(p);
+    plan_.variance_gradients = place_shared(pieces * p);
+  }
+  plan_.part_results = place_shared(pieces * 4);  // a double and an int64 for each lane
   plan_.kept = place_shared((p * 2 + lanes_ * 4 - 1) / (lanes_ * 4));
 }
 

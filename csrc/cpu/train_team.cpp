@@ -11,17 +11,21 @@ TrainTeam::TrainTeam(const TrainParams& params, const TrainPlan& plan, const Tra
 }
 
 void TrainTeam::work() {
-  // Before a group is taken: nothing may fail after, since others wait for its leader.
+  // Before a group is taken: nothing may fail after, since others wait for its memory.
   const auto own = aligned_floats(plan_.vectors * kernels_.lanes);
   const auto shared = aligned_floats(plan_.shared_vectors * kernels_.lanes);
   for (int64_t g = next_++; g < groups(); g = next_++) {
-    ++groups_[g].threads;
-    groups_[g].parts.begin(shared.get());
-    kernels_.lead(params_, plan_, g * kernels_.lanes, groups_[g].parts, own.get());
+    groups_[g].begin(shared.get());
+    work_on(g, 0, own.get());
   }
-  for (int64_t g = groups() - 1; g >= 0; --g)  // those that were taken last have most to do
-    if (groups_[g].threads++ < groups_[g].parts.per_batch())
-      kernels_.help(params_, plan_, g * kernels_.lanes, groups_[g].parts, own.get());
+  for (int64_t g = groups() - 1; g >= 0; --g) {  // those that were begun last have most to do
+    const int preferred = groups_[g].join();
+    if (preferred >= 0) work_on(g, preferred, own.get());
+  }
+}
+
+void TrainTeam::work_on(int64_t group, int preferred, float* own) {
+  kernels_.work_on(params_, plan_, group * kernels_.lanes, groups_[group], preferred, own);
 }
 
 }  // namespace zoosparse

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <deque>
 
-#include "cpu/batch_parts.h"
+#include "cpu/group_work.h"
 #include "cpu/simd/train.h"
 #include "cpu/train_plan.h"
 #include "params.h"
@@ -16,24 +16,20 @@ class TrainTeam {
  public:
   TrainTeam(const TrainParams& params, const TrainPlan& plan, const TrainKernels& kernels);
 
-  int64_t most_threads() const { return groups() * groups_.front().parts.per_batch(); }
+  int64_t most_threads() const { return groups() * groups_.front().pieces(); }
 
   // Called by any number of threads, together or one after another; when all have returned, the population is trained.
-  // A thread leads one group of models after another, and when all are taken, it helps those that are not done.
+  // A thread begins one group of models after another, and when all are begun, it helps those that are not done.
   void work();
 
  private:
-  struct Group {
-    BatchParts parts;
-    std::atomic<int64_t> threads{0};
-    Group(int64_t samples, int64_t batch_size) : parts(samples, batch_size) {}
-  };
+  void work_on(int64_t group, int preferred, float* own);
   int64_t groups() const { return static_cast<int64_t>(groups_.size()); }
 
   const TrainParams& params_;
   const TrainPlan& plan_;
   const TrainKernels& kernels_;
-  std::deque<Group> groups_;
+  std::deque<GroupWork> groups_;
   std::atomic<int64_t> next_{0};
 };
 

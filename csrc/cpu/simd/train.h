@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "cpu/batch_parts.h"
+#include "cpu/group_work.h"
 #include "cpu/simd/level.h"
 #include "cpu/train_plan.h"
 #include "params.h"
@@ -12,11 +12,10 @@ namespace zoosparse {
 
 struct TrainKernels {
   int lanes;
-  // All steps of models [first, first + lanes) (fewer at the end): parts of each batch until none is left, the sum of
-  // their gradients, the update. `own`: plan.vectors x lanes floats, 64-byte aligned.
-  void (*lead)(const TrainParams& params, const TrainPlan& plan, int64_t first, BatchParts& parts, float* own);
-  // Takes parts of a group that another thread leads, until the last step has none left.
-  void (*help)(const TrainParams& params, const TrainPlan& plan, int64_t first, BatchParts& parts, float* own);
+  // Works on models [first, first + lanes) (fewer at the end) until they are trained, `preferred` as `work.join` gave
+  // it. `own`: the thread's memory, plan.vectors x lanes floats, 64-byte aligned.
+  void (*work_on)(const TrainParams& params, const TrainPlan& plan, int64_t first, GroupWork& work, int preferred,
+                  float* own);
   // Spends `count` multiply-adds in registers, as fast as they go: the roof. Returns a number to keep them from
   // vanishing.
   float (*multiply_adds)(int64_t count);

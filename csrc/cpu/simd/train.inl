@@ -1,6 +1,6 @@
 // Many training steps of W models at once, one model per lane: forward and backward sample by sample, gradients added
-// up over the batch, then the optimizer. Parameters stay in the lane layout [P][W] for the whole call. One thread leads
-// a group; others that have nothing to lead take parts of its batches.
+// up over the batch, then the optimizer. Parameters stay in the lane layout [P][W] for the whole call. Threads
+// that share a group take pieces of each batch and of each update.
 #include "cpu/simd/train.h"
 
 #include "cpu/simd/train_backward.inl"
@@ -15,8 +15,7 @@ namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
 
 template <int W>
-void train_sample(const Group<W>& group, int64_t t, SampleAt sample, float share, double (&loss)[W],
-                  int64_t (&correct)[W]) {
+void train_sample(const Group<W>& group, int64_t t, SampleAt sample, float share, PartResult<W>& result) {
   const TrainPlan& plan = group.plan;
   int64_t index[W];
   group.sample_indices(t, index);
@@ -24,55 +23,71 @@ void train_sample(const Group<W>& group, int64_t t, SampleAt sample, float share
   for (int l = 0; l < W; ++l) label[l] = static_cast<int32_t>(group.params.labels[index[l]]);
   load_images<W>(group, index, sample);
   for (int s = 0; s < plan.count; ++s) stage_forward<W>(group, plan.stages[s], sample);
-  const LossOfSample<W> result = loss_of_sample<W>(group.params.loss, group.at(plan.logits), plan.classes, label, share,
-                                                   group.at(plan.gradient[0]));
+  const LossOfSample<W> loss = loss_of_sample<W>(group.params.loss, group.at(plan.logits), plan.classes, label, share,
+                                                 group.at(plan.gradient[0]));
   backward<W>(group);
   for (int l = 0; l < W; ++l) {
-    loss[l] += result.loss[l];
-    correct[l] -= result.correct[l];
+    result.loss[l] += loss.loss[l];
+    result.correct[l] -= loss.correct[l];
   }
 }
 
 template <int W>
-void train_part(Group<W>& group, BatchParts& parts, int64_t taken) {
+void train_part(Group<W>& group, const GroupWork& work, const Piece& part) {
   const TrainParams& params = group.params;
-  const BatchPart part = parts.part(taken);
-  double loss[W] = {};
-  int64_t correct[W] = {};
-  group.add_to(part.first == 0);
+  const Range samples = work.samples(part);
+  const float share = 1.0f / static_cast<float>(work.batch(part.step));
+  PartResult<W> result{};
+  group.add_to(part.number);
   clear_gradients<W>(group);
-  for (int64_t i = part.first; i < part.first + part.count; ++i)
+  for (int64_t i = samples.first; i < samples.first + samples.count; ++i)
     train_sample<W>(group, part.step * params.batch_size + i, {params.first_step + part.step, static_cast<int>(i)},
-                    1.0f / static_cast<float>(part.batch), loss, correct);
-  parts.await_turn(taken);
-  if (part.first > 0) add_gradients<W>(group);
-  for (int l = 0; l < group.active; ++l) {
-    params.loss_sum[group.model[l]] += loss[l];
-    params.correct[group.model[l]] += correct[l];
-  }
-  parts.finish(taken);
+                    share, result);
+  group.result_of(part.number) = result;
 }
 
 template <int W>
-void lead(const TrainParams& params, const TrainPlan& plan, int64_t first, BatchParts& parts, float* own) {
-  Group<W> group(params, plan, first, parts.shared(), own);
-  group.load();
-  for (int64_t step = 0; step < parts.steps(); ++step) {
-    begin_step<W>(group);
-    parts.open(step);
-    for (int64_t taken = parts.take(); taken >= 0; taken = parts.take()) train_part<W>(group, parts, taken);
-    parts.await_end(step);
-    end_step<W>(group, step);
+void add_results(const Group<W>& group, int parts) {
+  for (int k = 0; k < parts; ++k) {
+    const PartResult<W>& part = group.result_of(k);
+    for (int l = 0; l < group.active; ++l) {
+      group.params.loss_sum[group.model[l]] += part.loss[l];
+      group.params.correct[group.model[l]] += part.correct[l];
+    }
   }
-  group.store();
 }
 
 template <int W>
-void help(const TrainParams& params, const TrainPlan& plan, int64_t first, BatchParts& parts, float* own) {
-  int64_t taken = parts.await_part();
-  if (taken < 0) return;
-  Group<W> group(params, plan, first, parts.shared(), own);
-  for (; taken >= 0; taken = parts.await_part()) train_part<W>(group, parts, taken);
+void update(const Group<W>& group, const GroupWork& work, const Piece& piece) {
+  const Range range = work.columns(piece, group.params.parameters);
+  update_weights<W>(group, work.pieces(), range, piece.step);
+  find_variances<W>(group, range);
+  if (piece.number == 0) add_results<W>(group, work.pieces());
+}
+
+template <int W>
+void work_on(const TrainParams& params, const TrainPlan& plan, int64_t first, GroupWork& work, int preferred,
+             float* own) {
+  Piece piece = work.next(preferred);
+  if (piece.task == Task::none) return;
+  Group<W> group(params, plan, first, work.shared(), own);
+  for (; piece.task != Task::none; piece = work.next(preferred)) {
+    switch (piece.task) {
+      case Task::load:
+        group.load(work.columns(piece, params.parameters));
+        find_variances<W>(group, work.columns(piece, params.parameters));
+        break;
+      case Task::batch:
+        train_part<W>(group, work, piece);
+        break;
+      case Task::update:
+        update<W>(group, work, piece);
+        break;
+      default:
+        group.store(work.columns(piece, params.parameters));
+    }
+    work.finish();
+  }
 }
 
 template <int W>
@@ -91,7 +106,7 @@ float multiply_adds(int64_t count) {
 }  // namespace
 
 extern const TrainKernels train_kernels;
-const TrainKernels train_kernels = {ZOOSPARSE_TRAIN_LANES, &lead<ZOOSPARSE_TRAIN_LANES>, &help<ZOOSPARSE_TRAIN_LANES>,
+const TrainKernels train_kernels = {ZOOSPARSE_TRAIN_LANES, &work_on<ZOOSPARSE_TRAIN_LANES>,
                                     &multiply_adds<ZOOSPARSE_TRAIN_LANES>};
 
 }  // namespace zoosparse::ZOOSPARSE_ISA

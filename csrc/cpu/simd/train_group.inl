@@ -1,6 +1,7 @@
 // One group of W models as one thread sees it: memory, and what moves between the models' rows and the lanes.
 #pragma once
 
+#include "cpu/group_work.h"
 #include "cpu/simd/train_conv.inl"
 #include "cpu/simd/train_layers.inl"
 #include "cpu/simd/train_optimizer.inl"
@@ -9,6 +10,13 @@
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
+
+// Sums over the samples of a part of a batch.
+template <int W>
+struct PartResult {
+  double loss[W];
+  int64_t correct[W];
+};
 
 template <int W>
 struct Group {
@@ -19,7 +27,7 @@ struct Group {
   const TrainPlan& plan;
   F* shared;  // by the threads that work on the group
   F* own;
-  F *weight_gradient, *variance_gradient;  // what a part of a batch adds to
+  F *weight_gradient = nullptr, *variance_gradient = nullptr;  // what the samples of a part of a batch add to
   int64_t model[W];  // row of each lane; lanes beyond the last model repeat the first and are thrown away
   int active;
   RoundKeys<W> keys;  // of the lanes' random numbers
@@ -42,53 +50,53 @@ struct Group {
   F* saved_derivative(const TrainStage& stage) const {
     return derivative_from_output(stage.op.activation) ? nullptr : at(stage.saved);
   }
-  // The first part of a batch adds to the sum itself.
-  void add_to(bool sum) {
-    weight_gradient = sum ? shared_at(plan.weight_gradient_sum) : at(plan.weight_gradient);
-    variance_gradient = sum ? shared_at(plan.variance_gradient_sum) : at(plan.variance_gradient);
+  void add_to(int part) {
+    weight_gradient = weight_gradient_of(part);
+    variance_gradient = variance_gradient_of(part);
+  }
+  F* weight_gradient_of(int part) const { return shared_at(plan.weight_gradients + part * params.parameters); }
+  F* variance_gradient_of(int part) const { return shared_at(plan.variance_gradients + part * params.parameters); }
+  PartResult<W>& result_of(int part) const {
+    return reinterpret_cast<PartResult<W>*>(shared_at(plan.part_results))[part];
   }
   uint16_t* kept() const { return reinterpret_cast<uint16_t*>(shared + plan.kept); }
 
-  void load_matrix(const float* rows, int64_t place) const {
-    if (rows == nullptr) return;
-    for (int l = 0; l < W; ++l)
-      for (int64_t p = 0; p < params.parameters; ++p) shared_at(place)[p][l] = rows[model[l] * params.parameters + p];
+  template <class Body>
+  void for_matrices(const Body& body) const {
+    body(params.weights, plan.weights);
+    body(params.moment1, plan.moment1);
+    body(params.moment2, plan.moment2);
+    if (!plan.variational) return;
+    body(params.log_sigma2, plan.log_sigma2);
+    body(params.sigma_moment1, plan.sigma_moment1);
+    body(params.sigma_moment2, plan.sigma_moment2);
   }
 
-  void store_matrix(float* rows, int64_t place) const {
-    if (rows == nullptr) return;
-    for (int l = 0; l < active; ++l)
-      for (int64_t p = 0; p < params.parameters; ++p) rows[model[l] * params.parameters + p] = shared_at(place)[p][l];
-  }
-
-  void load() const {
-    load_matrix(params.weights, plan.weights);
-    load_matrix(params.moment1, plan.moment1);
-    load_matrix(params.moment2, plan.moment2);
-    if (plan.variational) {
-      load_matrix(params.log_sigma2, plan.log_sigma2);
-      load_matrix(params.sigma_moment1, plan.sigma_moment1);
-      load_matrix(params.sigma_moment2, plan.sigma_moment2);
-    }
-    for (int64_t p = 0; p < params.parameters; ++p) kept()[p] = 0xffff;
-    if (params.masks == nullptr) return;
+  void load(Range columns) const {
+    const int64_t end = columns.first + columns.count;
+    for_matrices([&](const float* rows, int64_t place) {
+      if (rows == nullptr) return;
+      for (int l = 0; l < W; ++l)
+        for (int64_t p = columns.first; p < end; ++p) shared_at(place)[p][l] = rows[model[l] * params.parameters + p];
+    });
     const int64_t bytes = (params.parameters + 7) / 8;
-    for (int64_t p = 0; p < params.parameters; ++p) {
-      unsigned bits = 0;
-      for (int l = 0; l < W; ++l) bits |= (params.masks[model[l] * bytes + p / 8] >> (p % 8) & 1u) << l;
+    for (int64_t p = columns.first; p < end; ++p) {
+      unsigned bits = 0xffff;
+      if (params.masks != nullptr) {
+        bits = 0;
+        for (int l = 0; l < W; ++l) bits |= (params.masks[model[l] * bytes + p / 8] >> (p % 8) & 1u) << l;
+      }
       kept()[p] = static_cast<uint16_t>(bits);
     }
   }
 
-  void store() const {
-    store_matrix(params.weights, plan.weights);
-    store_matrix(params.moment1, plan.moment1);
-    store_matrix(params.moment2, plan.moment2);
-    if (plan.variational) {
-      store_matrix(params.log_sigma2, plan.log_sigma2);
-      store_matrix(params.sigma_moment1, plan.sigma_moment1);
-      store_matrix(params.sigma_moment2, plan.sigma_moment2);
-    }
+  void store(Range columns) const {
+    for_matrices([&](float* rows, int64_t place) {
+      if (rows == nullptr) return;
+      for (int l = 0; l < active; ++l)
+        for (int64_t p = columns.first; p < columns.first + columns.count; ++p)
+          rows[model[l] * params.parameters + p] = shared_at(place)[p][l];
+    });
   }
 
   // The sample at place t of each lane's order.
