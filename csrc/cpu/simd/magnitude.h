@@ -40,8 +40,8 @@ constexpr int64_t select_room(int64_t p) { return (p + kSelectPad + 15) / 16 * 1
 // The keys, and two copies of those that are still in question.
 constexpr int64_t select_scratch_words(int64_t p) { return 3 * select_room(p); }
 
-// The keys, the bucket of each, and two copies of those that are still in question.
-constexpr int64_t grid_scratch_words(int64_t p) { return 4 * select_room(p); }
+// The keys, the buckets of each, and in two divisions those that are still in question with their columns.
+constexpr int64_t grid_scratch_words(int64_t p) { return 7 * select_room(p); }
 
 struct MagnitudeKernels {
   void (*select16)(const SelectRow&);  // float16, bfloat16

@@ -11,17 +11,37 @@ namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
 
 #if !defined(__AVX512F__) && !defined(ZOOSPARSE_EMULATE_AVX512)
+// Packing works within halves of AVX2's registers: permutations put the groups of lanes into their order.
 template <class Key>
 inline uint32_t bits_above(const Key* keys, Key limit) {
 #if defined(__AVX2__)
   if constexpr (sizeof(Key) == 4) {
     const auto bound = _mm256_set1_epi32(limit);
     const auto above = [&](int i) { return _mm256_cmpgt_epi32(load<__m256i>(keys + i), bound); };
-    // Packing works within halves of a register; the permutation puts the groups of four lanes into their order.
     const auto bytes =
         _mm256_packs_epi16(_mm256_packs_epi32(above(0), above(8)), _mm256_packs_epi32(above(16), above(24)));
     const auto order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, order)));
+  }
+  if constexpr (sizeof(Key) == 2) {
+    const auto bound = _mm256_set1_epi16(limit);
+    const auto above = [&](int i) { return _mm256_cmpgt_epi16(load<__m256i>(keys + i), bound); };
+    const auto bytes = _mm256_packs_epi16(above(0), above(16));
+    return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_permute4x64_epi64(bytes, 0b11011000)));
+  }
+#elif defined(__SSE2__)
+  if constexpr (sizeof(Key) <= 4) {
+    const auto words = [&](int i) {  // of eight keys
+      if constexpr (sizeof(Key) == 2)
+        return _mm_cmpgt_epi16(load<__m128i>(keys + i), _mm_set1_epi16(limit));
+      else
+        return _mm_packs_epi32(_mm_cmpgt_epi32(load<__m128i>(keys + i), _mm_set1_epi32(limit)),
+                               _mm_cmpgt_epi32(load<__m128i>(keys + i + 4), _mm_set1_epi32(limit)));
+    };
+    const auto bits = [&](int i) {  // of sixteen keys
+      return static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(words(i), words(i + 8))));
+    };
+    return bits(0) | bits(16) << 16;
   }
 #endif
   uint32_t bits = 0;
@@ -34,15 +54,20 @@ inline uint32_t bits_above(const Key* keys, Key limit) {
 }
 #endif
 
-// Bits of 32 keys, the first one lowest: set where the key is above the limit.
+// Bits of 32 keys, or buckets, the first one lowest: set where it is above the limit.
 template <class Key>
 inline void store_bits_above(const Key* keys, Key limit, uint8_t* to) {
 #if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)
-  // One vector's at a time, straight from its mask register: two masks put together in a general one came out wrong
-  // from GCC 12 with the thread sanitizer, which kept 16 bits of a mask and read 32.
-  using Bits = std::conditional_t<kLanes<Key> == 16, uint16_t, uint8_t>;
-  for (int i = 0; i < 32; i += kLanes<Key>)
-    store(to + i / 8, static_cast<Bits>(above<Key>(load<Keys<Key>>(keys + i), Keys<Key>{} + limit)));
+  if constexpr (sizeof(Key) == 2) {
+    const auto bound = _mm512_set1_epi16(limit);
+    store(to, static_cast<uint32_t>(_mm512_cmpgt_epi16_mask(load<__m512i>(keys), bound)));
+  } else {
+    // One vector's at a time, straight from its mask register: two masks put together in a general one came out wrong
+    // from GCC 12 with the thread sanitizer, which kept 16 bits of a mask and read 32.
+    using Bits = std::conditional_t<kLanes<Key> == 16, uint16_t, uint8_t>;
+    for (int i = 0; i < 32; i += kLanes<Key>)
+      store(to + i / 8, static_cast<Bits>(above<Key>(load<Keys<Key>>(keys + i), Keys<Key>{} + limit)));
+  }
 #else
   store(to, bits_above(keys, limit));
 #endif
@@ -60,7 +85,12 @@ void set_bits(const Key* keys, int64_t start, int64_t first, int64_t last, Key l
     }
   };
   one_by_one(std::min(last, first + (8 - (start + first) % 8) % 8));
-  for (uint8_t* to = packed + (start + i) / 8; i + 32 <= last; i += 32, to += 4) store_bits_above(keys + i, limit, to);
+  uint8_t* to = packed + (start + i) / 8;
+  for (; i + 64 <= last; i += 64, to += 8) {
+    store_bits_above(keys + i, limit, to);
+    store_bits_above(keys + i + 32, limit, to + 4);
+  }
+  if (i + 32 <= last) store_bits_above(keys + i, limit, to), i += 32;
   one_by_one(last);
 }
 
@@ -70,6 +100,27 @@ void set_mask(Run<Key> run, int64_t start, int64_t k, Located<Key> last, uint8_t
   const int64_t cut = cut_of(run, k, last);
   set_bits(run.keys, start, 0, cut, last.key, packed);
   set_bits(run.keys, start, cut, run.count, Key(last.key - 1), packed);
+}
+
+// The same bucket by bucket, but for the keys of its own bucket.
+template <class Key>
+void set_mask(Run<Key> run, int64_t start, int64_t k, Located<Key> last, const Members& members, uint8_t* packed) {
+  const auto bucket = static_cast<int16_t>(members.bucket);
+  int64_t ties = k - last.below;
+  if (last.equals == members.last - members.first) {  // all of them are ties
+    const int64_t cut = ties == last.equals ? run.count : members.first[ties - 1] + 1;
+    set_bits(members.buckets, start, 0, cut, bucket, packed);
+    set_bits(members.buckets, start, cut, run.count, static_cast<int16_t>(bucket - 1), packed);
+    return;
+  }
+  set_bits(members.buckets, start, 0, run.count, bucket, packed);
+  for (const int32_t* column = members.first; column < members.last; ++column) {
+    const Key key = run.keys[*column];
+    ties -= key == last.key;
+    const int kept = (key > last.key) | ((key == last.key) & (ties < 0));  // branches would be guessed wrong
+    const int64_t bit = start + *column;
+    packed[bit / 8] = static_cast<uint8_t>(packed[bit / 8] | kept << bit % 8);
+  }
 }
 
 template <class Word, class Key>
@@ -90,9 +141,13 @@ void select_grid(const SelectGrid& grid) {
     const auto packed = [&](const int64_t* rank) { return grid.packed + order[rank - ranks] * grid.mask_stride; };
     const int64_t *first = ranks, *const last = ranks + grid.masks;
     for (; first < last && *first < 0; ++first) set_bits(run.keys, start, 0, count, Key(-1), packed(first));
-    locate(Part<Key>{run, 0, Key(0), kPadding<Key>, first, last},
-           Rooms<Key>{scratch + room, scratch + 2 * room, scratch + 3 * room}, kDivisions,
-           [&](const int64_t* rank, Located<Key> key) { set_mask(run, start, *rank + 1, key, packed(rank)); });
+    locate(Part<Key>{run, 0, Key(0), kPadding<Key>, first, last}, Rooms<Key>(scratch + room, room), 0,
+           [&](const int64_t* rank, Located<Key> found, const Members& members) {
+             if (members.buckets == nullptr)
+               set_mask(run, start, *rank + 1, found, packed(rank));
+             else
+               set_mask(run, start, *rank + 1, found, members, packed(rank));
+           });
   }
 }
 

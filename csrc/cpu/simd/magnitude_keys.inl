@@ -15,6 +15,14 @@ using Keys = Vector<Key, kLanes<Key>>;
 template <class Key>
 constexpr Key kPadding = sizeof(Key) == 4 ? Key(0x7fffffff) : Key(0x7fffffffffffffff);  // above every key
 
+// 0, 1, ...
+template <class Key>
+inline Keys<Key> lane_numbers() {
+  Keys<Key> numbers;
+  for (int lane = 0; lane < kLanes<Key>; ++lane) numbers[lane] = lane;
+  return numbers;
+}
+
 // A run of keys, padded with four vectors above every key.
 template <class Key>
 struct Run {
@@ -152,21 +160,33 @@ int64_t count_below(Run<Key> run, Key limit) {
   return even.sum() + odd.sum();
 }
 
-// At most kSample keys and, for each, how many of them are below it.
+// Calls use(key) for kSample keys of a run, evenly spaced.
 constexpr int kSample = 64;
+template <class Key, class Use>
+inline void for_sample(Run<Key> run, const Use& use) {
+  const uint64_t step = (static_cast<uint64_t>(run.count) << 32) / kSample;
+  for (uint64_t i = 0; i < kSample; ++i) use(run.keys[(step / 2 + i * step) >> 32]);
+}
+
+// At most kRankable keys and, for each, how many of them are below it.
+constexpr int kRankable = 128;  // as many, and ranking each against all is cheaper than anything else
 template <class Key>
 struct Ranked {
   static constexpr int lanes = kLanes<Key>;
-  alignas(64) Key keys[kSample + kSelectPad];
-  alignas(64) Key below[kSample + kSelectPad];
+  alignas(64) Key keys[kRankable];
+  alignas(64) Key below[kRankable];
   int64_t count;
 
-  // Every key against every other, without a branch; `keys` must be padded.
+  // The keys are followed by some above every key, up to a multiple of this.
+  static constexpr int kPadded = 32;
+
+  // Every key against every other, 16 at once: a few more or less take the same branches.
   void rank() {
     for (int64_t i = 0; i < count; i += lanes) {
       const auto mine = load<Keys<Key>>(keys + i);
       Keys<Key> smaller{};
-      for (int64_t j = 0; j < count; ++j) smaller = increment<Key>(smaller, above<Key>(mine, Keys<Key>{} + keys[j]));
+      for (int64_t j = 0; j < count; j += 16)
+        for (int64_t k = j; k < j + 16; ++k) smaller = increment<Key>(smaller, above<Key>(mine, Keys<Key>{} + keys[k]));
       store(below + i, smaller);
     }
   }
@@ -182,17 +202,39 @@ struct Ranked {
   }
 };
 
-// At most `most` keys of a run, evenly spaced.
 template <class Key>
-Ranked<Key> ranked_sample(Run<Key> run, int64_t most) {
+Ranked<Key> ranked_sample(Run<Key> run) {
   Ranked<Key> sample;
-  sample.count = run.count < most ? run.count : most;
-  const uint64_t step = (static_cast<uint64_t>(run.count) << 32) / static_cast<uint64_t>(sample.count);
-  for (int64_t i = 0; i < sample.count; ++i)
-    sample.keys[i] = run.keys[(step / 2 + static_cast<uint64_t>(i) * step) >> 32];
-  Run<Key>{sample.keys, sample.count}.pad();
+  sample.count = 0;
+  for_sample(run, [&](Key key) { sample.keys[sample.count++] = key; });
   sample.rank();
   return sample;
+}
+
+// All keys of a run of at most kRankable, of which whole vectors are read.
+template <class Key>
+Ranked<Key> ranked(Run<Key> run) {
+  Ranked<Key> all;
+  all.count = run.count;
+  auto column = lane_numbers<Key>();
+  for (int64_t i = 0; i < run.count; i += all.kPadded)
+    for (int64_t j = i; j < i + all.kPadded; j += kLanes<Key>, column += kLanes<Key>) {
+      const auto inside = column < static_cast<Key>(run.count);
+      store(all.keys + j, inside ? load<Keys<Key>>(run.keys + j) : Keys<Key>{} + kPadding<Key>);
+    }
+  all.rank();
+  return all;
+}
+
+// Whether a run has one key only, however often.
+template <class Key>
+bool all_equal(Run<Key> run) {
+  auto differences = Keys<Key>{};
+  int64_t i = 0;
+  for (; i + kLanes<Key> <= run.count; i += kLanes<Key>) differences |= load<Keys<Key>>(run.keys + i) ^ run.keys[0];
+  Key different = reduce<Key, kLanes<Key>>(differences, [](auto a, auto b) { return a | b; });
+  for (; i < run.count; ++i) different |= run.keys[i] ^ run.keys[0];
+  return different == 0;
 }
 
 // Keys of `count` weights into `to`, padded. What follows the weights, most often the next row, is fetched meanwhile:

@@ -1,11 +1,10 @@
 // The keys of many ranks of a row at once.
 //
-// A histogram over buckets of neighbouring keys says in which bucket every wanted rank lies, and what is in no wanted
-// bucket is left out: of the keys of trained weights, 4 % remain for nine ranks, few enough to be sorted by ranking
-// them against each other. The buckets divide the range between a small sample's keys near the lowest and the highest
-// rank, so they are as fine as the row asks for. Where more keys remain, each bucket is divided again, and where
-// buckets divide badly, every rank is selected alone. (Distributive partitioning: Dobosiewicz, "Sorting by Distributive
-// Partitioning", Information Processing Letters 7, 1978.)
+// A histogram over buckets of neighbouring keys says in which bucket every wanted rank lies. The columns of those
+// buckets are written down, bucket by bucket (of trained weights, 3 % of them for nine ranks), and the keys of a bucket
+// are ranked against each other. The buckets divide the range of a small sample. A bucket of many keys is divided once
+// more, and where buckets divide badly, every rank is selected alone. (Distributive partitioning: Dobosiewicz, "Sorting
+// by Distributive Partitioning", Information Processing Letters 7, 1978.)
 #pragma once
 
 #include <algorithm>
@@ -16,8 +15,7 @@
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
 
-constexpr int kDivisions = 3;       // as many, and each rank is selected alone
-constexpr int64_t kRankable = 192;  // as many keys, and ranking them is cheaper than anything else
+constexpr int kDivisions = 2;       // as many, and each rank is selected alone
 constexpr int64_t kSelectable = 2;  // as many ranks, and each is selected alone
 
 // Keys of a row that lie in [low, high), `before` others being below `low`, and the rising ranks that lie among them.
@@ -30,42 +28,11 @@ struct Part {
   const int64_t *first, *last;
 };
 
-// Room for a padded run each.
-template <class Key>
-struct Rooms {
-  Key *parts, *buckets, *wanted;
-};
-
-// At most kRankable keys, sorted by ranking each against every other.
-template <class Key>
-class Sorted {
- public:
-  explicit Sorted(Run<Key> run) : count_(run.count) {
-    constexpr int lanes = kLanes<Key>;
-    constexpr Key tie = -1;
-    Key places[kRankable + lanes];
-    for (int64_t i = 0; i < count_; i += lanes) {
-      const auto mine = load<Keys<Key>>(run.keys + i);
-      Keys<Key> smaller{};
-      for (int64_t j = 0; j < count_; ++j)
-        smaller = increment<Key>(smaller, above<Key>(mine, Keys<Key>{} + run.keys[j]));
-      store(places + i, smaller);
-    }
-    std::fill(keys_, keys_ + count_, tie);
-    for (int64_t i = 0; i < count_; ++i) keys_[places[i]] = run.keys[i];  // equal keys have the same place
-    for (int64_t i = 1; i < count_; ++i) keys_[i] = keys_[i] == tie ? keys_[i - 1] : keys_[i];
-  }
-
-  Located<Key> at(int64_t rank) const {
-    int64_t first = rank, last = rank + 1;
-    while (first > 0 && keys_[first - 1] == keys_[rank]) --first;
-    while (last < count_ && keys_[last] == keys_[rank]) ++last;
-    return {keys_[rank], first, last - first};
-  }
-
- private:
-  int64_t count_;
-  Key keys_[kRankable];
+// A bucket of a row's columns, and the columns in it, rising; none where keys were divided further.
+struct Members {
+  const int16_t* buckets = nullptr;
+  int bucket = 0;
+  const int32_t *first = nullptr, *last = nullptr;
 };
 
 // The buckets that hold a rank, rising.
@@ -80,16 +47,11 @@ class Wanted {
   Wanted(const Histogram& histogram, int64_t below, const int64_t* first, const int64_t* last) {
     for (int block = 0; first < last; ++block) {
       const int64_t below_next = below + histogram.in_block[block];
-      for (int index = block * kBlock; first < last && *first < below_next; ++index) {
-        const int64_t count = histogram.counts[0][index];
-        const int64_t* next = first;
-        while (next < last && *next < below + count) ++next;
-        if (next > first) {
-          buckets_[count_++] = {index, below, count, first, next};
-          set_.add(index);
-          keys_ += count;
-        }
-        first = next, below += count;
+      while (first < last && *first < below_next) {
+        const Bucket bucket = find(histogram.counts[0], block * kBlock, below, first, last);
+        buckets_[count_++] = bucket;
+        if (bucket.count <= kRankable) small_.add(bucket.index), in_small_ += bucket.count;
+        first = bucket.last;
       }
       below = below_next;
     }
@@ -97,78 +59,129 @@ class Wanted {
 
   const Bucket* begin() const { return buckets_; }
   const Bucket* end() const { return buckets_ + count_; }
-  const BucketSet& set() const { return set_; }
-  int64_t keys() const { return keys_; }
 
  private:
+  // The bucket of the first rank, which is in the block from `index` on; without a branch, it would be guessed wrong.
+  static Bucket find(const uint32_t* counts, int index, int64_t below, const int64_t* first, const int64_t* last) {
+    int64_t sum = below;
+    const uint32_t* const block = counts + index;
+    for (int b = 0; b < kBlock; ++b) {
+      sum += block[b];
+      const bool passed = sum <= *first;
+      index += passed;
+      below = passed ? sum : below;
+    }
+    const int64_t* next = first + 1;
+    while (next < last && *next < below + counts[index]) ++next;
+    return {index, below, counts[index], first, next};
+  }
+
   Bucket buckets_[kBuckets];
   int count_ = 0;
-  BucketSet set_;
-  int64_t keys_ = 0;
+  BucketSet small_;
+  int64_t in_small_ = 0;
+};
+
+// Room for a padded run each.
+template <class Key>
+struct Rooms {
+  struct Division {
+    int16_t* buckets;
+    int32_t* columns;
+    Key* keys;
+  };
+  Division divisions[kDivisions];
+  Key* spare;
+
+  // Of `room` keys each in `scratch`, six in all.
+  Rooms(Key* scratch, int64_t room) : spare(scratch) {
+    auto* buckets = reinterpret_cast<int16_t*>(scratch + room);
+    Key* next = scratch + 2 * room;
+    for (auto& division : divisions) {
+      division = {buckets, reinterpret_cast<int32_t*>(next), next + room};
+      buckets += room, next += 2 * room;
+    }
+  }
 };
 
 // The ranks of a part, each on its own; those of equal keys together.
 template <class Key, class Emit>
 void select_each(const Part<Key>& part, const Rooms<Key>& rooms, const Emit& emit) {
   const auto& [run, before, low, high, first, last] = part;
-  Located<Key> found{low, before, high - low == 1 ? run.count : 0};
+  auto* const other = reinterpret_cast<Key*>(rooms.divisions[kDivisions - 1].columns);  // which nobody reads
+  Located<Key> found{low, before, 0};
   for (const int64_t* rank = first; rank < last; ++rank) {
     if (*rank >= found.below + found.equals) {
-      found = select(run, *rank - before, low, high, rooms.buckets, rooms.wanted);
+      found = select(run, *rank - before, low, high, rooms.spare, other);
       found.below += before;
     }
-    emit(rank, found);
+    emit(rank, found, Members{});
   }
 }
 
-// The ranks [first, last) of sorted keys before which `before` keys of the row were left out.
+// The ranks of a part of at most kRankable keys.
 template <class Key, class Emit>
-void find_each(const Sorted<Key>& sorted, int64_t before, const int64_t* first, const int64_t* last, const Emit& emit) {
-  for (const int64_t* rank = first; rank < last; ++rank) {
-    auto found = sorted.at(*rank - before);
-    found.below += before;
-    emit(rank, found);
+void rank_each(const Part<Key>& part, const Members& members, const Emit& emit) {
+  auto few = ranked(part.run);
+  for (const int64_t* rank = part.first; rank < part.last; ++rank) {
+    Located<Key> found = find(few, *rank - part.before);
+    found.below += part.before;
+    emit(rank, found, members);
   }
 }
 
-// Calls emit(rank, Located) for every rank of the part, whose keys may lie in `rooms.parts` and are then overwritten.
+// Buckets between the lowest and the highest key of a small sample.
+template <class Key>
+Scale<Key> scale_of_sample(Run<Key> run) {
+  Key low = run.keys[0], high = low;
+  for_sample(run, [&](Key key) { low = key < low ? key : low, high = key > high ? key : high; });
+  return {low, high};
+}
+
+// Calls emit(rank, Located, Members) for every rank of a part that comes of `division` divisions.
 template <class Key, class Emit>
-void locate(const Part<Key>& part, const Rooms<Key>& rooms, int divisions, const Emit& emit) {
+void locate(const Part<Key>& part, const Rooms<Key>& rooms, int division, const Emit& emit) {
   const auto& [run, before, low, high, first, last] = part;
-  if (last - first <= kSelectable || high - low == 1 || divisions == 0) return select_each(part, rooms, emit);
-  if (run.count <= kRankable) return find_each(Sorted<Key>(run), before, first, last, emit);
+  if (last - first <= kSelectable || division == kDivisions) return select_each(part, rooms, emit);
+  if (run.count <= kRankable) return rank_each(part, Members{}, emit);
 
-  const auto sample = ranked_sample(run, kSample);
-  const auto near = [&](int64_t rank, int64_t margin) {
-    return sample.at(std::clamp((rank - before) * kSample / run.count + margin, int64_t{0}, int64_t{kSample - 1}));
-  };
-  const Scale<Key> scale(near(*first, -kMargin), near(last[-1], kMargin));
-  auto* const buckets = reinterpret_cast<uint16_t*>(rooms.buckets);
-  const Wanted wanted(Histogram(run, scale, buckets), before, first, last);
-  wanted.set().filter(run, buckets, rooms.wanted);
-
-  if (wanted.keys() <= kRankable) {
-    const Sorted<Key> sorted(Run<Key>{rooms.wanted, wanted.keys()});
-    int64_t place = 0;
-    for (const auto& bucket : wanted) {
-      find_each(sorted, bucket.below - place, bucket.first, bucket.last, emit);
-      place += bucket.count;
-    }
-    return;
+  const auto [buckets, columns, keys] = rooms.divisions[division];
+  const Scale<Key> scale = scale_of_sample(run);
+  find_buckets(run, scale, buckets);
+  const Wanted wanted(Histogram(buckets, run.count), before, first, last);
+  // Columns, bucket by bucket. Each takes its place after the one before it in its bucket, and where buckets are
+  // crowded that is a wait: a pass for each of those is quicker.
+  const int64_t crowd = std::max<int64_t>(kRankable, run.count / 32);
+  BucketSet few;
+  int64_t in_few = 0, next[kBuckets], place = 0;
+  for (const auto& bucket : wanted) {
+    if (bucket.count > crowd)
+      BucketSet({bucket.index}).filter(buckets, run.count, columns + place);
+    else
+      few.add(bucket.index), in_few += bucket.count, next[bucket.index] = place;
+    place += bucket.count;
   }
+  auto* const found = reinterpret_cast<int32_t*>(rooms.spare);
+  few.filter(buckets, run.count, found);
+  for (int64_t i = 0; i < in_few; ++i) columns[next[buckets[found[i]]]++] = found[i];
+  for (int64_t i = 0; i < place; ++i) keys[i] = run.keys[columns[i]];
+  Run<Key>{keys, place}.pad();
 
-  // The keys of the wanted buckets, bucket by bucket, up to the end of where the part may lie.
-  Key* ends[kBuckets];
-  Key* end = rooms.parts + run.count - wanted.keys();
-  for (const auto& bucket : wanted) ends[bucket.index] = end, end += bucket.count;
-  for (int64_t i = 0; i < wanted.keys(); ++i) *ends[scale.bucket(rooms.wanted[i])]++ = rooms.wanted[i];
-  if (divisions == kDivisions) Run<Key>{rooms.parts, run.count}.pad();
+  int64_t start = 0;
   for (const auto& bucket : wanted) {
     const Key from = bucket.index == 0 ? low : scale.first_of(bucket.index);
     const Key to = bucket.index == scale.last_bucket() ? high : scale.first_of(bucket.index + 1);
-    Key* const start = ends[bucket.index] - bucket.count;
-    locate(Part<Key>{{start, bucket.count}, bucket.below, from, to, bucket.first, bucket.last},
-           Rooms<Key>{start, rooms.buckets, rooms.wanted}, divisions - 1, emit);
+    const Part<Key> inside{{keys + start, bucket.count}, bucket.below, from, to, bucket.first, bucket.last};
+    const int32_t* const own = columns + start;
+    start += bucket.count;
+    const Members members = division == 0 ? Members{buckets, bucket.index, own, columns + start} : Members{};
+    if (bucket.count <= kRankable)
+      rank_each(inside, members, emit);
+    else if (all_equal(inside.run))
+      for (const int64_t* rank = bucket.first; rank < bucket.last; ++rank)
+        emit(rank, {*inside.run.keys, bucket.below, bucket.count}, members);
+    else
+      locate(inside, rooms, division + 1, emit);
   }
 }
 

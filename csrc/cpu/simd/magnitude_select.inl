@@ -48,6 +48,15 @@ Split split(Run<Key> run, Key low, Key high, Key* to) {
   return {under.sum(), between};
 }
 
+// The key of the given rank (0 = smallest) among a few.
+template <class Key>
+Located<Key> find(Ranked<Key>& few, int64_t rank) {
+  const Key key = few.at(rank);
+  const Run<Key> run{few.keys, few.count};
+  const int64_t below = count_below(run, key);
+  return {key, below, count_below(run, Key(key + 1)) - below};
+}
+
 // The key of the given rank (0 = smallest), by bisection until few keys are left. Overwrites room for a padded kFew.
 template <class Key>
 Located<Key> bisect(Run<Key> run, int64_t rank, Bracket<Key> in, Key* spare) {
@@ -62,10 +71,10 @@ Located<Key> bisect(Run<Key> run, int64_t rank, Bracket<Key> in, Key* spare) {
   }
   if (in.high - in.low == 1) return {in.low, in.below_low, in.below_high - in.below_low};
   const Run<Key> few{spare, split(run, in.low, in.high, spare).between};
-  few.pad();
-  const Key key = ranked_sample(few, kFew).at(rank - in.below_low);
-  const int64_t below = count_below(few, key);
-  return {key, in.below_low + below, count_below(few, Key(key + 1)) - below};
+  auto ranked_few = ranked(few);
+  Located<Key> key = find(ranked_few, rank - in.below_low);
+  key.below += in.below_low;
+  return key;
 }
 
 // The key of the given rank (0 = smallest) of a run whose keys are all in [low, high). Overwrites `spare` and `other`,
@@ -75,7 +84,7 @@ Located<Key> select(Run<Key> run, int64_t rank, Key low, Key high, Key* spare, K
   int64_t before = 0;  // keys that were left out because they are below the run's
   const auto found = [&](Located<Key> key) { return Located<Key>{key.key, before + key.below, key.equals}; };
   for (bool stuck = false; run.count > kCountable && high - low > 1 && !stuck;) {
-    const auto sample = ranked_sample(run, kSample);
+    const auto sample = ranked_sample(run);
     const int64_t middle = rank * kSample / run.count;
     const Key from = middle < kMargin ? low : Key(sample.at(middle - kMargin) + 1);
     const Key to = middle + kMargin >= kSample ? high : sample.at(middle + kMargin);
