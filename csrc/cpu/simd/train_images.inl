@@ -1,6 +1,8 @@
 // The images of a sample, one in each lane: moved at random where that is asked for, normalised, lanes innermost.
 #pragma once
 
+#include <bit>
+
 #include "cpu/simd/train_forward.inl"
 
 namespace zoosparse::ZOOSPARSE_ISA {
@@ -40,17 +42,28 @@ void interleave_moved(const TrainPlan& plan, const T* const (&source)[W], const 
     }
 }
 
-// Bytes are gathered as ints: one conversion for all lanes, not one for each.
-inline int32_t pixel(uint8_t value) { return value; }
-inline float pixel(float value) { return value; }
-
 template <int W, class T>
-void interleave(const TrainPlan& plan, const T* const (&source)[W], Floats<W>* image) {
-  for (int i = 0; i < plan.image_plane; ++i) {
-    Vector<decltype(pixel(T{})), W> value;
-    for (int l = 0; l < W; ++l) value[l] = pixel(source[l][i]);
-    image[i] = __builtin_convertvector(value, Floats<W>);
+void interleave(const T* const (&source)[W], int first, int last, Floats<W>* image) {
+  for (int i = first; i < last; ++i)
+    for (int l = 0; l < W; ++l) image[i][l] = static_cast<float>(source[l][i]);
+}
+
+template <int W>
+void interleave(const TrainPlan& plan, const float* const (&source)[W], Floats<W>* image) {
+  interleave<W>(source, 0, plan.image_plane, image);
+}
+
+// Four bytes of a lane are gathered as one int, and taken apart for all lanes together.
+template <int W>
+void interleave(const TrainPlan& plan, const uint8_t* const (&source)[W], Floats<W>* image) {
+  static_assert(std::endian::native == std::endian::little);
+  const int fours = plan.image_plane / 4 * 4;
+  for (int i = 0; i < fours; i += 4) {
+    Ints<W> four;
+    for (int l = 0; l < W; ++l) four[l] = load<int32_t>(source[l] + i);
+    for (int j = 0; j < 4; ++j) image[i + j] = __builtin_convertvector((four >> 8 * j) & 0xff, Floats<W>);
   }
+  interleave<W>(source, fours, plan.image_plane, image);
 }
 
 template <int W, class T>
