@@ -59,8 +59,8 @@ template <class Key>
 inline void store_bits_above(const Key* keys, Key limit, uint8_t* to) {
 #if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)
   if constexpr (sizeof(Key) == 2) {
-    const auto bound = _mm512_set1_epi16(limit);
-    store(to, static_cast<uint32_t>(_mm512_cmpgt_epi16_mask(load<__m512i>(keys), bound)));
+    const auto next = _mm512_set1_epi16(static_cast<int16_t>(limit + 1));  // SIMDe compares these by >=, not by >
+    store(to, static_cast<uint32_t>(_mm512_cmpge_epi16_mask(load<__m512i>(keys), next)));
   } else {
     // One vector's at a time, straight from its mask register: two masks put together in a general one came out wrong
     // from GCC 12 with the thread sanitizer, which kept 16 bits of a mask and read 32.
