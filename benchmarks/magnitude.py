@@ -7,6 +7,7 @@ them in place and return the mask. Copying the matrix is the roof: selection has
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ LAYERS = [
 P = sum(count for count, _ in LAYERS)
 MODELS = {"cpu": 2000, "cuda": 10000}
 K = round(0.8 * P)
+NINE = [round(tenth * P / 10) for tenth in range(1, 10)]  # of a study
 
 
 def random_rows(n: int) -> Tensor:
@@ -118,20 +120,19 @@ def test_prune(race: Callable[..., None], device: str, kind: str) -> None:
 def test_nine_ratios(race: Callable[..., None], device: str) -> None:
     """The masks of a study's nine sparsities as bits, [9, N, P / 8]."""
     weights = trained_rows(MODELS[device]).to(device)
-    ks = [round(tenth * P / 10) for tenth in range(1, 10)]
 
     def from_one_sort() -> Tensor:
         ranks = weights.abs().argsort(dim=1).argsort(dim=1)
-        return torch.stack([ops.pack_mask(ranks >= k) for k in ks])
+        return torch.stack([ops.pack_mask(ranks >= k) for k in NINE])
 
     race(
         {
-            "magnitude_masks, nine": Contender(lambda: ops.magnitude_masks(weights, ks)),
+            "magnitude_masks, nine": Contender(lambda: ops.magnitude_masks(weights, NINE)),
             "magnitude_masks, one": Contender(
-                lambda: ops.magnitude_masks(weights, ks[-2:-1]), validate=False
+                lambda: ops.magnitude_masks(weights, NINE[-2:-1]), validate=False
             ),
             "magnitude_mask, nine calls": Contender(
-                lambda: torch.stack([ops.pack_mask(ops.magnitude_mask(weights, k)) for k in ks])
+                lambda: torch.stack([ops.pack_mask(ops.magnitude_mask(weights, k)) for k in NINE])
             ),
             "torch.sort, once": Contender(from_one_sort),
         },
@@ -195,7 +196,12 @@ def test_masks(race: Callable[..., None], device: str) -> None:
     )
 
 
-def test_rows_to_fear(race: Callable[..., None], device: str) -> None:
+@pytest.mark.parametrize(
+    "select",
+    [partial(ops.magnitude_mask, k=K), partial(ops.magnitude_masks, k=NINE)],
+    ids=["one mask", "nine masks"],
+)
+def test_rows_to_fear(race: Callable[..., None], device: str, select: Callable[[Tensor], Tensor]) -> None:
     """Ours on rows that trouble selection algorithms: no kind may be much slower than random rows."""
     n = MODELS[device]
     normal = random_rows(n)
@@ -217,6 +223,6 @@ def test_rows_to_fear(race: Callable[..., None], device: str) -> None:
     }
     there = {name: weights.to(device) for name, weights in kinds.items()}
     race(
-        {name: Contender(lambda w=w: ops.magnitude_mask(w, K), validate=False) for name, w in there.items()},
+        {name: Contender(partial(select, weights), validate=False) for name, weights in there.items()},
         bytes_moved=normal.nbytes,
     )

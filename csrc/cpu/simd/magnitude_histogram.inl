@@ -83,7 +83,7 @@ class BucketSet {
   }
   void add(int bucket) { words_[bucket / 32] |= uint32_t{1} << bucket % 32; }
 
-  // Writes the columns whose buckets are in the set, and some others behind them: less than a vector.
+  // Writes the columns whose buckets are in the set, and some others behind them: fewer than 32.
   void filter(const int16_t* buckets, int64_t columns, int32_t* __restrict to) const {
 #if defined(__AVX512F__) || defined(ZOOSPARSE_EMULATE_AVX512)
     const auto first = load<__m512i>(words_), second = load<__m512i>(words_ + 16);

@@ -48,10 +48,8 @@ class Wanted {
     for (int block = 0; first < last; ++block) {
       const int64_t below_next = below + histogram.in_block[block];
       while (first < last && *first < below_next) {
-        const Bucket bucket = find(histogram.counts[0], block * kBlock, below, first, last);
-        buckets_[count_++] = bucket;
-        if (bucket.count <= kRankable) small_.add(bucket.index), in_small_ += bucket.count;
-        first = bucket.last;
+        buckets_[count_] = find(histogram.counts[0], block * kBlock, below, first, last);
+        first = buckets_[count_++].last;
       }
       below = below_next;
     }
@@ -78,8 +76,6 @@ class Wanted {
 
   Bucket buckets_[kBuckets];
   int count_ = 0;
-  BucketSet small_;
-  int64_t in_small_ = 0;
 };
 
 // Room for a padded run each.
@@ -130,12 +126,12 @@ void rank_each(const Part<Key>& part, const Members& members, const Emit& emit) 
   }
 }
 
-// Buckets between the lowest and the highest key of a small sample.
+// Buckets from below the lowest to above the highest key of a small sample: where keys are few, each has its own.
 template <class Key>
 Scale<Key> scale_of_sample(Run<Key> run) {
   Key low = run.keys[0], high = low;
   for_sample(run, [&](Key key) { low = key < low ? key : low, high = key > high ? key : high; });
-  return {low, high};
+  return {low - 1, high + 1};
 }
 
 // Calls emit(rank, Located, Members) for every rank of a part that comes of `division` divisions.
@@ -149,6 +145,7 @@ void locate(const Part<Key>& part, const Rooms<Key>& rooms, int division, const 
   const Scale<Key> scale = scale_of_sample(run);
   find_buckets(run, scale, buckets);
   const Wanted wanted(Histogram(buckets, run.count), before, first, last);
+
   // Columns, bucket by bucket. Each takes its place after the one before it in its bucket, and where buckets are
   // crowded that is a wait: a pass for each of those is quicker.
   const int64_t crowd = std::max<int64_t>(kRankable, run.count / 32);

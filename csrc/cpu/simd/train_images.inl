@@ -44,8 +44,11 @@ void interleave_moved(const TrainPlan& plan, const T* const (&source)[W], const 
 
 template <int W, class T>
 void interleave(const T* const (&source)[W], int first, int last, Floats<W>* image) {
-  for (int i = first; i < last; ++i)
-    for (int l = 0; l < W; ++l) image[i][l] = static_cast<float>(source[l][i]);
+  for (int i = first; i < last; ++i) {
+    Floats<W> pixel;
+    for (int l = 0; l < W; ++l) pixel[l] = static_cast<float>(source[l][i]);
+    image[i] = pixel;
+  }
 }
 
 template <int W>
@@ -56,8 +59,7 @@ void interleave(const TrainPlan& plan, const float* const (&source)[W], Floats<W
 // Four bytes of a lane are gathered as one int, and taken apart for all lanes together.
 template <int W>
 void interleave(const TrainPlan& plan, const uint8_t* const (&source)[W], Floats<W>* image) {
-  static_assert(std::endian::native == std::endian::little);
-  const int fours = plan.image_plane / 4 * 4;
+  const int fours = std::endian::native == std::endian::little ? plan.image_plane / 4 * 4 : 0;
   for (int i = 0; i < fours; i += 4) {
     Ints<W> four;
     for (int l = 0; l < W; ++l) four[l] = load<int32_t>(source[l] + i);
