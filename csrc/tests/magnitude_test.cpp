@@ -107,11 +107,14 @@ int main() {
   std::vector<int64_t> sizes(140);
   std::iota(sizes.begin(), sizes.end(), 0);
   for (const int64_t size : {255, 256, 257, 511, 1000, 2464, 5003, 20000}) sizes.push_back(size);
-  for (const auto& variant : variants())
+  for (const auto& variant : variants()) {
     for (const int64_t size : sizes) {
       check_size<Float32>(variant, size, random);
       check_size<Float64>(variant, size, random);
       check_size<BFloat16>(variant, size, random);
     }
+    for (const Kind kind : {trained, mostly_zeros})  // more keys than 16 bits count
+      check_grid<Float32>(variant, kind, 70000, 3000, random);
+  }
   return failures != 0;
 }

@@ -74,54 +74,74 @@ inline void store_bits_above(const Key* keys, Key limit, uint8_t* to) {
 }
 
 // Sets the bits of columns start + [first, last) where the key is above the limit; bits of later columns may become
-// zero.
+// zero. Reads up to 32 keys behind the last one.
 template <class Key>
 void set_bits(const Key* keys, int64_t start, int64_t first, int64_t last, Key limit, uint8_t* packed) {
-  int64_t i = first;
-  const auto one_by_one = [&](int64_t until) {
-    for (; i < until; ++i) {
-      const int64_t byte = (start + i) / 8, bit = (start + i) % 8;
-      packed[byte] = static_cast<uint8_t>((bit == 0 ? 0 : packed[byte]) | (keys[i] > limit) << bit);
-    }
+  const auto bits_of = [&](int64_t i, int64_t count) {  // of fewer than 32
+    uint8_t bytes[4];
+    store_bits_above(keys + i, limit, bytes);
+    return load<uint32_t>(bytes) & ((uint32_t{1} << count) - 1);
   };
-  one_by_one(std::min(last, first + (8 - (start + first) % 8) % 8));
-  uint8_t* to = packed + (start + i) / 8;
+  int64_t i = first;
+  uint8_t* to = packed + (start + first) / 8;
+  if (const int64_t bit = (start + first) % 8; bit != 0 && first < last) {
+    const int64_t count = std::min(last - first, 8 - bit);
+    *to = static_cast<uint8_t>(*to | bits_of(i, count) << bit);
+    i += count, ++to;
+  }
   for (; i + 64 <= last; i += 64, to += 8) {
     store_bits_above(keys + i, limit, to);
     store_bits_above(keys + i + 32, limit, to + 4);
   }
-  if (i + 32 <= last) store_bits_above(keys + i, limit, to), i += 32;
-  one_by_one(last);
+  if (i + 32 <= last) store_bits_above(keys + i, limit, to), i += 32, to += 4;
+  if (i == last) return;
+  for (uint32_t bits = bits_of(i, last - i); i < last; i += 8, bits >>= 8) *to++ = static_cast<uint8_t>(bits);
 }
 
-// The mask that prunes `k` weights of a segment, `last` being the last one to go.
+// Writes the mask of a rank of a segment: that which prunes all weights up to this rank.
 template <class Key>
-void set_mask(Run<Key> run, int64_t start, int64_t k, Located<Key> last, uint8_t* packed) {
-  const int64_t cut = cut_of(run, k, last);
-  set_bits(run.keys, start, 0, cut, last.key, packed);
-  set_bits(run.keys, start, cut, run.count, Key(last.key - 1), packed);
-}
+struct Masks {
+  Run<Key> run;
+  int64_t start;  // the segment's first column
+  Key infinity;
+  const int64_t *ranks, *order;  // mask order[i] is that of ranks[i]
+  uint8_t* packed;
+  int64_t stride;
 
-// The same bucket by bucket, but for the keys of its own bucket.
-template <class Key>
-void set_mask(Run<Key> run, int64_t start, int64_t k, Located<Key> last, const Members& members, uint8_t* packed) {
-  const auto bucket = static_cast<int16_t>(members.bucket);
-  int64_t ties = k - last.below;
-  if (last.equals == members.last - members.first) {  // all of them are ties
-    const int64_t cut = ties == last.equals ? run.count : members.first[ties - 1] + 1;
-    set_bits(members.buckets, start, 0, cut, bucket, packed);
-    set_bits(members.buckets, start, cut, run.count, static_cast<int16_t>(bucket - 1), packed);
-    return;
+  uint8_t* of(const int64_t* rank) const { return packed + order[rank - ranks] * stride; }
+
+  // `last` is the last key to go.
+  void by_key(const int64_t* rank, Located<Key> last) const {
+    const int64_t cut = cut_of(run, *rank + 1, last);
+    set_bits(run.keys, start, 0, cut, last.key, of(rank));
+    set_bits(run.keys, start, cut, run.count, Key(last.key - 1), of(rank));
   }
-  set_bits(members.buckets, start, 0, run.count, bucket, packed);
-  for (const int32_t* column = members.first; column < members.last; ++column) {
-    const Key key = run.keys[*column];
-    ties -= key == last.key;
-    const int kept = (key > last.key) | ((key == last.key) & (ties < 0));  // branches would be guessed wrong
-    const int64_t bit = start + *column;
-    packed[bit / 8] = static_cast<uint8_t>(packed[bit / 8] | kept << bit % 8);
+
+  // The rank is in a bucket of equal keys.
+  void by_bucket_of_equals(const int64_t* rank, const Members& members) const {
+    const auto bucket = static_cast<int16_t>(members.bucket);
+    const int32_t* const last = members.first + (*rank - members.below);
+    const int64_t cut = last + 1 == members.last ? run.count : *last + 1;
+    set_bits(members.buckets, start, 0, cut, bucket, of(rank));
+    set_bits(members.buckets, start, cut, run.count, static_cast<int16_t>(bucket - 1), of(rank));
   }
-}
+
+  // The rank is in a bucket whose members are ranked.
+  void by_bucket(const int64_t* rank, const Members& members, const Key* ranks_of_members) const {
+    uint8_t* const to = of(rank);
+    set_bits(members.buckets, start, 0, run.count, static_cast<int16_t>(members.bucket), to);
+    const auto last = static_cast<Key>(*rank - members.below);
+    for (const int32_t* column = members.first; column < members.last; ++column) {
+      const int64_t bit = start + *column;
+      to[bit / 8] = static_cast<uint8_t>(to[bit / 8] | (*ranks_of_members++ > last) << bit % 8);
+    }
+  }
+
+  // All keys are ranked.
+  void by_rank(const int64_t* rank, const Key* all) const {
+    set_bits(all, start, 0, run.count, static_cast<Key>(*rank), of(rank));
+  }
+};
 
 template <class Word, class Key>
 void select_grid(const SelectGrid& grid) {
@@ -138,16 +158,15 @@ void select_grid(const SelectGrid& grid) {
     if (!std::is_sorted(order, order + grid.masks, by_count)) std::sort(order, order + grid.masks, by_count);
     for (int64_t m = 0; m < grid.masks; ++m) ranks[m] = k(order[m]) - 1;
 
-    const auto packed = [&](const int64_t* rank) { return grid.packed + order[rank - ranks] * grid.mask_stride; };
+    const Masks<Key> masks{run, start, infinity, ranks, order, grid.packed, grid.mask_stride};
     const int64_t *first = ranks, *const last = ranks + grid.masks;
-    for (; first < last && *first < 0; ++first) set_bits(run.keys, start, 0, count, Key(-1), packed(first));
-    locate(Part<Key>{run, 0, Key(0), kPadding<Key>, first, last}, Rooms<Key>(scratch + room, room), 0,
-           [&](const int64_t* rank, Located<Key> found, const Members& members) {
-             if (members.buckets == nullptr)
-               set_mask(run, start, *rank + 1, found, packed(rank));
-             else
-               set_mask(run, start, *rank + 1, found, members, packed(rank));
-           });
+    for (; first < last && *first < 0; ++first) set_bits(run.keys, start, 0, count, Key(-1), masks.of(first));
+    if (last - first > kSelectable && count <= kRankable) {
+      const auto all = ranked(run);
+      for (; first < last; ++first) masks.by_rank(first, all.ranks);
+    } else {
+      locate(Part<Key>{run, 0, Key(0), Key(infinity + 2), first, last}, Rooms<Key>(scratch + room, room), 0, masks);
+    }
   }
 }
 

@@ -168,13 +168,13 @@ inline void for_sample(Run<Key> run, const Use& use) {
   for (uint64_t i = 0; i < kSample; ++i) use(run.keys[(step / 2 + i * step) >> 32]);
 }
 
-// At most kRankable keys and, for each, how many of them are below it.
+// At most kRankable keys and the rank of each: how many are smaller, or equal and before it.
 constexpr int kRankable = 128;  // as many, and ranking each against all is cheaper than anything else
 template <class Key>
 struct Ranked {
   static constexpr int lanes = kLanes<Key>;
   alignas(64) Key keys[kRankable];
-  alignas(64) Key below[kRankable];
+  alignas(64) Key ranks[kRankable];
   int64_t count;
 
   // The keys are followed by some above every key, up to a multiple of this.
@@ -182,20 +182,28 @@ struct Ranked {
 
   // Every key against every other, 16 at once: a few more or less take the same branches.
   void rank() {
-    for (int64_t i = 0; i < count; i += lanes) {
+    constexpr int64_t step = 16;
+    auto columns = lane_numbers<Key>();
+    for (int64_t i = 0; i < count; i += lanes, columns += lanes) {
       const auto mine = load<Keys<Key>>(keys + i);
-      Keys<Key> smaller{};
-      for (int64_t j = 0; j < count; j += 16)
-        for (int64_t k = j; k < j + 16; ++k) smaller = increment<Key>(smaller, above<Key>(mine, Keys<Key>{} + keys[k]));
-      store(below + i, smaller);
+      Keys<Key> before{};
+      const auto against = [&](int64_t j, const auto& least_behind) {
+        for (int64_t k = j; k < j + step; ++k)
+          before = increment<Key>(before, above<Key>(mine, Keys<Key>{} + keys[k] + least_behind(k)));
+      };
+      const int64_t own = i / step * step;
+      for (int64_t j = 0; j < own; j += step) against(j, [](int64_t) { return Key(-1); });
+      against(own, [&](int64_t k) { return columns > static_cast<Key>(k); });  // -1 where it holds
+      for (int64_t j = own + step; j < count; j += step) against(j, [](int64_t) { return Key(0); });
+      store(ranks + i, before);
     }
   }
 
-  // The key of the given rank: of those with at most `rank` keys below them, the largest.
+  // The key of the given rank.
   Key at(int64_t rank) const {
     Keys<Key> largest{};
     for (int64_t i = 0; i < count; i += lanes) {
-      const auto candidates = load<Keys<Key>>(keys + i) & (load<Keys<Key>>(below + i) <= static_cast<Key>(rank));
+      const auto candidates = load<Keys<Key>>(keys + i) & (load<Keys<Key>>(ranks + i) <= static_cast<Key>(rank));
       largest = candidates > largest ? candidates : largest;
     }
     return reduce<Key, lanes>(largest, [](auto a, auto b) { return a > b ? a : b; });

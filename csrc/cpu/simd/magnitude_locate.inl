@@ -28,11 +28,12 @@ struct Part {
   const int64_t *first, *last;
 };
 
-// A bucket of a row's columns, and the columns in it, rising; none where keys were divided further.
+// A bucket of a row's columns, how many keys are below it, and the columns in it, rising.
 struct Members {
-  const int16_t* buckets = nullptr;
-  int bucket = 0;
-  const int32_t *first = nullptr, *last = nullptr;
+  const int16_t* buckets;
+  int bucket;
+  int64_t below;
+  const int32_t *first, *last;
 };
 
 // The buckets that hold a rank, rising.
@@ -48,7 +49,7 @@ class Wanted {
     for (int block = 0; first < last; ++block) {
       const int64_t below_next = below + histogram.in_block[block];
       while (first < last && *first < below_next) {
-        buckets_[count_] = find(histogram.counts[0], block * kBlock, below, first, last);
+        buckets_[count_] = find(histogram.counts, block * kBlock, below, first, last);
         first = buckets_[count_++].last;
       }
       below = below_next;
@@ -101,8 +102,8 @@ struct Rooms {
 };
 
 // The ranks of a part, each on its own; those of equal keys together.
-template <class Key, class Emit>
-void select_each(const Part<Key>& part, const Rooms<Key>& rooms, const Emit& emit) {
+template <class Key, class Masks>
+void select_each(const Part<Key>& part, const Rooms<Key>& rooms, const Masks& masks) {
   const auto& [run, before, low, high, first, last] = part;
   auto* const other = reinterpret_cast<Key*>(rooms.divisions[kDivisions - 1].columns);  // which nobody reads
   Located<Key> found{low, before, 0};
@@ -111,74 +112,103 @@ void select_each(const Part<Key>& part, const Rooms<Key>& rooms, const Emit& emi
       found = select(run, *rank - before, low, high, rooms.spare, other);
       found.below += before;
     }
-    emit(rank, found, Members{});
+    masks.by_key(rank, found);
   }
 }
 
 // The ranks of a part of at most kRankable keys.
-template <class Key, class Emit>
-void rank_each(const Part<Key>& part, const Members& members, const Emit& emit) {
+template <class Key, class Masks>
+void rank_each(const Part<Key>& part, const Masks& masks) {
   auto few = ranked(part.run);
   for (const int64_t* rank = part.first; rank < part.last; ++rank) {
     Located<Key> found = find(few, *rank - part.before);
     found.below += part.before;
-    emit(rank, found, members);
+    masks.by_key(rank, found);
   }
 }
 
 // Buckets from below the lowest to above the highest key of a small sample: where keys are few, each has its own.
 template <class Key>
-Scale<Key> scale_of_sample(Run<Key> run) {
-  Key low = run.keys[0], high = low;
-  for_sample(run, [&](Key key) { low = key < low ? key : low, high = key > high ? key : high; });
-  return {low - 1, high + 1};
+Scale<Key> scale_of_sample(Run<Key> run, Key infinity) {
+  Key low = infinity, high = 0;
+  bool others = false;
+  for_sample(run, [&](Key key) {
+    const bool ordinary = (key > 0) & (key < infinity);
+    low = ordinary && key < low ? key : low, high = ordinary && key > high ? key : high;
+    others |= !ordinary;
+  });
+  if (high == 0) low = high = 1;
+  return {low - 1, high + 1, others, infinity};
 }
 
-// Calls emit(rank, Located, Members) for every rank of a part that comes of `division` divisions.
-template <class Key, class Emit>
-void locate(const Part<Key>& part, const Rooms<Key>& rooms, int division, const Emit& emit) {
+// Writes `masks` for every rank of a part that comes of `division` divisions.
+template <class Key, class Masks>
+void locate(const Part<Key>& part, const Rooms<Key>& rooms, int division, const Masks& masks) {
   const auto& [run, before, low, high, first, last] = part;
-  if (last - first <= kSelectable || division == kDivisions) return select_each(part, rooms, emit);
-  if (run.count <= kRankable) return rank_each(part, Members{}, emit);
+  if (last - first <= kSelectable || division == kDivisions) return select_each(part, rooms, masks);
+  if (run.count <= kRankable) return rank_each(part, masks);
 
   const auto [buckets, columns, keys] = rooms.divisions[division];
-  const Scale<Key> scale = scale_of_sample(run);
-  find_buckets(run, scale, buckets);
+  const Scale<Key> scale = scale_of_sample(run, masks.infinity);
+  scale.find(run, buckets);
   const Wanted wanted(Histogram(buckets, run.count), before, first, last);
 
-  // Columns, bucket by bucket. Each takes its place after the one before it in its bucket, and where buckets are
-  // crowded that is a wait: a pass for each of those is quicker.
+  const auto inside = [&](const auto& bucket, int64_t begin) {
+    const Key from = bucket.index == 0 ? low : scale.first_of(bucket.index);
+    const Key to = bucket.index == scale.last_bucket() ? high : scale.first_of(bucket.index + 1);
+    return Part<Key>{{keys + begin, bucket.count}, bucket.below, from, to, bucket.first, bucket.last};
+  };
+  const auto members = [&](const auto& bucket, int64_t begin) {
+    const int32_t* const own = columns + begin;
+    return Members{buckets, bucket.index, bucket.below, own, own + bucket.count};
+  };
+  const auto gather = [&](int64_t count) {
+    for (int64_t i = 0; i < count; ++i) keys[i] = run.keys[columns[i]];
+    Run<Key>{keys, count}.pad();
+  };
   const int64_t crowd = std::max<int64_t>(kRankable, run.count / 32);
+
+  // Bucket by bucket, a column takes its place after the one before it in its bucket.
   BucketSet few;
-  int64_t in_few = 0, next[kBuckets], place = 0;
-  for (const auto& bucket : wanted) {
-    if (bucket.count > crowd)
-      BucketSet({bucket.index}).filter(buckets, run.count, columns + place);
-    else
-      few.add(bucket.index), in_few += bucket.count, next[bucket.index] = place;
-    place += bucket.count;
-  }
+  int64_t in_few = 0, next[kBuckets];
+  for (const auto& bucket : wanted)
+    if (bucket.count <= crowd) few.add(bucket.index), next[bucket.index] = in_few, in_few += bucket.count;
   auto* const found = reinterpret_cast<int32_t*>(rooms.spare);
   few.filter(buckets, run.count, found);
   for (int64_t i = 0; i < in_few; ++i) columns[next[buckets[found[i]]]++] = found[i];
-  for (int64_t i = 0; i < place; ++i) keys[i] = run.keys[columns[i]];
-  Run<Key>{keys, place}.pad();
-
-  int64_t start = 0;
+  gather(in_few);
+  int64_t begin = 0;
   for (const auto& bucket : wanted) {
-    const Key from = bucket.index == 0 ? low : scale.first_of(bucket.index);
-    const Key to = bucket.index == scale.last_bucket() ? high : scale.first_of(bucket.index + 1);
-    const Part<Key> inside{{keys + start, bucket.count}, bucket.below, from, to, bucket.first, bucket.last};
-    const int32_t* const own = columns + start;
-    start += bucket.count;
-    const Members members = division == 0 ? Members{buckets, bucket.index, own, columns + start} : Members{};
-    if (bucket.count <= kRankable)
-      rank_each(inside, members, emit);
-    else if (all_equal(inside.run))
+    if (bucket.count > crowd) continue;
+    const Part<Key> own = inside(bucket, begin);
+    if (bucket.count > kRankable) {
+      locate(own, rooms, division + 1, masks);
+    } else if (division > 0) {
+      rank_each(own, masks);
+    } else {
+      const auto all = ranked(own.run);
       for (const int64_t* rank = bucket.first; rank < bucket.last; ++rank)
-        emit(rank, {*inside.run.keys, bucket.below, bucket.count}, members);
-    else
-      locate(inside, rooms, division + 1, emit);
+        masks.by_bucket(rank, members(bucket, begin), all.ranks);
+    }
+    begin += bucket.count;
+  }
+
+  // In crowded buckets that would be a wait, and their keys are often equal.
+  for (const auto& bucket : wanted) {
+    if (bucket.count <= crowd) continue;
+    BucketSet({bucket.index}).filter(buckets, run.count, columns);
+    const Part<Key> own = inside(bucket, 0);
+    const bool one_key = own.high - own.low == 1;
+    if (!one_key) gather(bucket.count);
+    if (!one_key && !all_equal(own.run)) {
+      locate(own, rooms, division + 1, masks);
+      continue;
+    }
+    for (const int64_t* rank = bucket.first; rank < bucket.last; ++rank)
+      if (division == 0)
+        masks.by_bucket_of_equals(rank, members(bucket, 0));
+      else
+        masks.by_key(rank, {one_key ? own.low : *keys, bucket.below, bucket.count});
   }
 }
 
