@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -105,6 +106,8 @@ class Inference {
       const double deviation = stds.const_data_ptr<double>()[c];
       scale_.push_back(static_cast<float>(1.0 / ((bytes ? 255.0 : 1.0) * deviation)));
       shift_.push_back(static_cast<float>(-means.const_data_ptr<double>()[c] / deviation));
+      const double lowest = shift_.back(), highest = lowest + 255.0 * scale_.back();
+      largest_pixel_ = bytes ? std::max({largest_pixel_, std::abs(lowest), std::abs(highest)}) : HUGE_VAL;
     }
     images_ = {bytes ? pixels_.const_data_ptr<uint8_t>() : nullptr, bytes ? nullptr : pixels_.const_data_ptr<float>(),
                scale_.data(), shift_.data()};
@@ -115,7 +118,7 @@ class Inference {
     models.reserve(static_cast<size_t>(last - first));
     const float* weights = weights_.const_data_ptr<float>();
     for (int64_t m = first; m < last; ++m)
-      models.emplace_back(plan(), weights + row(m) * weights_.size(1), mode_, costs_);
+      models.emplace_back(plan(), weights + row(m) * weights_.size(1), largest_pixel_, mode_, costs_);
     return models;
   }
 
@@ -152,6 +155,7 @@ class Inference {
   std::vector<TrainOp> ops_;
   std::vector<float> scale_, shift_;  // [C]
   InferImages images_{};
+  double largest_pixel_ = 0;  // that the network sees, whichever image it is
   std::unique_ptr<InferPlanner> planner_;
 };
 

@@ -1,6 +1,7 @@
 #include "cpu/infer_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 
@@ -42,8 +43,30 @@ bool sparse_pays(const InferStage& stage, int64_t kept, InferCosts costs) {
          static_cast<double>(stage.taps) * stage.op.out_channels;
 }
 
-PreparedModel::PreparedModel(const InferPlan& plan, const float* weights, InferMode mode, InferCosts costs)
-    : weights_(weights), sparse_(static_cast<size_t>(plan.convolutions)) {
+bool stays_finite(const InferPlan& plan, const float* weights, double largest_pixel) {
+  constexpr double kSafe = 1e30;  // far enough from the largest float for any order of adding
+  double largest = largest_pixel;
+  for (int32_t s = 0; s < plan.count; ++s) {
+    const InferStage& stage = plan.stages[s];
+    const TrainOp& op = stage.op;
+    double bound = stage.kind == InferKind::convolution ? 0 : largest;
+    for (int32_t o = 0; stage.kind == InferKind::convolution && o < op.out_channels; ++o) {
+      double sum = op.bias < 0 ? 0 : std::abs(weights[op.bias + o]);
+      for (int32_t k = 0; k < stage.taps; ++k)
+        sum += std::abs(weights[op.weight + int64_t{o} * stage.taps + k]) * largest;
+      if (!(sum < kSafe)) return false;  // or not a number
+      bound = std::max(bound, sum);
+    }
+    largest = std::max(1.0, std::abs(double{stage.slope})) * bound + 1;  // no activation adds more than 1
+  }
+  return largest < kSafe;
+}
+
+PreparedModel::PreparedModel(const InferPlan& plan, const float* weights, double largest_pixel, InferMode mode,
+                             InferCosts costs)
+    : weights_(weights),
+      sparse_(static_cast<size_t>(plan.convolutions)),
+      finite_(stays_finite(plan, weights, largest_pixel)) {
   const Flags needed = choose(plan, mode, costs);
   starts_.reserve(static_cast<size_t>(plan.channels) + 1);
   for (int32_t s = 0; s < plan.count; ++s) {

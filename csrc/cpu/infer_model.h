@@ -17,9 +17,10 @@ struct InferCosts {
 
 class PreparedModel {
  public:
-  // `weights` [P] must outlive it.
-  PreparedModel(const InferPlan& plan, const float* weights, InferMode mode, InferCosts costs);
-  InferModel view() const { return {weights_, taps_.data(), starts_.data(), sparse_.data()}; }
+  // `weights` [P] must outlive it; no pixel that the network sees is larger than `largest_pixel`, which may be
+  // infinite.
+  PreparedModel(const InferPlan& plan, const float* weights, double largest_pixel, InferMode mode, InferCosts costs);
+  InferModel view() const { return {weights_, taps_.data(), starts_.data(), sparse_.data(), finite_}; }
 
   // How many of the first stages calculate, to the bit, what they do in the other model.
   int32_t stages_shared_with(const PreparedModel& other, const InferPlan& plan) const;
@@ -33,7 +34,11 @@ class PreparedModel {
   std::vector<SparseTap> taps_;
   std::vector<int32_t> starts_;
   std::vector<uint8_t> sparse_;
+  bool finite_;
 };
+
+// Whether no sum of a model of these weights can overflow: bounds, layer by layer, on how large an activation may be.
+bool stays_finite(const InferPlan& plan, const float* weights, double largest_pixel);
 
 // Whether a convolution of which `kept` weights are needed and not zero runs faster as a list of them.
 bool sparse_pays(const InferStage& stage, int64_t kept, InferCosts costs);

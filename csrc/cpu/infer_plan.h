@@ -72,6 +72,7 @@ struct InferModel {
   const SparseTap* taps;  // of all sparse layers, channel by channel
   const int32_t* starts;  // [channels + 1] into taps
   const uint8_t* sparse;  // [convolutions]
+  bool finite;            // no activation can be infinite or NaN
 };
 
 struct InferImages {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "cpu/aligned.h"
 #include "cpu/infer_model.h"
@@ -16,6 +17,8 @@ ZOOSPARSE_VARIANTS(InferKernels, infer_kernels)
 namespace zoosparse::test {
 namespace {
 
+constexpr double kLargestPixel = 10;
+
 // A block of `count` images from `first` on.
 void test_block(const Variant<InferKernels>& variant, const Data& data, const std::vector<float>& w, InferMode mode,
                 int64_t first, int count) {
@@ -23,7 +26,8 @@ void test_block(const Variant<InferKernels>& variant, const Data& data, const st
   const InferKernels& kernels = *variant.table;
   const InferPlanner planner(ops, kernels.lanes);
   const InferPlan& plan = planner.plan();
-  const PreparedModel model(plan, w.data(), mode, {});
+  const PreparedModel model(plan, w.data(), count % 2 ? kLargestPixel : HUGE_VAL, mode, {});
+  expect(model.view().finite == (count % 2 == 1), "finite", variant.name, count);
   const AlignedFloats owner = aligned_floats(plan.vectors * kernels.lanes);
   float* const memory = owner.get();
   std::fill_n(memory, plan.vectors * kernels.lanes, 0.0f);
@@ -60,11 +64,11 @@ void test_stages_shared(InferMode mode) {
   const InferPlanner planner(ops, 16);
   const InferPlan& plan = planner.plan();
   const std::vector<float> w = weights(50);
-  const PreparedModel model(plan, w.data(), mode, {});
+  const PreparedModel model(plan, w.data(), kLargestPixel, mode, {});
   const auto shared = [&](int64_t column, float value) {
     std::vector<float> other = w;
     other[static_cast<size_t>(column)] = value;
-    return PreparedModel(plan, other.data(), mode, {}).stages_shared_with(model, plan);
+    return PreparedModel(plan, other.data(), kLargestPixel, mode, {}).stages_shared_with(model, plan);
   };
   const char* name = mode == InferMode::sparse ? "sparse" : "dense";
   expect(shared(0, w[0]) == plan.count, "all stages shared", name, plan.count);
@@ -72,6 +76,27 @@ void test_stages_shared(InferMode mode) {
   expect(shared(350, 0.5f) == 0, "no stage shared: bias", name, 0);
   expect(shared(357, 0.75f) == 1 && shared(735, 0.75f) == 1, "one stage shared", name, 1);
   expect(shared(741, 0.75f) == 3 && shared(1676, 0.75f) == 4, "three and four stages shared", name, 3);
+}
+
+void test_stays_finite() {
+  const std::vector<TrainOp> ops = program();
+  const InferPlanner planner(ops, 16);
+  std::vector<float> w = weights(50);
+  const auto finite = [&](double pixel) { return stays_finite(planner.plan(), w.data(), pixel); };
+  const auto with = [&](int64_t column, float value) {
+    const float before = std::exchange(w[static_cast<size_t>(column)], value);
+    const bool result = finite(kLargestPixel);
+    w[static_cast<size_t>(column)] = before;
+    return result;
+  };
+  expect(finite(kLargestPixel) && finite(1e20), "finite", "", 0);
+  expect(!finite(HUGE_VAL) && !finite(NAN) && !finite(1e30), "pixels", "", 0);
+  for (const int64_t column : {0, 350, 357, 1676, static_cast<int>(w.size()) - 1}) {
+    expect(!with(column, NAN) && !with(column, HUGE_VALF) && !with(column, -HUGE_VALF), "a weight", "", column);
+    expect(!with(column, 1e31f) && with(column, 1e15f), "a large weight", "", column);
+  }
+  w[0] = 1e20f, w[357] = 1e20f;
+  expect(!finite(kLargestPixel), "large weights of two layers", "", 0);
 }
 
 }  // namespace
@@ -91,5 +116,6 @@ int main() {
           test::test_block(variant, data, w, mode, variant.table->lanes == 16 ? 0 : 4, count);
   }
   for (InferMode mode : {InferMode::dense, InferMode::sparse}) test::test_stages_shared(mode);
+  test::test_stays_finite();
   return test::failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 
 #define ZOOSPARSE_ISA plain
 #include "cpu/simd/train_random.inl"
@@ -56,6 +57,10 @@ void test_functions() {
                            exponential<W>(broadcast<W>(nan))[0], max_of<F>(F{}, broadcast<W>(nan))[0]};
   for (const float y : results)
     if (!std::isnan(y)) std::printf("FAILED: NaN became %g\n", y), ++failures;
+  for (const float x : {20.0f, 1e30f, HUGE_VALF})
+    for (const float y : {hyperbolic_tangent<W>(broadcast<W>(x))[0], -hyperbolic_tangent<W>(broadcast<W>(-x))[0],
+                          error_function<W>(broadcast<W>(x))[0], -error_function<W>(broadcast<W>(-x))[0]})
+      if (y != 1) std::printf("FAILED: %g became %g\n", x, y), ++failures;
 }
 
 // Known answers of Random123: counter, key, result.

@@ -48,10 +48,11 @@ ZOOSPARSE_INLINE Floats<W> largest_of(Floats<W> a, Floats<W> b, Floats<W> c, Flo
   return bits_as<Floats<W>>(bits_as<Ints<W>>(max_of<Floats<W>>(a, c)) | nan);
 }
 
-// out[i][x] for OT channels and `outputs` columns; out has `stride` vectors a channel. bias may be null.
+// out[i][x] for OT channels and `outputs` columns; out has `stride` vectors a channel. bias may be null. If `finite`,
+// no sum is NaN.
 template <int W, int OT, int pool, int outputs, class Taps>
-ZOOSPARSE_INLINE void conv_tile(const Taps& taps, const float* bias, const char* x, int64_t row_step, Floats<W>* out,
-                                int stride) {
+ZOOSPARSE_INLINE void conv_tile(const Taps& taps, const float* bias, const char* x, int64_t row_step, bool finite,
+                                Floats<W>* out, int stride) {
   constexpr int columns = outputs * pool, positions = columns * pool;
   Floats<W> sum[OT][positions];
   for (int i = 0; i < OT; ++i) {
@@ -66,14 +67,22 @@ ZOOSPARSE_INLINE void conv_tile(const Taps& taps, const float* bias, const char*
         sum, [&](int i) ZOOSPARSE_LAMBDA { return broadcast<W>(taps.value(i, k)); },
         [&](int j) ZOOSPARSE_LAMBDA { return reinterpret_cast<const Floats<W>*>(row[j / columns])[j % columns]; });
   }
-  for (int i = 0; i < OT; ++i)
-    for (int j = 0; j < outputs; ++j) {
-      if constexpr (pool == 1)
-        out[i * stride + j] = sum[i][j];
-      else
-        out[i * stride + j] =
-            largest_of<W>(sum[i][2 * j], sum[i][2 * j + 1], sum[i][columns + 2 * j], sum[i][columns + 2 * j + 1]);
-    }
+  const auto pooled = [&](const auto& largest) ZOOSPARSE_LAMBDA {
+    for (int i = 0; i < OT; ++i)
+      for (int j = 0; j < outputs; ++j) {
+        const Floats<W>* window = sum[i] + 2 * j;
+        out[i * stride + j] = largest(window[0], window[1], window[columns], window[columns + 1]);
+      }
+  };
+  typedef Floats<W> F;
+  if constexpr (pool == 1) {
+    for (int i = 0; i < OT; ++i)
+      for (int j = 0; j < outputs; ++j) out[i * stride + j] = sum[i][j];
+  } else if (finite) {
+    pooled([](F a, F b, F c, F d) ZOOSPARSE_LAMBDA { return max_of<F>(max_of<F>(a, b), max_of<F>(c, d)); });
+  } else {
+    pooled([](F a, F b, F c, F d) ZOOSPARSE_LAMBDA { return largest_of<W>(a, b, c, d); });
+  }
 }
 
 // One output of a list of taps: four sums, so that additions need not wait for each other.
@@ -92,21 +101,23 @@ Floats<W> sparse_sum(const SparseTaps& taps, float bias, const char* x) {
 
 // A row of outputs of OT channels, in tiles.
 template <int W, int OT, int pool, class Taps>
-void conv_row(const InferStage& stage, const Taps& taps, const float* bias, const char* x, Floats<W>* out) {
+void conv_row(const InferStage& stage, const Taps& taps, const float* bias, const char* x, bool finite,
+              Floats<W>* out) {
   constexpr int widest = outputs_in_row<W>(OT, pool);
   const int width = stage.out.width, tiles = parts(width, widest);
   for (int t = 0; t < tiles; ++t) {
     const Part tile = part(width, tiles, t);
     with_constant<widest>(tile.size, [&](auto size) ZOOSPARSE_LAMBDA {
-      conv_tile<W, OT, pool, size.value>(taps, bias, x + tile.first * (pool * W * 4), stage.row_step, out + tile.first,
-                                         width);
+      conv_tile<W, OT, pool, size.value>(taps, bias, x + tile.first * (pool * W * 4), stage.row_step, finite,
+                                         out + tile.first, width);
     });
   }
 }
 
 // A row of outputs of all channels, out [channels][width].
 template <int W, int pool>
-void dense_row(const InferStage& stage, const float* weights, const float* bias, const char* x, Floats<W>* out) {
+void dense_row(const InferStage& stage, const InferModel& model, const float* bias, const char* x, Floats<W>* out) {
+  const float* weights = model.weights + stage.op.weight;
   const auto run = [&](auto most) ZOOSPARSE_LAMBDA {
     constexpr int limit = decltype(most)::value;
     const int channels = stage.op.out_channels, tiles = parts(channels, limit);
@@ -117,9 +128,9 @@ void dense_row(const InferStage& stage, const float* weights, const float* bias,
       Floats<W>* tile_out = out + tile.first * stage.out.width;
       with_constant<limit>(tile.size, [&](auto size) ZOOSPARSE_LAMBDA {
         if constexpr (limit == kLinearChannels)
-          conv_tile<W, size.value, 1, 1>(taps, tile_bias, x, 0, tile_out, 1);
+          conv_tile<W, size.value, 1, 1>(taps, tile_bias, x, 0, model.finite, tile_out, 1);
         else
-          conv_row<W, size.value, pool>(stage, taps, tile_bias, x, tile_out);
+          conv_row<W, size.value, pool>(stage, taps, tile_bias, x, model.finite, tile_out);
       });
     }
   };
@@ -135,7 +146,7 @@ void sparse_row(const InferStage& stage, const InferModel& model, const float* b
     if (pool == 1 && stage.out.width == 1)
       *out = sparse_sum<W>(taps, bias == nullptr ? 0.0f : bias[o], x);
     else if (taps.count > 0)
-      conv_row<W, 1, pool>(stage, taps, bias == nullptr ? nullptr : bias + o, x, out);
+      conv_row<W, 1, pool>(stage, taps, bias == nullptr ? nullptr : bias + o, x, model.finite, out);
   }
 }
 
@@ -163,7 +174,6 @@ void fill_constant_channels(const InferStage& stage, const InferModel& model, co
 
 template <int W, int pool>
 void convolution(const InferPlan& plan, const InferStage& stage, const InferModel& model, Floats<W>* memory) {
-  const float* weights = model.weights + stage.op.weight;
   const float* bias = stage.op.bias < 0 ? nullptr : model.weights + stage.op.bias;
   const bool sparse = model.sparse[stage.number] != 0;
   Floats<W>* scratch = memory + plan.scratch;
@@ -174,7 +184,7 @@ void convolution(const InferPlan& plan, const InferStage& stage, const InferMode
     if (sparse)
       sparse_row<W, pool>(stage, model, bias, x, scratch);
     else
-      dense_row<W, pool>(stage, weights, bias, x, scratch);
+      dense_row<W, pool>(stage, model, bias, x, scratch);
     with_activation<W>(stage.activation, stage.slope, [&](const auto& function) {
       for (int o = 0; o < stage.op.out_channels; ++o) {
         if (is_constant<W>(stage, model, o)) continue;
