@@ -173,12 +173,12 @@ constexpr int kRankable = 128;  // as many, and ranking each against all is chea
 template <class Key>
 struct Ranked {
   static constexpr int lanes = kLanes<Key>;
-  alignas(64) Key keys[kRankable];
-  alignas(64) Key ranks[kRankable];
-  int64_t count;
-
-  // The keys are followed by some above every key, up to a multiple of this.
+  // The keys are followed by some above every key, up to a multiple of this; of the ranks as many more are read.
   static constexpr int kPadded = 32;
+
+  alignas(64) Key keys[kRankable];
+  alignas(64) Key ranks[kRankable + kPadded];
+  int64_t count;
 
   // Every key against every other, 16 at once: a few more or less take the same branches.
   void rank() {
