@@ -106,8 +106,7 @@ class Inference {
       const double deviation = stds.const_data_ptr<double>()[c];
       scale_.push_back(static_cast<float>(1.0 / ((bytes ? 255.0 : 1.0) * deviation)));
       shift_.push_back(static_cast<float>(-means.const_data_ptr<double>()[c] / deviation));
-      const double lowest = shift_.back(), highest = lowest + 255.0 * scale_.back();
-      largest_pixel_ = bytes ? std::max({largest_pixel_, std::abs(lowest), std::abs(highest)}) : HUGE_VAL;
+      largest_pixel_ += bytes ? std::abs(double{shift_.back()}) + 255.0 * std::abs(scale_.back()) : HUGE_VAL;
     }
     images_ = {bytes ? pixels_.const_data_ptr<uint8_t>() : nullptr, bytes ? nullptr : pixels_.const_data_ptr<float>(),
                scale_.data(), shift_.data()};
@@ -155,7 +154,7 @@ class Inference {
   std::vector<TrainOp> ops_;
   std::vector<float> scale_, shift_;  // [C]
   InferImages images_{};
-  double largest_pixel_ = 0;  // that the network sees, whichever image it is
+  double largest_pixel_ = 0;  // none that the network sees is larger; NaN if one may be NaN
   std::unique_ptr<InferPlanner> planner_;
 };
 

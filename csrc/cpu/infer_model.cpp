@@ -35,6 +35,21 @@ Flags before_flatten(const Flags& needed, int32_t channels) {
   return merged;
 }
 
+constexpr double kSafe = 1e30;  // far enough from the largest float for any order of adding
+
+// No sum of a convolution of inputs up to `largest` is larger; infinite where one may overflow or be NaN.
+double largest_sum(const InferStage& stage, const float* weights, double largest) {
+  const float *weight = weights + stage.op.weight, *bias = stage.op.bias < 0 ? nullptr : weights + stage.op.bias;
+  double bound = 0;
+  for (int32_t o = 0; o < stage.op.out_channels; ++o) {
+    double sum = bias == nullptr ? 0 : std::abs(bias[o]);
+    for (int32_t k = 0; k < stage.taps; ++k) sum += std::abs(*weight++) * largest;
+    if (!(sum < kSafe)) return HUGE_VAL;
+    bound = std::max(bound, sum);
+  }
+  return bound;
+}
+
 }  // namespace
 
 bool sparse_pays(const InferStage& stage, int64_t kept, InferCosts costs) {
@@ -44,20 +59,11 @@ bool sparse_pays(const InferStage& stage, int64_t kept, InferCosts costs) {
 }
 
 bool stays_finite(const InferPlan& plan, const float* weights, double largest_pixel) {
-  constexpr double kSafe = 1e30;  // far enough from the largest float for any order of adding
   double largest = largest_pixel;
   for (int32_t s = 0; s < plan.count; ++s) {
     const InferStage& stage = plan.stages[s];
-    const TrainOp& op = stage.op;
-    double bound = stage.kind == InferKind::convolution ? 0 : largest;
-    for (int32_t o = 0; stage.kind == InferKind::convolution && o < op.out_channels; ++o) {
-      double sum = op.bias < 0 ? 0 : std::abs(weights[op.bias + o]);
-      for (int32_t k = 0; k < stage.taps; ++k)
-        sum += std::abs(weights[op.weight + int64_t{o} * stage.taps + k]) * largest;
-      if (!(sum < kSafe)) return false;  // or not a number
-      bound = std::max(bound, sum);
-    }
-    largest = std::max(1.0, std::abs(double{stage.slope})) * bound + 1;  // no activation adds more than 1
+    if (stage.kind == InferKind::convolution) largest = largest_sum(stage, weights, largest);
+    largest = std::max(1.0, std::abs(double{stage.slope})) * largest + 1;  // no activation adds more than 1
   }
   return largest < kSafe;
 }

@@ -163,6 +163,18 @@ def test_nan_predicts_class_0_and_has_a_nan_loss(level: str) -> None:
         assert 0 not in predictions[2].tolist()
 
 
+@pytest.mark.parametrize(
+    ("mean", "std"), [(math.nan, 1.0), (0.0, 0.0), (0.5, 0.0), (-0.5, 0.0), (0.5, 1e-38)]
+)
+def test_channels_whose_pixels_are_not_finite(level: str, mean: float, std: float) -> None:
+    weights, images, labels = SMALL.weights(3), SMALL.images(5), torch.tensor([0, 1, 2, 3, 4])
+    images["mean"][0], images["std"][0] = mean, std
+    predictions, loss, _ = engine.infer(weights, **SMALL.encode(), **images, labels=labels)
+    expected = engine._infer_reference(weights, *SMALL.encode().values(), *images.values(), labels, 7, 0)
+    assert loss.isnan().tolist() == expected[1].isnan().tolist()
+    assert torch.equal(predictions[loss.isnan()], expected[0][loss.isnan()])
+
+
 def test_infinite_scores(level: str) -> None:
     weights = torch.zeros(3, 3)
     weights[0, 2] = math.inf
