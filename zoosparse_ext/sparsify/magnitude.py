@@ -14,6 +14,7 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
+from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
@@ -27,6 +28,7 @@ from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
 Sparsity = float | Sequence[float] | Tensor | str
 
 
+@with_gradients
 def magnitude_prune(
     population: Population,
     sparsity: Sparsity = 0.8,
@@ -102,6 +104,7 @@ def magnitude_prune(
         raise InputError(
             f"{name!r} has no weights of convolution or linear layers: there is nothing to prune"
         )
+    make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
     phases = sparsity_schedule(schedule).phases(epochs)

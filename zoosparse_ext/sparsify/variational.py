@@ -15,6 +15,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
@@ -56,6 +57,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+@with_gradients
 def variational_dropout(
     population: Population,
     data: Dataset,
@@ -86,7 +88,7 @@ def variational_dropout(
     >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
     >>> twins = zs.variational_dropout(population, data, epochs=2)
     >>> twins, bool((twins.weights[~twins.masks] == 0).all())
-    (Population(4 × cnn-s-tanh, P = 2464, pruned), True)
+    (Population(4 × cnn-s-tanh, P = 2464 (2416 prunable), pruned), True)
     >>> twins.history.groupby("epoch")["sparsity"].count().to_dict()  # the trajectory
     {0: 4, 1: 4, 2: 4}
 
@@ -115,6 +117,7 @@ def variational_dropout(
     chosen = _preset(preset)
     if math.isnan(threshold):
         raise InputError("the threshold of log α is nan; give a number, such as 3")
+    make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
     noisy = _noisy_population(population)

@@ -51,7 +51,7 @@ class WeightsDataset(Dataset[Sample]):
     >>> tokens.shape, train.tokens.mask.shape, train.tokens.positions.shape
     (torch.Size([48, 201]), torch.Size([48, 201]), torch.Size([48, 3]))
     >>> train.to_population(tokens[None] + 0.01 * torch.randn(5, 48, 201))
-    Population(5 × cnn-s-tanh, P = 2464)
+    Population(5 × cnn-s-tanh, P = 2464 (2416 prunable))
 
     A model and its twins are always in the same split, and a model stays in its split when the zoo grows: the split
     follows from `model_id` and `seed` alone. Weights stay in the files of the zoo, mapped into memory, until a sample
