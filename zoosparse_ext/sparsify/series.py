@@ -112,6 +112,11 @@ class Series:
         return [self.method, *matched, *scope, *(part.replace(" ", "_") for part in further)]
 
 
+def named(series: Series | str) -> Series:
+    """A series as it is, or of a key."""
+    return Series.parse(series) if isinstance(series, str) else series
+
+
 def series_keys(twins: pd.DataFrame) -> pd.Series:
     """The key of the series of every row of a twins table.
 
