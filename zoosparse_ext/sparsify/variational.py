@@ -21,7 +21,9 @@ from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
-from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
+from zoosparse_ext.sparsify.series import Series, named
+from zoosparse_ext.sparsify.settings import differences, digest, number_text
+from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def variational_dropout(
     order: str = "per-model",
     seed: int = 0,
     allow_nan: bool = False,
+    series: Series | str | None = None,
     engine: str = "auto",
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
@@ -103,6 +106,9 @@ def variational_dropout(
         batch_size, lr_schedule, loss, augment, order, seed, engine, device, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
         allow_nan: keep NaN weights instead of raising.
+        series: what the twins are called as a group, in their ids and tables. Default: ``"variational"``, with preset
+            and threshold if they are not the usual ones. Twins that differ in their training alone need names of their
+            own before they can stand in one zoo: ``series="variational-50_epochs"``.
 
     Returns:
         A `Population` of twins with `log_sigma2`, `packed_masks` (dropped weights are exactly 0.0), `predictions` on
@@ -120,7 +126,10 @@ def variational_dropout(
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
-    noisy = _noisy_population(population)
+    if series is None:
+        texts = objective_texts(chosen, threshold, epochs, len(data.train))
+        series = Series("variational", options=differences(texts, objective_texts()))
+    noisy = _noisy_population(population, named(series))
     assert noisy.log_sigma2 is not None
     noisy.log_sigma2.fill_(chosen.initial_log_sigma2)
     variational = Variational(
@@ -152,7 +161,7 @@ def variational_dropout(
         ),
     )
     twins = drop(noisy, variational, threshold)
-    twins.predictions, twins.history = noisy.predictions, history
+    twins.predictions, twins.history = noisy.predictions, with_identity(history, twins)
     return twins
 
 
@@ -189,11 +198,27 @@ def _key(preset: Preset, epochs: int, images: int, threshold: float) -> str:
     return f"variational {plain} {kl_weights} {threshold}"
 
 
-def _noisy_population(population: Population) -> Population:
+def objective_texts(
+    preset: str | Preset = "modelzoos",
+    threshold: float = vardrop.THRESHOLD,
+    epochs: int = 25,
+    images: int = 1,
+) -> dict[str, str]:
+    """What decides which weights variational dropout takes, in short words."""
+    chosen = _preset(preset)
+    name = next((name for name, known in PRESETS.items() if known == chosen), None)
+    return {
+        "preset": name or f"preset {digest(_key(chosen, epochs, images, threshold))}",
+        "threshold": f"threshold {number_text(threshold)}",
+    }
+
+
+def _noisy_population(population: Population, series: Series) -> Population:
     table = population.models.copy()
     table["source_id"] = population.ids
     table["method"], table["scope"], table["target"], table["matched"] = "variational", None, math.nan, None
-    table["twin_id"] = [f"{source}/variational" for source in table["source_id"]]
+    table[Series.column] = series.key
+    table["twin_id"] = [f"{source}/{series.key}" for source in table["source_id"]]
     weights = population.weights.detach().clone()
     return Population(
         weights,

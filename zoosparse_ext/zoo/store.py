@@ -29,6 +29,7 @@ from zoosparse_ext.zoo.folder import (
     understood,
     write_manifest,
 )
+from zoosparse_ext.zoo.ids import check_ids
 from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.shards import groups_size, read_tensors, write_group, write_tensors
 from zoosparse_ext.zoo.stored import StoredPopulations
@@ -121,11 +122,13 @@ class Zoo:
 
         Raises:
             StoreError: the folder holds another zoo, or this one was saved there by somebody else since it was opened
-                (unless `overwrite`); the folder holds something else; another process writes to it; a table cannot be
-                stored; the disk is full. What was there is then unchanged.
+                (unless `overwrite`); the folder holds something else; another process writes to it; two networks have
+                one id, or a table two rows for one of them at one epoch; a table cannot be stored; the disk is full.
+                What was there is then unchanged.
         """
         folder = Path(path)
         self._check_place(folder, overwrite)
+        check_ids(self)
         with changing(folder):
             self._check_place(folder, overwrite)  # again: now nobody else can write
             populations = {name: self._write_population(folder, name, compress) for name in self.populations}

@@ -64,7 +64,8 @@ class WeightsDataset(Dataset[Sample]):
         what: a sample's weights as ``"weights"``, a row [P]; ``"tokens"`` [T, D], see
             :class:`~zoosparse_ext.zoo.tokens.Tokens`; or ``"layers"``, tensors by their names in the state dict.
         properties: columns of the zoo's tables: of the history or of the twins at the epoch of the sample, else of the
-            models. Text (``"activation"``) becomes the number of its class in `classes`.
+            models. Text (``"activation"``) becomes the number of its class in `classes`. The `method` and `series` of
+            an original is ``"original"``, its `sparsity` 0.0, or the share of zeros if it has masks.
         populations: ``"original"``, the names of several, such as ``["original", "variational"]``, or ``"all"``.
         architecture: name; needed where the populations have layers of several shapes.
         augment: permute the hidden units at random whenever a sample is asked for; the function stays the same. The
@@ -114,7 +115,7 @@ class WeightsDataset(Dataset[Sample]):
         self.what = what
         self.properties = tuple(properties)
         self._parts = every.parts
-        values, self.classes = property_values(zoo, every.table, self.properties)
+        values, self.classes = property_values(zoo, every, self.properties)
         where = split_of(every.table["model_id"], fractions, seed)
         chosen = np.arange(len(where)) if split == "all" else np.flatnonzero(where == split)
         if len(chosen) == 0:
