@@ -26,7 +26,7 @@ from zoosparse_ext.zoo import compressed, tables
 from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood, write_file
 
 SHARD_BYTES = 64 * 2**20  # of rows that are compressed or restored at a time
-_TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
+_TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
 
 
 @dataclass
