@@ -65,6 +65,7 @@ class Architecture:
         counters: names of the whole numbers that models count, such as the batches that batch norm has seen; they lie
             beside the matrix, in `Population.counts`.
         unproven: why scores were not compared with those of the modules; empty if they were, or if it came from disk.
+        one_by_one: the module computes something else where `vmap` runs it for many models at once.
 
     >>> architecture = Architecture.from_module(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     >>> [(segment.name, segment.slice, segment.prunable) for segment in architecture.segments]
@@ -80,6 +81,7 @@ class Architecture:
     network: Mapping[str, Any] | None = None
     counters: tuple[str, ...] = ()
     unproven: str = ""
+    one_by_one: bool = False
 
     @classmethod
     def from_module(
@@ -115,10 +117,13 @@ class Architecture:
             raise InputError(
                 f"{type(module).__name__} has no parameters: there is nothing to put into a population"
             )
-        if len(dict(module.named_parameters(remove_duplicate=False))) != len(parameters):
-            raise InputError(
-                f"{type(module).__name__} shares a parameter between layers; populations cannot tie columns"
-            )
+        for tensor_name, twice in module.named_parameters(remove_duplicate=False):
+            if tensor_name not in parameters:
+                other = next(known for known, parameter in parameters.items() if parameter is twice)
+                raise InputError(
+                    f"{type(module).__name__} shares one parameter as {other!r} and {tensor_name!r}; "
+                    "populations cannot tie columns"
+                )
         names = prunable_names(module, prunable)
         _tell_left_out(name or type(module).__name__, tuple(left_out(module, names).items()))
         saved = module.state_dict()
@@ -129,15 +134,23 @@ class Architecture:
             segments.append(segment)
             offset += segment.size
         counters = tuple(n for n in saved if n.rpartition(".")[2] == COUNTER)
+        name = name or type(module).__name__
+        template, why_not_copied = _copy_of(module)
         program, reason = None, ""
         try:
-            program = trace(module)
+            program = trace(
+                copy.deepcopy(template) if template is not None else module
+            )  # which may keep what it saw
         except NotAChain as error:
             reason = str(error)
         if program is not None and input_shape is not None:
             program.shapes(input_shape)
-        name = name or type(module).__name__
-        template = _copy_of(module, program is not None, name)
+        if template is None and program is None:
+            raise InputError(
+                f"{name!r} cannot be copied: {why_not_copied}; a population keeps a copy of its module"
+            )
+        if template is None:
+            log.info("%s is given back as a chain of layers: it cannot be copied, %s", name, why_not_copied)
         return cls(name, tuple(segments), program, input_shape, template, reason, counters=counters)
 
     def __repr__(self) -> str:
@@ -276,19 +289,12 @@ class Architecture:
         return hash((self.name, self.segments))
 
 
-def _copy_of(module: nn.Module, is_chain: bool, name: str) -> nn.Module | None:
-    """The module that an architecture keeps, or None for a chain that cannot be copied: its program makes another."""
+def _copy_of(module: nn.Module) -> tuple[nn.Module | None, str]:
+    """The module that an architecture keeps, or None and the reason why it cannot be copied."""
     try:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module), ""
     except Exception as error:  # whatever an attribute of the user's raises
-        if not is_chain:
-            raise InputError(
-                f"{name!r} cannot be copied: {error}; a population keeps a copy of its module"
-            ) from error
-        log.info(
-            "%s: modules will be given back as chains of layers, since it cannot be copied: %s", name, error
-        )
-        return None
+        return None, str(error)
 
 
 @lru_cache(maxsize=64)  # once a process

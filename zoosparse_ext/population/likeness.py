@@ -15,11 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 _OWN = frozenset(vars(nn.Module()))  # what every module has: looked at one by one below
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOK_NAMES = ("a forward hook", "a forward pre-hook", "a backward hook", "a backward pre-hook")
+_OF_GRAPHS = frozenset(
+    {"_graph", "_code", "_tracer_cls", "_tracer_extras", "meta", "_lineno_map", "_prologue_start"}
+)
 COUNTER = "num_batches_tracked"  # of batch norm: kept beside the matrix
 
 
@@ -93,11 +97,16 @@ def differences(first: nn.Module, other: nn.Module, columns: Iterable[str]) -> l
     found = []
     for name, mine in ours.items():
         its = theirs[name]
-        if type(mine) is not type(its):
+        if _kind(mine) != _kind(its):
             found.append(Difference(name, "", "", f"{its!r:.200}", f"{mine!r:.200}", True))
             continue
         found += _of_layer(name, mine, its, known)
     return found
+
+
+def _kind(module: nn.Module) -> object:
+    """The class of a module; of one that torch.fx made, which has a class of its own, what it computes."""
+    return module.code if isinstance(module, torch.fx.GraphModule) else type(module)
 
 
 def _of_layer(name: str, mine: nn.Module, its: nn.Module, columns: set[str]) -> Iterator[Difference]:
@@ -160,7 +169,8 @@ _MISSING = _Missing()
 def _state(layer: nn.Module, name: str, columns: set[str]) -> dict[str, Any]:
     """What a layer holds beside columns, hooks and child modules."""
     dot = f"{name}." if name else ""
-    state = {key: value for key, value in vars(layer).items() if key not in _OWN}
+    made = _OF_GRAPHS if isinstance(layer, torch.fx.GraphModule) else frozenset()
+    state = {key: value for key, value in vars(layer).items() if key not in _OWN and key not in made}
     state |= {
         key: buffer for key, buffer in layer._buffers.items() if dot + key not in columns and key != COUNTER
     }

@@ -51,7 +51,7 @@ def forward_modules(
             not used by calling a convolution or linear layer.
     """
     module = architecture.module().train(noise is not None)
-    if any(tensor.device != weights.device for tensor in module.state_dict().values()):
+    if any(tensor.device != weights.device for tensor in (*module.parameters(), *module.buffers())):
         module.to(weights.device)
 
     def call(tensors: Mapping[str, Tensor], batch: Tensor) -> Tensor:
@@ -69,7 +69,8 @@ def forward_modules(
             f"a population needs scores [{batch.shape[0]}, classes]"
         )
 
-    if noise is None or not (_needs_loop(module) or variational is not None):
+    loop = architecture.one_by_one or (noise is not None and (_needs_loop(module) or variational is not None))
+    if not loop:
         try:
             in_dims = (0, 0 if each else None)
             tensors = architecture.unflatten(weights)

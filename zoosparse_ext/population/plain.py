@@ -20,6 +20,7 @@ _WRAPPERS = {  # class → where it keeps the module that it wraps
     "DistributedDataParallel": "module",
     "OptimizedModule": "_orig_mod",  # torch.compile
 }
+_QUANTIZED = ("torch.ao.quantization", "torch.ao.nn.quantized", "torch.ao.nn.qat", "torch.ao.nn.intrinsic")
 _WRAPPED_NAMES = ("module.", "_orig_mod.")  # what wrappers put before the names of a state dict
 
 
@@ -51,10 +52,7 @@ def plain_module(module: nn.Module) -> Plain:
             share memory; a gradient hook on a parameter. It names the parameter and the way out.
     """
     module, changes = _unwrapped(module), []
-    if isinstance(module, torch.jit.ScriptModule):
-        raise InputError(
-            f"{type(module).__name__} is scripted; a population needs the module that it was made from"
-        )
+    _check_layers(module)
     _check_tensors(module)
     masks: dict[str, Tensor] = {}
     if _is_folded(module):
@@ -104,6 +102,17 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     yield from module.named_buffers()
+
+
+def _check_layers(module: nn.Module) -> None:
+    for name, layer in module.named_modules():
+        shown = f"{name!r} of {type(module).__name__}" if name else type(layer).__name__
+        if isinstance(layer, torch.jit.ScriptModule):
+            raise InputError(f"{shown} is scripted; a population needs the module that it was made from")
+        if type(layer).__module__.startswith(_QUANTIZED):
+            raise InputError(
+                f"{shown} is a {type(layer).__name__}, of quantization; a population needs the module before that"
+            )
 
 
 def _check_tensors(module: nn.Module) -> None:
@@ -196,6 +205,8 @@ def _fold_(module: nn.Module, masks: dict[str, Tensor]) -> list[str]:
             elif isinstance(hook, SpectralNorm):
                 remove_spectral_norm(layer, hook.name)
                 changes.append(said("spectral norm", dot + hook.name))
+        if isinstance(layer, nn.RNNBase):
+            layer._init_flat_weights()  # which hold the tensors once more
         if parametrize.is_parametrized(layer):
             changes += [said(what, dot + name) for what, name in _fold_parametrizations_(layer, dot, masks)]
     return changes
@@ -227,4 +238,6 @@ def _fold_parametrizations_(layer: nn.Module, dot: str, masks: dict[str, Tensor]
     del layer.parametrizations
     for name, tensor in tensors.items():
         layer.register_parameter(name, nn.Parameter(tensor, trained[name]))
+    if isinstance(layer, nn.RNNBase):
+        layer._init_flat_weights()
     return folded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 from zoosparse_ext.errors import InputError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture, ProgramModule
 from zoosparse_ext.population.forward import StepNoise, forward
+from zoosparse_ext.population.likeness import Difference, own_behavior
 from zoosparse_ext.population.modules import forward_modules, seeded
 from zoosparse_ext.population.plan import Plan, as_images
 from zoosparse_ext.population.program import Program
+
+log = logging.getLogger(__name__)
 
 _BATCH = 4
 _LAYERS = 4  # whose inputs are tried
@@ -42,12 +46,16 @@ _NOTHING = StepNoise(torch.zeros(1, dtype=torch.int64), 0, 0, torch.zeros(1))  #
 
 @dataclass(frozen=True)
 class Model:
-    """One of the models: its module, its row of the matrix [P], and its counters [C]."""
+    """One of the models: its module, its row of the matrix [P], and its counters [C].
+
+    `unlike` says where it differs from the first model beside its columns.
+    """
 
     number: int
     module: nn.Module
     row: Tensor
     counts: Tensor
+    unlike: tuple[Difference, ...] = ()
 
 
 def spread(n: int, always: Iterable[int] = ()) -> list[int]:
@@ -89,34 +97,56 @@ def example_for(architecture: Architecture, module: nn.Module) -> Tensor | None:
     return None
 
 
-def prove(
-    architecture: Architecture,
-    models: Sequence[Model],
-    example: Tensor,
-    also_in_training: Sequence[Model] = (),
-) -> None:
+def prove(architecture: Architecture, models: Sequence[Model], example: Tensor) -> Architecture:
     """Compare what an architecture computes with the modules that its rows were made from.
 
-    Scores in evaluation mode on two random batches, for all these models; for the first, one gradient in training mode
-    without dropout, and what training does to its buffers.
+    Scores in evaluation mode on two random batches, for all these models; for the first and for those that differ in
+    more than columns, one gradient in training mode without dropout, and what training does to buffers.
 
     Args:
         architecture: with a template.
         models: those to compare.
         example: inputs [B, …] of the shape and kind that the modules take.
-        also_in_training: further models whose gradients are compared.
+
+    Returns:
+        The architecture; with `one_by_one` where `vmap` computes something else than the modules do.
 
     Raises:
         InputError: a module cannot run on such inputs, or computes something else; names the model and the layer.
     """
     batches = [_batch(example, seed) for seed in (1, 2)]
+    if architecture.program is None:
+        _require_inputs_kept(architecture, models[0], batches[0])
+    try:
+        _compare(architecture, models, batches)
+    except InputError:
+        if architecture.program is not None:
+            raise
+        architecture = replace(architecture, one_by_one=True)
+        _compare(architecture, models, batches)
+        log.info("%s runs model by model: vmap computes something else", architecture.name)
+    return architecture
+
+
+def _compare(architecture: Architecture, models: Sequence[Model], batches: Sequence[Tensor]) -> None:
     plan = Plan(architecture, torch.stack([model.row for model in models]))
     for inputs in batches:
         scores = plan(inputs)  # [n, B, classes]
         for model, ours in zip(models, scores, strict=True):
             _compare_scores(architecture, model, inputs, ours)
-    for model in [models[0], *also_in_training]:
-        _compare_training(architecture, model, batches[0])
+    for model in models:
+        if model is models[0] or model.unlike:
+            _compare_training(architecture, model, batches[0])
+
+
+def _require_inputs_kept(architecture: Architecture, model: Model, inputs: Tensor) -> None:
+    given = inputs.clone()
+    with torch.no_grad(), seeded(None, 0):
+        copy.deepcopy(model.module).eval()(given)
+    if not torch.equal(given, inputs):
+        raise InputError(
+            f"{architecture.name!r} changes its input in place, which other models see as well; let it work on a copy"
+        )
 
 
 def run_both_ways(module: nn.Module, example: Tensor) -> None:
@@ -184,10 +214,17 @@ def _compare_training(architecture: Architecture, model: Model, inputs: Tensor) 
 
 
 def _differs(architecture: Architecture, model: Model, what: str, layer: str) -> InputError:
+    reasons = [f"it differs from model 0: {difference}" for difference in model.unlike[:1]]
+    reasons += [behavior] if (behavior := own_behavior(model.module)) else []
+    reasons += (
+        []
+        if reasons
+        else ["its forward uses something that no column of the matrix and no common module holds"]
+    )
     return InputError(
         f"model {model.number} of {architecture.name!r} gives other {what} as a module than in a population"
         + (f", from {layer!r} on" if layer else "")
-        + "; its forward uses something that no column of the matrix and no common module holds"
+        + f"; {'; '.join(reasons)}"
     )
 
 

@@ -122,23 +122,7 @@ def require_same(architecture: Architecture, first: nn.Module, other: nn.Module)
     Raises:
         InputError: another tensor, frozen flag, class, hook, or, of chains, another operation.
     """
-    tensors = _columns(other)
-    for mine, (name, tensor) in zip_longest(architecture.segments, tensors.items(), fillvalue=("", None)):
-        if not isinstance(mine, tuple) and mine.name == name and tensor is not None:
-            if tuple(tensor.shape) != mine.shape:
-                raise InputError(
-                    f"{name!r} {list(tensor.shape)} where model 0 has {mine.name!r} {list(mine.shape)}"
-                )
-            if isinstance(tensor, nn.Parameter) and tensor.requires_grad != mine.trainable:
-                states = [
-                    "trained" if trainable else "frozen"
-                    for trainable in (tensor.requires_grad, mine.trainable)
-                ]
-                raise InputError(
-                    f"{name!r} is {states[0]} (requires_grad) where that of model 0 is {states[1]}"
-                )
-            continue
-        raise InputError(f"it has {len(tensors)} tensors where model 0 has {len(architecture.segments)}")
+    _require_columns(architecture, _columns(other))
     found = differences(first, other, [segment.name for segment in architecture.segments])
     if not found:
         return []
@@ -157,6 +141,27 @@ def require_same(architecture: Architecture, first: nn.Module, other: nn.Module)
                 f"it computes {its or 'nothing more'} where model 0 computes {ours or 'nothing more'}"
             )
     return []  # a program holds all that a chain computes
+
+
+def _require_columns(architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    """Raise InputError unless these are the columns of an architecture, with the same frozen ones."""
+    if len(tensors) != len(architecture.segments):
+        raise InputError(f"it has {len(tensors)} tensors where model 0 has {len(architecture.segments)}")
+    for (name, tensor), segment in zip(tensors.items(), architecture.segments, strict=True):
+        if segment.name not in tensors:
+            shapes = [list(shape) for shape in (tensor.shape, segment.shape)]
+            raise InputError(f"{name!r} {shapes[0]} where model 0 has {segment.name!r} {shapes[1]}")
+    for segment in architecture.segments:
+        tensor, name = tensors[segment.name], segment.name
+        if tuple(tensor.shape) != segment.shape:
+            raise InputError(
+                f"{name!r} {list(tensor.shape)} where model 0 has {name!r} {list(segment.shape)}"
+            )
+        if isinstance(tensor, nn.Parameter) and tensor.requires_grad != segment.trainable:
+            states = [
+                "trained" if trained else "frozen" for trained in (tensor.requires_grad, segment.trainable)
+            ]
+            raise InputError(f"{name!r} is {states[0]} (requires_grad) where that of model 0 is {states[1]}")
 
 
 def _proven(
@@ -186,9 +191,11 @@ def _proven(
         return replace(architecture, unproven="the shape of its inputs is not known: pass example=")
     for index, found in unlike.items():
         _require_unread(index, modules[index], found, known)
-    models = [Model(index, modules[index], weights[index], counts[index]) for index in sorted(modules)]
-    prove(architecture, models, known, also_in_training=[model for model in models if model.number in unlike])
-    return architecture
+    models = [
+        Model(index, modules[index], weights[index], counts[index], tuple(unlike.get(index, ())))
+        for index in sorted(modules)
+    ]
+    return prove(architecture, models, known)
 
 
 def _fitting(architecture: Architecture, first: nn.Module, example: Tensor) -> Architecture:

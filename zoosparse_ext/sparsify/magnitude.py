@@ -115,7 +115,7 @@ def magnitude_prune(
     if population.architecture.n_prunable == 0:
         name = population.architecture.name
         raise InputError(
-            f"{name!r} has no weights of convolution or linear layers: there is nothing to prune"
+            f"{name!r} has nothing that is prunable; choose it when the population is made: prunable=…"
         )
     make_trainable_(population)
     if not allow_nan:
