@@ -131,7 +131,7 @@ def tied() -> nn.Module:
         (list, "no models were given"),
         (lambda: [nn.ReLU()], "ReLU has no parameters"),
         (tiny.chain, r"takes a list of modules; write from_modules\(\[module\]\) for one"),
-        (lambda: [tied()], "shares a parameter between layers"),
+        (lambda: [tied()], "shares one parameter as"),
         (lambda: [tiny.chain(), {}], "model 1 differs from model 0: state dict lacks '0.weight'"),
         (
             lambda: [tiny.chain(), tiny.chain().state_dict() | {"odd": torch.ones(1)}],

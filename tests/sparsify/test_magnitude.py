@@ -238,7 +238,7 @@ def test_nan_weights() -> None:
 
 def test_nothing_to_prune() -> None:
     population = zs.Population.from_modules([nn.Sequential(nn.Flatten(), nn.LayerNorm(4))])
-    with pytest.raises(InputError, match="'Sequential' has no weights of convolution or linear layers"):
+    with pytest.raises(InputError, match="'Sequential' has nothing that is prunable"):
         zs.magnitude_prune(population)
 
 

@@ -246,16 +246,17 @@ class _Same:
         if isinstance(ours, nn.Module):
             saved = ours.state_dict()
             return self(saved, theirs.state_dict(), place) and not differences(ours, theirs, saved)
+        if getattr(ours, "__dict__", None) and not isinstance(ours, type):  # what == looks at may not be all
+            plain = type(ours).__eq__ is object.__eq__
+            return self(vars(ours), vars(theirs), place) and (plain or self._are_equal(ours, theirs))
+        return self._are_equal(ours, theirs)
+
+    @staticmethod
+    def _are_equal(ours: Any, theirs: Any) -> bool:
         try:
-            if bool(ours == theirs):
-                return True
+            return bool(ours == theirs)
         except Exception:  # whatever a class of the user's raises
             return False
-        return (
-            type(ours).__eq__ is object.__eq__
-            and hasattr(ours, "__dict__")
-            and self(vars(ours), vars(theirs), place)
-        )
 
     def _same_function(self, ours: types.FunctionType, theirs: types.FunctionType, place: str) -> bool:
         if ours.__code__ is not theirs.__code__ or ours.__globals__ is not theirs.__globals__:

@@ -111,7 +111,8 @@ def _check_layers(module: nn.Module) -> None:
             raise InputError(f"{shown} is scripted; a population needs the module that it was made from")
         if type(layer).__module__.startswith(_QUANTIZED):
             raise InputError(
-                f"{shown} is a {type(layer).__name__}, of quantization; a population needs the module before that"
+                f"{shown} is quantized, or made ready for it: a {type(layer).__name__} of {type(layer).__module__}; "
+                "a population needs the module before that"
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,8 +17,6 @@ from zoosparse_ext.population.likeness import Difference, own_behavior
 from zoosparse_ext.population.modules import forward_modules, seeded
 from zoosparse_ext.population.plan import Plan, as_images
 from zoosparse_ext.population.program import Program
-
-log = logging.getLogger(__name__)
 
 _BATCH = 4
 _LAYERS = 4  # whose inputs are tried
@@ -97,7 +94,9 @@ def example_for(architecture: Architecture, module: nn.Module) -> Tensor | None:
     return None
 
 
-def prove(architecture: Architecture, models: Sequence[Model], example: Tensor) -> Architecture:
+def prove(
+    architecture: Architecture, models: Sequence[Model], example: Tensor, *, may_run_as_module: bool = True
+) -> Architecture:
     """Compare what an architecture computes with the modules that its rows were made from.
 
     Scores in evaluation mode on two random batches, for all these models; for the first and for those that differ in
@@ -107,25 +106,35 @@ def prove(architecture: Architecture, models: Sequence[Model], example: Tensor) 
         architecture: with a template.
         models: those to compare.
         example: inputs [B, …] of the shape and kind that the modules take.
+        may_run_as_module: a chain may become a module where its program computes something else.
 
     Returns:
-        The architecture; with `one_by_one` where `vmap` computes something else than the modules do.
+        The architecture; without its program, or with `one_by_one`, where the program or `vmap` computes something
+        else than the modules do.
 
     Raises:
         InputError: a module cannot run on such inputs, or computes something else; names the model and the layer.
     """
     batches = [_batch(example, seed) for seed in (1, 2)]
-    if architecture.program is None:
-        _require_inputs_kept(architecture, models[0], batches[0])
-    try:
-        _compare(architecture, models, batches)
-    except InputError:
-        if architecture.program is not None:
-            raise
-        architecture = replace(architecture, one_by_one=True)
-        _compare(architecture, models, batches)
-        log.info("%s runs model by model: vmap computes something else", architecture.name)
-    return architecture
+    attempts = [architecture]
+    if (
+        may_run_as_module and architecture.program is not None
+    ):  # torch.fx does not see all that a forward does
+        reason = "it computes something else than the chain of its layers"
+        attempts.append(without_program(architecture, models[0].module, reason))
+    if may_run_as_module or architecture.program is None:
+        attempts.append(replace(attempts[-1], one_by_one=True))
+    for attempt in attempts:
+        if attempt.program is None:
+            _require_inputs_kept(architecture, models[0], batches[0])
+        try:
+            _compare(attempt, models, batches)
+        except InputError:
+            if attempt is attempts[-1]:
+                raise
+        else:
+            return attempt
+    raise AssertionError  # the last attempt returned or raised
 
 
 def _compare(architecture: Architecture, models: Sequence[Model], batches: Sequence[Tensor]) -> None:

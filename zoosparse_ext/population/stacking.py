@@ -113,7 +113,7 @@ def proven_rows(architecture: Architecture, module: nn.Module, weights: Tensor) 
     numbers = spread(len(weights))
     modules = {number: loaded(module, architecture, weights[number]) for number in numbers}
     counts = torch.zeros(len(weights), len(architecture.counters), dtype=torch.int64)
-    return _proven(architecture, module, architecture.input_shape, None, modules, {}, weights, counts)
+    return _proven(architecture, module, architecture.input_shape, None, modules, {}, weights, counts, False)
 
 
 def require_same(architecture: Architecture, first: nn.Module, other: nn.Module) -> list[Difference]:
@@ -173,6 +173,7 @@ def _proven(
     unlike: Mapping[int, list[Difference]],
     weights: Tensor,
     counts: Tensor,
+    may_run_as_module: bool = True,
 ) -> Architecture:
     """The architecture, once its scores were compared with those of the modules."""
     if example is None and input_shape is not None:
@@ -195,7 +196,7 @@ def _proven(
         Model(index, modules[index], weights[index], counts[index], tuple(unlike.get(index, ())))
         for index in sorted(modules)
     ]
-    return prove(architecture, models, known)
+    return prove(architecture, models, known, may_run_as_module=may_run_as_module)
 
 
 def _fitting(architecture: Architecture, first: nn.Module, example: Tensor) -> Architecture:
