@@ -82,10 +82,21 @@ class Listed(nn.Module):
 class Named(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict({"in": nn.Conv2d(1, 2, 3), "act": nn.ReLU(), "out": nn.Linear(72, CLASSES)})
+        self.blocks = nn.ModuleDict({"conv": nn.Conv2d(1, 2, 3), "act": nn.ReLU(), "out": nn.Linear(72, CLASSES)})
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks["out"](torch.flatten(self.blocks["act"](self.blocks["in"](x)), 1))
+        return self.blocks["out"](torch.flatten(self.blocks["act"](self.blocks["conv"](x)), 1))
+
+
+class Keyword(nn.Module):
+    """A layer whose name is a keyword of Python, which torch.fx cannot write down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict({"in": nn.Conv2d(1, 2, 3), "lambda": nn.Linear(72, CLASSES)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks["lambda"](torch.flatten(self.blocks["in"](x), 1))
 
 
 class NamedLikeOurs(nn.Module):
@@ -415,6 +426,7 @@ KINDS = [
         nn.Flatten(), nn.Sequential(nn.Linear(72, 5), nn.Identity()), nn.Linear(5, CLASSES))), FAST),
     Kind("A ModuleList called in a loop", Listed, FAST),
     Kind("A ModuleDict", Named, FAST),
+    Kind("A layer named by a keyword of Python", Keyword, RUNS),
     Kind("Layers named steps, program and weights", NamedLikeOurs, FAST),
     Kind("A chain that ends in a pool and no linear layer",
          lambda: nn.Sequential(nn.Conv2d(1, CLASSES, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), FAST),
