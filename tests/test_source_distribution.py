@@ -1,4 +1,4 @@
-"""The source distribution is what git tracks: nothing is forgotten, and nothing that a build left behind comes along."""
+"""The source distribution is what git tracks: nothing is forgotten, and no build leaves anything in it."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import logging
 import warnings
-from functools import lru_cache
 
 import pytest
 import torch
@@ -17,7 +16,9 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-computed = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.expected != REFUSED], ids=lambda kind: kind.name)
+computed = pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.expected != REFUSED], ids=lambda kind: kind.name
+)
 
 
 def own_scores(module: nn.Module, x: Tensor) -> Tensor:
@@ -85,22 +86,20 @@ def test_scores_are_those_of_the_modules_or_refused(kind: Kind) -> None:
 def test_the_modules_given_stay_as_they_are(kind: Kind) -> None:
     models = kind.models()
     before = [signature(model) for model in models]
-    state = torch.random.get_rng_state()
-    torch.random.set_rng_state(state)
     example = kind.example(2)
     given, options = kind.given(models)
     state = torch.random.get_rng_state()
-    try:
+    with contextlib.suppress(InputError):
         zs.Population.from_modules(given, example=example, **options)
-    except InputError:
-        pass
     assert torch.equal(torch.random.get_rng_state(), state), "draws from the caller's random numbers"
     for was, model in zip(before, models, strict=True):
         now = signature(model)
         assert now.keys() == was.keys()
         for key, value in was.items():
-            same = torch.equal(value.nan_to_num(), now[key].nan_to_num()) if isinstance(value, Tensor) else value == now[key]
-            assert same, key
+            if isinstance(value, Tensor):
+                assert torch.equal(value.nan_to_num(), now[key].nan_to_num()), key
+            else:
+                assert value == now[key], key
 
 
 def signature(model: nn.Module) -> dict[str, object]:
@@ -129,6 +128,8 @@ def test_modules_come_back(kind: Kind) -> None:
     returned = population.to_modules()
     for model, back in zip(models, returned, strict=True):
         assert type(back) is type(kind.inner(model))
+        counts = {name: n for name, n in back.state_dict().items() if name.endswith("num_batches_tracked")}
+        assert all(torch.equal(n, model.state_dict()[name]) for name, n in counts.items())
         with torch.no_grad():
             close(own_scores(back, x), own_scores(model, x), kind)
     again = zs.Population.from_modules(returned, example=x)
@@ -179,7 +180,9 @@ def test_gradients_are_those_of_the_modules_or_raise(kind: Kind) -> None:
     models, x = kind.models(), fresh_input(kind)
     weights = population.weights.clone().requires_grad_()
     try:
-        (gradient,) = torch.autograd.grad(population.scores(weights, x.clone()).float().square().sum(), weights)
+        (gradient,) = torch.autograd.grad(
+            population.scores(weights, x.clone()).float().square().sum(), weights
+        )
     except (InputError, RuntimeError):
         return  # it says that it cannot
     for row, model in zip(gradient, models, strict=True):
@@ -188,9 +191,9 @@ def test_gradients_are_those_of_the_modules_or_raise(kind: Kind) -> None:
         for segment in population.layers():
             own = named[segment.name].grad if segment.name in named and segment.trainable else None
             if own is not None:
-                scale = max(float(own.abs().max()), 1.0)
-                came = row[segment.slice].float().unflatten(0, segment.shape) if segment.shape else row[segment.offset]
-                torch.testing.assert_close(came, own.float(), rtol=0, atol=20 * kind.tolerance * scale)
+                bound = 20 * kind.tolerance * max(float(own.abs().max()), 1.0)
+                came = row[segment.slice].float().view(segment.shape)
+                torch.testing.assert_close(came, own.float(), rtol=0, atol=bound)
 
 
 @computed

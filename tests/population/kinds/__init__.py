@@ -3,9 +3,11 @@
 `docs/what-a-population-can-hold.md` is the same table for users.
 """
 
-from tests.population.kinds import hooks, layers, nets, state, wrapped
+from tests.population.kinds import differences, forwards, hooks, layers, nets, state, wrapped
 from tests.population.kinds.kind import EITHER, FAST, REFUSED, RUNS, Kind
 
-KINDS: list[Kind] = [*layers.KINDS, *nets.KINDS, *hooks.KINDS, *state.KINDS, *wrapped.KINDS]
+KINDS: list[Kind] = [
+    kind for part in (layers, nets, forwards, hooks, state, differences, wrapped) for kind in part.KINDS
+]
 
 __all__ = ["EITHER", "FAST", "KINDS", "REFUSED", "RUNS", "Kind"]

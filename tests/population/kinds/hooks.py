@@ -9,13 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.population.kinds.kind import CLASSES, EITHER, RUNS, REFUSED, Kind
+from tests.population.kinds.kind import CLASSES, EITHER, REFUSED, RUNS, Kind
 from tests.population.kinds.nets import OwnChain
 
 
 def chain() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 6), nn.Tanh(), nn.Linear(6, CLASSES)
+        nn.Conv2d(1, 3, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(27, 6),
+        nn.Tanh(),
+        nn.Linear(6, CLASSES),
     )
 
 
@@ -127,24 +133,59 @@ KINDS = [
     Kind("A forward hook on a layer", chain, RUNS, alter=all_of(on_layer())),
     Kind("A forward hook on an activation", chain, RUNS, alter=all_of(on_layer("1"))),
     Kind("A forward hook on the root", chain, RUNS, alter=all_of(lambda m: m.register_forward_hook(doubled))),
-    Kind("A forward hook with keywords", chain, RUNS, alter=all_of(lambda m: m[4].register_forward_hook(
-        lambda module, inputs, options, output: output + 1, with_kwargs=True)) ),
-    Kind("A pre-hook on a layer", chain, RUNS, alter=all_of(lambda m: m[4].register_forward_pre_hook(shifted))),
+    Kind(
+        "A forward hook with keywords",
+        chain,
+        RUNS,
+        alter=all_of(
+            lambda m: m[4].register_forward_hook(
+                lambda module, inputs, options, output: output + 1, with_kwargs=True
+            )
+        ),
+    ),
+    Kind(
+        "A pre-hook on a layer", chain, RUNS, alter=all_of(lambda m: m[4].register_forward_pre_hook(shifted))
+    ),
     Kind("A pre-hook on the root", chain, RUNS, alter=all_of(lambda m: m.register_forward_pre_hook(shifted))),
     Kind("A hook that only looks", chain, RUNS, alter=all_of(lambda m: m[4].register_forward_hook(watched))),
-    Kind("A hook on a residual network's layer", lambda: _residual(), RUNS,
-         alter=all_of(lambda m: m.conv.register_forward_hook(doubled))),
+    Kind(
+        "A hook on a residual network's layer",
+        lambda: _residual(),
+        RUNS,
+        alter=all_of(lambda m: m.conv.register_forward_hook(doubled)),
+    ),
     Kind("A hook on one model of four", chain, REFUSED, names=("2", "hook"), alter=one_of(on_layer())),
-    Kind("A pre-hook on one model of four", chain, REFUSED, names=("2", "hook"),
-         alter=one_of(lambda m: m[4].register_forward_pre_hook(shifted))),
+    Kind(
+        "A pre-hook on one model of four",
+        chain,
+        REFUSED,
+        names=("2", "hook"),
+        alter=one_of(lambda m: m[4].register_forward_pre_hook(shifted)),
+    ),
     Kind("Hooks with numbers of their own", chain, REFUSED, names=("hook", "4"), alter=all_of(own_factor)),
-    Kind("A backward hook that changes gradients", chain, EITHER, names=("hook", "4"),
-         alter=all_of(lambda m: m[4].register_full_backward_hook(reversed_gradient))),
-    Kind("A hook on the gradient of a parameter", chain, EITHER, names=("hook", "4.weight"),
-         alter=all_of(lambda m: m[4].weight.register_hook(lambda gradient: gradient * 0))),
+    Kind(
+        "A backward hook that changes gradients",
+        chain,
+        EITHER,
+        names=("hook", "4"),
+        alter=all_of(lambda m: m[4].register_full_backward_hook(reversed_gradient)),
+    ),
+    Kind(
+        "A hook on the gradient of a parameter",
+        chain,
+        EITHER,
+        names=("hook", "4.weight"),
+        alter=all_of(lambda m: m[4].weight.register_hook(lambda gradient: gradient * 0)),
+    ),
     Kind("forward patched on the model", chain, EITHER, names=("forward",), alter=all_of(patched_root)),
     Kind("forward patched on a layer", chain, EITHER, names=("forward", "4"), alter=all_of(patched_layer)),
-    Kind("forward patched on one model of four", chain, REFUSED, names=("2", "forward"), alter=one_of(patched_layer)),
+    Kind(
+        "forward patched on one model of four",
+        chain,
+        REFUSED,
+        names=("2", "forward"),
+        alter=one_of(patched_layer),
+    ),
     Kind("A subclass of Conv2d with its own forward", with_layer(0, lambda: Shifted(1, 3, 3)), RUNS),
     Kind("A subclass of Conv2d with its own _conv_forward", with_layer(0, lambda: ByWeight(1, 3, 3)), RUNS),
     Kind("A subclass of Linear with its own forward", with_layer(4, lambda: Absolute(27, 6)), RUNS),
@@ -154,7 +195,7 @@ KINDS = [
     Kind("A model with its own __call__", CalledRoot, RUNS),
     Kind("A subclass of Conv2d that changes nothing", with_layer(0, lambda: Plain(1, 3, 3)), RUNS),
     Kind("A model that stays in training mode", lambda: InTraining(*chain()), RUNS),
-]  # fmt: skip
+]
 
 
 def _residual() -> nn.Module:

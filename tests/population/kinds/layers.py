@@ -58,7 +58,11 @@ class Pairs(nn.Module):
 class Unpooled(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.pool, self.unpool = nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+        self.conv, self.pool, self.unpool = (
+            nn.Conv2d(1, 2, 3),
+            nn.MaxPool2d(2, return_indices=True),
+            nn.MaxUnpool2d(2),
+        )
         self.head = nn.Linear(72, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +113,10 @@ def conv(*arguments: int, **options: object) -> nn.Module:
 
 FAST_LAYERS = [
     ("Conv2d", lambda: nn.Conv2d(4, 3, 3)),
-    ("Conv2d with stride, padding and a kernel that is not square", lambda: conv(4, 3, (3, 2), stride=(2, 1), padding=(0, 1))),
+    (
+        "Conv2d with stride, padding and a kernel that is not square",
+        lambda: conv(4, 3, (3, 2), stride=(2, 1), padding=(0, 1)),
+    ),
     ("Conv2d without a bias", lambda: conv(4, 3, 3, bias=False)),
     ("Conv2d with padding='valid'", lambda: conv(4, 3, 3, padding="valid")),
     ("Linear", lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 5))),
@@ -126,7 +133,7 @@ FAST_LAYERS = [
     ("Sigmoid", nn.Sigmoid),
     ("SiLU", nn.SiLU),
     ("GELU", nn.GELU),
-]  # fmt: skip
+]
 
 IMAGE_LAYERS = [
     ("Conv2d with padding='same'", lambda: conv(4, 3, 3, padding="same")),
@@ -178,76 +185,181 @@ IMAGE_LAYERS = [
     ("PixelUnshuffle", lambda: nn.PixelUnshuffle(2)),
     ("ChannelShuffle", lambda: nn.ChannelShuffle(2)),
     ("Upsample", lambda: nn.Upsample(scale_factor=2)),
-    ("Upsample with mode='bilinear'", lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)),
+    (
+        "Upsample with mode='bilinear'",
+        lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+    ),
     ("Unfold", lambda: nn.Unfold(2)),
     ("Unflatten", lambda: nn.Unflatten(1, (2, 2))),
     ("ZeroPad2d", lambda: nn.ZeroPad2d(1)),
     ("ReflectionPad2d", lambda: nn.ReflectionPad2d(1)),
     ("CircularPad2d", lambda: nn.CircularPad2d(1)),
-]  # fmt: skip
+]
 
 LSTM_WEIGHTS = frozenset({"body.0.layer.weight_ih_l0", "body.0.layer.weight_hh_l0", "head.weight"})
 
 KINDS = [
     *layer_kinds(FAST, FAST_LAYERS),
     *layer_kinds(RUNS, IMAGE_LAYERS),
-    *layer_kinds(EITHER, [("FractionalMaxPool2d", lambda: nn.FractionalMaxPool2d(2, 3))], names=("FractionalMaxPool2d",)),
+    *layer_kinds(
+        EITHER,
+        [("FractionalMaxPool2d", lambda: nn.FractionalMaxPool2d(2, 3))],
+        names=("FractionalMaxPool2d",),
+    ),
     *layer_kinds(EITHER, [("SyncBatchNorm", lambda: nn.SyncBatchNorm(4))], names=("SyncBatchNorm",)),
     Kind("MaxUnpool2d", Unpooled, RUNS),
     Kind("Fold", after(lambda: nn.Conv2d(1, 4, 3), lambda: nn.Unfold(2), lambda: nn.Fold(6, 2)), RUNS),
-    Kind("ConvTranspose2d", after(lambda: nn.ConvTranspose2d(1, 3, 3, 2, 1, 1, groups=1)), RUNS,
-         prunable=frozenset({"body.0.weight", "head.weight"})),
-    *layer_kinds(RUNS, [
-        ("Conv1d", lambda: nn.Conv1d(2, 3, 3, dilation=2)),
-        ("MaxPool1d", lambda: nn.MaxPool1d(2)),
-        ("AvgPool1d", lambda: nn.AvgPool1d(2)),
-        ("BatchNorm1d", lambda: nn.BatchNorm1d(2)),
-        ("ConstantPad1d", lambda: nn.ConstantPad1d(2, 0.5)),
-    ], signals),
-    Kind("ConvTranspose1d", after(lambda: nn.ConvTranspose1d(2, 3, 3), example=signals), RUNS, signals,
-         prunable=frozenset({"body.0.weight", "head.weight"})),
-    Kind("Conv3d", after(lambda: nn.Conv3d(1, 2, 3), example=volumes), RUNS, volumes,
-         prunable=frozenset({"body.0.weight", "head.weight"})),
-    Kind("ConvTranspose3d", after(lambda: nn.ConvTranspose3d(1, 2, 2), example=volumes), RUNS, volumes,
-         prunable=frozenset({"body.0.weight", "head.weight"})),
-    *layer_kinds(RUNS, [
-        ("MaxPool3d", lambda: nn.MaxPool3d(2)),
-        ("AvgPool3d", lambda: nn.AvgPool3d(2)),
-        ("BatchNorm3d", lambda: nn.BatchNorm3d(1)),
-    ], volumes),
-    Kind("Embedding", lambda: Tokens(nn.Embedding(11, 6, padding_idx=0), mean=True), RUNS, tokens,
-         prunable=frozenset({"head.weight"})),
-    Kind("EmbeddingBag", lambda: Tokens(nn.EmbeddingBag(11, 6), mean=False), RUNS, tokens,
-         prunable=frozenset({"head.weight"})),
-    Kind("RNN", after(lambda: First(nn.RNN(6, 5, batch_first=True)), example=sequences), RUNS, sequences,
-         prunable=LSTM_WEIGHTS),
-    Kind("LSTM", after(lambda: First(nn.LSTM(6, 5, batch_first=True)), example=sequences), RUNS, sequences,
-         prunable=LSTM_WEIGHTS),
-    Kind("LSTM, bidirectional, two layers, projected",
-         after(lambda: First(nn.LSTM(6, 5, 2, batch_first=True, bidirectional=True, proj_size=3, dropout=0.2)), example=sequences),
-         RUNS, sequences),
-    Kind("GRU", after(lambda: First(nn.GRU(6, 5, batch_first=True)), example=sequences), RUNS, sequences,
-         prunable=LSTM_WEIGHTS),
-    Kind("LSTMCell in a loop", lambda: Cells(nn.LSTMCell), RUNS, sequences,
-         prunable=frozenset({"cell.weight_ih", "cell.weight_hh", "head.weight"})),
+    Kind(
+        "ConvTranspose2d",
+        after(lambda: nn.ConvTranspose2d(1, 3, 3, 2, 1, 1, groups=1)),
+        RUNS,
+        prunable=frozenset({"body.0.weight", "head.weight"}),
+    ),
+    *layer_kinds(
+        RUNS,
+        [
+            ("Conv1d", lambda: nn.Conv1d(2, 3, 3, dilation=2)),
+            ("MaxPool1d", lambda: nn.MaxPool1d(2)),
+            ("AvgPool1d", lambda: nn.AvgPool1d(2)),
+            ("BatchNorm1d", lambda: nn.BatchNorm1d(2)),
+            ("ConstantPad1d", lambda: nn.ConstantPad1d(2, 0.5)),
+        ],
+        signals,
+    ),
+    Kind(
+        "ConvTranspose1d",
+        after(lambda: nn.ConvTranspose1d(2, 3, 3), example=signals),
+        RUNS,
+        signals,
+        prunable=frozenset({"body.0.weight", "head.weight"}),
+    ),
+    Kind(
+        "Conv3d",
+        after(lambda: nn.Conv3d(1, 2, 3), example=volumes),
+        RUNS,
+        volumes,
+        prunable=frozenset({"body.0.weight", "head.weight"}),
+    ),
+    Kind(
+        "ConvTranspose3d",
+        after(lambda: nn.ConvTranspose3d(1, 2, 2), example=volumes),
+        RUNS,
+        volumes,
+        prunable=frozenset({"body.0.weight", "head.weight"}),
+    ),
+    *layer_kinds(
+        RUNS,
+        [
+            ("MaxPool3d", lambda: nn.MaxPool3d(2)),
+            ("AvgPool3d", lambda: nn.AvgPool3d(2)),
+            ("BatchNorm3d", lambda: nn.BatchNorm3d(1)),
+        ],
+        volumes,
+    ),
+    Kind(
+        "Embedding",
+        lambda: Tokens(nn.Embedding(11, 6, padding_idx=0), mean=True),
+        RUNS,
+        tokens,
+        prunable=frozenset({"head.weight"}),
+    ),
+    Kind(
+        "EmbeddingBag",
+        lambda: Tokens(nn.EmbeddingBag(11, 6), mean=False),
+        RUNS,
+        tokens,
+        prunable=frozenset({"head.weight"}),
+    ),
+    Kind(
+        "RNN",
+        after(lambda: First(nn.RNN(6, 5, batch_first=True)), example=sequences),
+        RUNS,
+        sequences,
+        prunable=LSTM_WEIGHTS,
+    ),
+    Kind(
+        "LSTM",
+        after(lambda: First(nn.LSTM(6, 5, batch_first=True)), example=sequences),
+        RUNS,
+        sequences,
+        prunable=LSTM_WEIGHTS,
+    ),
+    Kind(
+        "LSTM, bidirectional, two layers, projected",
+        after(
+            lambda: First(nn.LSTM(6, 5, 2, batch_first=True, bidirectional=True, proj_size=3, dropout=0.2)),
+            example=sequences,
+        ),
+        RUNS,
+        sequences,
+    ),
+    Kind(
+        "GRU",
+        after(lambda: First(nn.GRU(6, 5, batch_first=True)), example=sequences),
+        RUNS,
+        sequences,
+        prunable=LSTM_WEIGHTS,
+    ),
+    Kind(
+        "LSTMCell in a loop",
+        lambda: Cells(nn.LSTMCell),
+        RUNS,
+        sequences,
+        prunable=frozenset({"cell.weight_ih", "cell.weight_hh", "head.weight"}),
+    ),
     Kind("GRUCell in a loop", lambda: Cells(nn.GRUCell), RUNS, sequences),
-    Kind("MultiheadAttention", Attention, RUNS, sequences,
-         prunable=frozenset({"attention.in_proj_weight", "attention.out_proj.weight", "head.weight"})),
-    Kind("MultiheadAttention with keys of another size", lambda: Attention(kdim=4, vdim=4), RUNS, sequences,
-         prunable=frozenset({f"attention.{part}_proj_weight" for part in "qkv"} | {"attention.out_proj.weight", "head.weight"})),
-    Kind("TransformerEncoderLayer",
-         after(lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), example=sequences), RUNS, sequences),
-    Kind("TransformerEncoder",
-         after(lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, norm_first=True), 2,
-                                             enable_nested_tensor=False), example=sequences), RUNS, sequences),
+    Kind(
+        "MultiheadAttention",
+        Attention,
+        RUNS,
+        sequences,
+        prunable=frozenset({"attention.in_proj_weight", "attention.out_proj.weight", "head.weight"}),
+    ),
+    Kind(
+        "MultiheadAttention with keys of another size",
+        lambda: Attention(kdim=4, vdim=4),
+        RUNS,
+        sequences,
+        prunable=frozenset(
+            {f"attention.{part}_proj_weight" for part in "qkv"} | {"attention.out_proj.weight", "head.weight"}
+        ),
+    ),
+    Kind(
+        "TransformerEncoderLayer",
+        after(lambda: nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), example=sequences),
+        RUNS,
+        sequences,
+    ),
+    Kind(
+        "TransformerEncoder",
+        after(
+            lambda: nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(6, 2, 8, batch_first=True, norm_first=True),
+                2,
+                enable_nested_tensor=False,
+            ),
+            example=sequences,
+        ),
+        RUNS,
+        sequences,
+    ),
     Kind("TransformerDecoderLayer with a causal mask", Decoder, RUNS, sequences),
     Kind("Bilinear", Pairs, RUNS, features, prunable=frozenset({"pairs.weight"})),
     Kind("A bare Linear", lambda: nn.Linear(6, CLASSES), RUNS, features, prunable=frozenset({"weight"})),
-    Kind("Linear layers on vectors", lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, CLASSES)), RUNS, features),
-    Kind("BatchNorm1d on vectors",
-         lambda: stirred(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, CLASSES))), RUNS, features),
+    Kind(
+        "Linear layers on vectors",
+        lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, CLASSES)),
+        RUNS,
+        features,
+    ),
+    Kind(
+        "BatchNorm1d on vectors",
+        lambda: stirred(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, CLASSES))),
+        RUNS,
+        features,
+    ),
     Kind("CosineSimilarity and PairwiseDistance", lambda: Compared(), RUNS, features),
-]  # fmt: skip
+]
 
 
 class Compared(nn.Module):

@@ -1,9 +1,9 @@
-"""Networks written by hand: branches, loops, functional style, weights used twice, unusual inputs and outputs."""
+"""Networks written by hand: chains, blocks, transformers, functional style, weights used twice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,6 @@ from tests.population.kinds.kind import (
     CLASSES,
     EITHER,
     FAST,
-    REFUSED,
     RUNS,
     Kind,
     features,
@@ -37,13 +36,6 @@ class Written(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.as_written(self, x)
-
-
-def small(forward: Forward, example_features: int = 64) -> Callable[[], nn.Module]:
-    """Two linear layers, `first` and `head`, and whatever the function does with them."""
-    return lambda: Written(
-        forward, first=nn.Linear(example_features, 6), head=nn.Linear(6, CLASSES)
-    )
 
 
 class OwnChain(nn.Module):
@@ -82,7 +74,9 @@ class Listed(nn.Module):
 class Named(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict({"conv": nn.Conv2d(1, 2, 3), "act": nn.ReLU(), "out": nn.Linear(72, CLASSES)})
+        self.blocks = nn.ModuleDict(
+            {"conv": nn.Conv2d(1, 2, 3), "act": nn.ReLU(), "out": nn.Linear(72, CLASSES)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks["out"](torch.flatten(self.blocks["act"](self.blocks["conv"](x)), 1))
@@ -115,7 +109,11 @@ class NamedLikeOurs(nn.Module):
 class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.norm, self.conv = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, padding=1)
+        self.stem, self.norm, self.conv = (
+            nn.Conv2d(1, 3, 3, padding=1),
+            nn.BatchNorm2d(3),
+            nn.Conv2d(3, 3, 3, padding=1),
+        )
         self.head = nn.Linear(3, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -277,120 +275,10 @@ class Collections(nn.Module):
         return x @ self.heads["out"]
 
 
-class Sign(torch.autograd.Function):
-    """Sign, with the gradient of the identity."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.sign()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
 class Standardized(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
         return self._conv_forward(x, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
-
-
-class Output(NamedTuple):
-    logits: Tensor
-    hidden: Tensor
-
-
-class TwoInputs(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = nn.Linear(6, CLASSES), nn.Linear(6, CLASSES)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.left(x) + self.right(y)
-
-
-class OptionalInput(TwoInputs):
-    def forward(self, x: Tensor, mask: Tensor | None = None, **options: object) -> Tensor:
-        return self.left(x if mask is None else x * mask) + self.right(x)
-
-
-class CausalLanguageModel(nn.Module):
-    """Scores of each token: [B, T, vocabulary]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding, self.out = nn.Embedding(11, 6), nn.Linear(6, 11)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.embedding(x))
-
-
-def hidden(module: Any, x: Tensor) -> Tensor:
-    return torch.tanh(module.first(x.flatten(1)))
-
-
-def layer_twice(module: Any, x: Tensor) -> Tensor:
-    return module.head(module.first(torch.relu(module.first(x))))
-
-
-def branch(module: Any, x: Tensor) -> Tensor:
-    h = hidden(module, x)
-    return module.head(h if h.sum() > 0 else -2 * h)
-
-
-def loop(module: Any, x: Tensor) -> Tensor:
-    h = hidden(module, x)
-    while h.abs().amax() > 0.3:
-        h = h * 0.6
-    return module.head(h)
-
-
-def numbers(module: Any, x: Tensor) -> Tensor:
-    h = hidden(module, x)
-    return module.head(h * float(h.std().item()) + sum(h[0].tolist()))
-
-
-def in_place(module: Any, x: Tensor) -> Tensor:
-    x = x.flatten(1)
-    h = module.first(x)
-    h.mul_(2).tanh_()
-    h[:, 0] = 1.0
-    return module.head(h)
-
-
-def input_in_place(module: Any, x: Tensor) -> Tensor:
-    x.mul_(0.5).add_(1.0)
-    return module.head(hidden(module, x))
-
-
-def without_gradient(module: Any, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        h = hidden(module, x)
-    return module.head(h)
-
-
-def half_inside(module: Any, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        h = hidden(module, x)
-    return module.head(h.float())
-
-
-def checkpointed(module: Any, x: Tensor) -> Tensor:
-    return module.head(torch.utils.checkpoint.checkpoint(lambda x: hidden(module, x), x, use_reentrant=False))
-
-
-def with_statistics_of_the_batch(module: Any, x: Tensor) -> Tensor:
-    h = hidden(module, x)
-    return module.head((h - h.mean(0)) / (h.std(0) + 1e-3))
-
-
-def always_dropped(module: Any, x: Tensor) -> Tensor:
-    return module.head(F.dropout(hidden(module, x), 0.5, training=True))
-
-
-def noisy(module: Any, x: Tensor) -> Tensor:
-    h = hidden(module, x)
-    return module.head(h + torch.randn_like(h))
 
 
 def unused_layer(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -410,7 +298,9 @@ def empty_parameter() -> nn.Module:
 
 
 def tied() -> nn.Module:
-    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Linear(64, CLASSES))
+    module = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Linear(64, CLASSES)
+    )
     module[3].weight = module[1].weight
     return module
 
@@ -422,18 +312,27 @@ def one_layer_under_two_names() -> nn.Module:
 
 KINDS = [
     Kind("A chain with functions in forward", OwnChain, FAST),
-    Kind("A nested Sequential", lambda: nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), nn.Sequential(
-        nn.Flatten(), nn.Sequential(nn.Linear(72, 5), nn.Identity()), nn.Linear(5, CLASSES))), FAST),
+    Kind(
+        "A nested Sequential",
+        lambda: nn.Sequential(
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()),
+            nn.Sequential(
+                nn.Flatten(), nn.Sequential(nn.Linear(72, 5), nn.Identity()), nn.Linear(5, CLASSES)
+            ),
+        ),
+        FAST,
+    ),
     Kind("A ModuleList called in a loop", Listed, FAST),
     Kind("A ModuleDict", Named, FAST),
     Kind("A layer named by a keyword of Python", Keyword, RUNS),
     Kind("Layers named steps, program and weights", NamedLikeOurs, FAST),
-    Kind("A chain that ends in a pool and no linear layer",
-         lambda: nn.Sequential(nn.Conv2d(1, CLASSES, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), FAST),
+    Kind(
+        "A chain that ends in a pool and no linear layer",
+        lambda: nn.Sequential(nn.Conv2d(1, CLASSES, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        FAST,
+    ),
     Kind("One activation used several times", lambda: _same_activation(), FAST),
     Kind("view() instead of flatten, and a log-softmax at the end", Viewed, RUNS),
-    Kind("Scores of shape [B, C, 1, 1]", lambda: nn.Sequential(nn.Conv2d(1, CLASSES, 3), nn.AdaptiveAvgPool2d(1)), EITHER,
-         names=("4, 1, 1",)),
     Kind("A residual network", lambda: stirred(Residual()), RUNS),
     Kind("A dense network", Dense, RUNS),
     Kind("Squeeze and excitation", SqueezeExcite, RUNS),
@@ -446,41 +345,33 @@ KINDS = [
     Kind("A network that makes the weights of another", Hyper, RUNS, features),
     Kind("Parameters without layers", Functional, RUNS, features),
     Kind("ParameterList and ParameterDict", Collections, RUNS, features),
-    Kind("A layer called twice", lambda: Written(layer_twice, first=nn.Linear(6, 6), head=nn.Linear(6, CLASSES)), RUNS, features),
-    Kind("A branch on values", small(branch), RUNS),
-    Kind("A loop on values", small(loop), RUNS),
-    Kind("Numbers taken out of tensors (.item(), .tolist())", small(numbers), RUNS),
-    Kind("Operations in place", small(in_place), RUNS),
-    Kind("The input changed in place", small(input_in_place), EITHER, names=("in place",)),
-    Kind("torch.no_grad in forward", small(without_gradient), RUNS),
-    Kind("Autocast in forward", small(half_inside), RUNS, tolerance=2e-2),
-    Kind("Checkpointed activations", small(checkpointed), RUNS),
-    Kind("Statistics of the batch", small(with_statistics_of_the_batch), RUNS),
-    Kind("An autograd function of its own", small(lambda m, x: m.head(Sign.apply(hidden(m, x)))), RUNS),
-    Kind("Weights standardized in forward", lambda: nn.Sequential(
-        Standardized(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, CLASSES)), RUNS),
-    Kind("An optional second input", OptionalInput, RUNS, features),
+    Kind(
+        "Weights standardized in forward",
+        lambda: nn.Sequential(Standardized(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, CLASSES)),
+        RUNS,
+    ),
     Kind("Unused layers and parameters", unused_layer(OwnChain), RUNS),
     Kind("A parameter with no elements", empty_parameter, RUNS),
     Kind("Layers that share a weight", tied, EITHER, names=("shares", "1.weight", "3.weight")),
-    Kind("A layer under two names", one_layer_under_two_names, EITHER, features, names=("shares", "0.weight", "2.weight")),
-    Kind("An embedding tied to the output", LanguageModel, EITHER, tokens, names=("shares", "embedding.weight", "out.weight")),
-    Kind("Dropout that stays on in evaluation mode", small(always_dropped), REFUSED, names=("random",)),
-    Kind("Noise in evaluation mode", small(noisy), REFUSED, names=("random",)),
-    Kind("Two inputs", TwoInputs, REFUSED, features, names=("TwoInputs", "input")),
-    Kind("A tuple of outputs", small(lambda m, x: (m.head(hidden(m, x)), hidden(m, x))), REFUSED, names=("tuple",)),
-    Kind("A dictionary of outputs", small(lambda m, x: {"logits": m.head(hidden(m, x))}), REFUSED, names=("dict",)),
-    Kind("A named tuple of outputs", small(lambda m, x: Output(m.head(hidden(m, x)), x)), REFUSED, names=("Output",)),
-    Kind("One score a sample, [B]", small(lambda m, x: m.head(hidden(m, x)).sum(1)), REFUSED, names=("[2]", "[2, classes]")),
-    Kind("Scores of each token, [B, T, classes]", CausalLanguageModel, REFUSED, tokens, names=("[2, 5, 11]",)),
-    Kind("Scores of each pixel, [B, C, H, W]", lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 2, 1)), REFUSED,
-         names=("[2, 2, 6, 6]",)),
-    Kind("A recurrent layer alone", lambda: nn.LSTM(6, 3), REFUSED, sequences, names=("LSTM", "tuple")),
-    Kind("A module without forward", lambda: nn.ModuleList([nn.Linear(6, 2)]), REFUSED, features, names=("ModuleList", "forward")),
-    Kind("A module without parameters", nn.ReLU, REFUSED, features, names=("ReLU", "no parameters")),
-]  # fmt: skip
+    Kind(
+        "A layer under two names",
+        one_layer_under_two_names,
+        EITHER,
+        features,
+        names=("shares", "0.weight", "2.weight"),
+    ),
+    Kind(
+        "An embedding tied to the output",
+        LanguageModel,
+        EITHER,
+        tokens,
+        names=("shares", "embedding.weight", "out.weight"),
+    ),
+]
 
 
 def _same_activation() -> nn.Module:
     activation = nn.GELU()
-    return nn.Sequential(nn.Conv2d(1, 2, 3), activation, nn.Flatten(), nn.Linear(72, 5), activation, nn.Linear(5, CLASSES))
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3), activation, nn.Flatten(), nn.Linear(72, 5), activation, nn.Linear(5, CLASSES)
+    )

@@ -200,7 +200,9 @@ def prepared(model: nn.Module) -> nn.Module:
 
 
 def exported(model: nn.Module) -> nn.Module:
-    return torch.export.export(model.eval(), (images(3),), dynamic_shapes={"input": {0: torch.export.Dim("batch")}}).module()
+    return torch.export.export(
+        model.eval(), (images(3),), dynamic_shapes={"input": {0: torch.export.Dim("batch")}}
+    ).module()
 
 
 def states(prefix: str = "", extra: Mapping[str, Tensor] | None = None) -> Callable[[list[nn.Module]], Given]:
@@ -261,37 +263,102 @@ KINDS = [
     *(Kind(name, changed(chain, act), FAST, masked=True) for name, act in PRUNED.items()),
     Kind("prune.identity", changed(chain, on_both(lambda layer: prune.identity(layer, "weight"))), FAST),
     Kind("prune.remove: weights with zeros", changed(chain, on_both(permanently)), FAST),
-    Kind("Pruned weights of a recurrent layer", changed(recurrent, lambda m: prune.l1_unstructured(m.gru, "weight_hh_l0", 0.3)),
-         EITHER, sequences, names=("gru", "weight_hh_l0"), masked=True),
-    Kind("Pruned layers of a residual network", changed(lambda: stirred(Residual()), lambda m: prune.l1_unstructured(
-        m.conv, "weight", 0.3)), RUNS, masked=True),
+    Kind(
+        "Pruned weights of a recurrent layer",
+        changed(recurrent, lambda m: prune.l1_unstructured(m.gru, "weight_hh_l0", 0.3)),
+        EITHER,
+        sequences,
+        names=("gru", "weight_hh_l0"),
+        masked=True,
+    ),
+    Kind(
+        "Pruned layers of a residual network",
+        changed(lambda: stirred(Residual()), lambda m: prune.l1_unstructured(m.conv, "weight", 0.3)),
+        RUNS,
+        masked=True,
+    ),
     Kind("torch.ao.pruning", changed(chain, sparsified), EITHER, names=("4", "parametriz"), masked=True),
     Kind("torch.ao.pruning after squash_mask", changed(chain, lambda m: sparsified(m, squash=True)), FAST),
-    Kind("torch.nn.utils.weight_norm", changed(chain, on_both(old(torch.nn.utils.weight_norm))), EITHER, names=("0", "weight_norm")),
-    Kind("torch.nn.utils.spectral_norm", changed(chain, on_both(old(torch.nn.utils.spectral_norm))), EITHER,
-         names=("0", "spectral_norm")),
-    Kind("parametrizations.weight_norm", changed(chain, on_both(parametrizations.weight_norm)), EITHER, names=("0", "parametriz")),
-    Kind("parametrizations.spectral_norm", changed(chain, on_both(parametrizations.spectral_norm)), EITHER,
-         names=("0", "parametriz")),
-    Kind("parametrizations.orthogonal", changed(chain, each("4")(parametrizations.orthogonal)), EITHER, names=("4", "parametriz")),
-    Kind("A parametrization on one model of four", chain, EITHER, names=("2", "parametriz"),
-         alter=lambda models: parametrizations.weight_norm(models[2][4]) and None),
+    Kind(
+        "torch.nn.utils.weight_norm",
+        changed(chain, on_both(old(torch.nn.utils.weight_norm))),
+        EITHER,
+        names=("0", "weight_norm"),
+    ),
+    Kind(
+        "torch.nn.utils.spectral_norm",
+        changed(chain, on_both(old(torch.nn.utils.spectral_norm))),
+        EITHER,
+        names=("0", "spectral_norm"),
+    ),
+    Kind(
+        "parametrizations.weight_norm",
+        changed(chain, on_both(parametrizations.weight_norm)),
+        EITHER,
+        names=("0", "parametriz"),
+    ),
+    Kind(
+        "parametrizations.spectral_norm",
+        changed(chain, on_both(parametrizations.spectral_norm)),
+        EITHER,
+        names=("0", "parametriz"),
+    ),
+    Kind(
+        "parametrizations.orthogonal",
+        changed(chain, each("4")(parametrizations.orthogonal)),
+        EITHER,
+        names=("4", "parametriz"),
+    ),
+    Kind(
+        "A parametrization on one model of four",
+        chain,
+        EITHER,
+        names=("2", "parametriz"),
+        alter=lambda models: parametrizations.weight_norm(models[2][4]) and None,
+    ),
     Kind("Frozen layers", changed(chain, frozen("0")), RUNS, untrained=frozenset({"0.weight", "0.bias"})),
-    Kind("A model that is all frozen", changed(chain, lambda m: m.requires_grad_(False)), RUNS,
-         untrained=frozenset(f"{layer}.{kind}" for layer in (0, 4, 6) for kind in ("weight", "bias"))),
-    Kind("A frozen parameter in a transformer", changed(VisionTransformer, lambda m: m.positions.requires_grad_(False)), RUNS,
-         untrained=frozenset({"positions"})),
-    Kind("A layer frozen in one model of four", chain, REFUSED, names=("1", "4.weight", "requires_grad"), alter=one_frozen),
+    Kind(
+        "A model that is all frozen",
+        changed(chain, lambda m: m.requires_grad_(False)),
+        RUNS,
+        untrained=frozenset(f"{layer}.{kind}" for layer in (0, 4, 6) for kind in ("weight", "bias")),
+    ),
+    Kind(
+        "A frozen parameter in a transformer",
+        changed(VisionTransformer, lambda m: m.positions.requires_grad_(False)),
+        RUNS,
+        untrained=frozenset({"positions"}),
+    ),
+    Kind(
+        "A layer frozen in one model of four",
+        chain,
+        REFUSED,
+        names=("1", "4.weight", "requires_grad"),
+        alter=one_frozen,
+    ),
     Kind("DataParallel", made_of(chain, nn.DataParallel), FAST, inner=lambda model: model.module),
     Kind("AveragedModel", made_of(chain, averaged), EITHER, names=("AveragedModel",)),
-    Kind("torch.compile", made_of(chain, lambda m: torch.compile(m, backend="eager")), EITHER, names=("OptimizedModule",),
-         inner=lambda model: model._orig_mod),
+    Kind(
+        "torch.compile",
+        made_of(chain, lambda m: torch.compile(m, backend="eager")),
+        EITHER,
+        names=("OptimizedModule",),
+        inner=lambda model: model._orig_mod,
+    ),
     Kind("Module.compile", changed(chain, compiled_in_place), EITHER, names=("compile",)),
     Kind("ScriptModule", made_of(chain, lambda m: scripted(m, torch.jit.script)), REFUSED, names=("script",)),
-    Kind("A traced module", made_of(chain, lambda m: scripted(m, lambda m: torch.jit.trace(m, images(2)))), REFUSED,
-         names=("script",)),
-    Kind("A scripted layer in a module", changed(chain, lambda m: m.__setitem__(1, scripted(m[1], torch.jit.script))), REFUSED,
-         names=("script", "1")),
+    Kind(
+        "A traced module",
+        made_of(chain, lambda m: scripted(m, lambda m: torch.jit.trace(m, images(2)))),
+        REFUSED,
+        names=("script",),
+    ),
+    Kind(
+        "A scripted layer in a module",
+        changed(chain, lambda m: m.__setitem__(1, scripted(m[1], torch.jit.script))),
+        REFUSED,
+        names=("script", "1"),
+    ),
     Kind("A torch.fx graph", made_of(chain, traced_graph), RUNS),
     Kind("An exported program", made_of(chain, exported), EITHER, names=("GraphModule",)),
     Kind("Lazy layers", lazy(initialized=False), REFUSED, names=("0", "azy", "uninitialized")),
@@ -304,30 +371,62 @@ KINDS = [
     Kind("float64 weights", changed(chain, cast(torch.float64)), RUNS, told="float64"),
     Kind("float16 weights", changed(chain, cast(torch.float16)), RUNS, tolerance=1e-2, told="float16"),
     Kind("bfloat16 weights", changed(chain, cast(torch.bfloat16)), RUNS, tolerance=5e-2, told="bfloat16"),
-    Kind("bfloat16 weights of a network that is no chain", changed(VisionTransformer, cast(torch.bfloat16)), RUNS, tolerance=1e-1,
-         told="bfloat16"),
-    Kind("Layers of several types of float", changed(chain, mixed), EITHER, names=("0", "float16"), tolerance=1e-2),
+    Kind(
+        "bfloat16 weights of a network that is no chain",
+        changed(VisionTransformer, cast(torch.bfloat16)),
+        RUNS,
+        tolerance=1e-1,
+        told="bfloat16",
+    ),
+    Kind(
+        "Layers of several types of float",
+        changed(chain, mixed),
+        EITHER,
+        names=("0", "float16"),
+        tolerance=1e-2,
+    ),
     Kind("channels_last", changed(chain, lambda m: m.to(memory_format=torch.channels_last)), FAST),
     Kind("Weights that are views", changed(chain, strided), FAST),
     Kind("Weights with gradients", changed(chain, with_gradients), FAST),
     Kind("Weights made in inference mode", in_inference_mode, FAST),
-    Kind("Modules in training mode, with dropout", lambda: nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Dropout(0.5), nn.Linear(9, CLASSES)).train(), FAST),
+    Kind(
+        "Modules in training mode, with dropout",
+        lambda: nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Dropout(0.5), nn.Linear(9, CLASSES)
+        ).train(),
+        FAST,
+    ),
     Kind("One model on the meta device", chain, REFUSED, names=("2", "meta"), alter=on_meta),
     Kind("All models on the meta device", changed(chain, lambda m: m.to("meta")), REFUSED, names=("meta",)),
     Kind("State dicts with their module", chain, FAST, given=states()),
     Kind("State dicts with counts of batches", lambda: stirred(Residual()), RUNS, given=states()),
     Kind("State dicts of DataParallel", chain, EITHER, names=("module.",), given=states("module.")),
     Kind("State dicts of torch.compile", chain, EITHER, names=("_orig_mod.",), given=states("_orig_mod.")),
-    Kind("State dicts without a module", chain, REFUSED, names=("module=",),
-         given=lambda models: ([model.state_dict() for model in models], {})),
-    Kind("State dicts of pruned modules", changed(chain, PRUNED["prune.l1_unstructured"]), EITHER, names=("weight_orig",), masked=True,
-         given=states()),
+    Kind(
+        "State dicts without a module",
+        chain,
+        REFUSED,
+        names=("module=",),
+        given=lambda models: ([model.state_dict() for model in models], {}),
+    ),
+    Kind(
+        "State dicts of pruned modules",
+        changed(chain, PRUNED["prune.l1_unstructured"]),
+        EITHER,
+        names=("weight_orig",),
+        masked=True,
+        given=states(),
+    ),
     Kind("stack_module_state", chain, FAST, given=stacked),
-    Kind("stack_module_state, parameters and buffers in one", lambda: stirred(Residual()), RUNS, given=stacked_in_one),
+    Kind(
+        "stack_module_state, parameters and buffers in one",
+        lambda: stirred(Residual()),
+        RUNS,
+        given=stacked_in_one,
+    ),
     Kind("One module four times", OwnChain, FAST, alter=four_times),
     Kind("A layer that all models share", OwnChain, RUNS, alter=lambda models: _shared(models)),
-]  # fmt: skip
+]
 
 
 def _shared(models: list[nn.Module]) -> None:
