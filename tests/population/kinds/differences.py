@@ -51,7 +51,7 @@ KINDS = [
         lambda: chain_with(nn.LeakyReLU(0.1)),
         REFUSED,
         features,
-        names=("2", "act", "negative_slope"),
+        names=("model 2", "negative_slope"),
         alter=one("negative_slope", 0.3, "act"),
     ),
     Kind(
@@ -60,7 +60,7 @@ KINDS = [
             nn.Conv2d(1, 2, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, CLASSES)
         ),
         REFUSED,
-        names=("2", "stride"),
+        names=("model 2", "stride"),
         alter=one("stride", (1, 1), "0"),
     ),
     Kind(
@@ -68,7 +68,7 @@ KINDS = [
         lambda: nn.TransformerEncoderLayer(6, 2, 8),
         REFUSED,
         features,
-        names=("2", "num_heads"),
+        names=("model 2", "num_heads"),
         alter=lambda models: _heads(models),
     ),
     Kind(
@@ -76,7 +76,7 @@ KINDS = [
         normed(lambda: nn.GroupNorm(2, 6)),
         REFUSED,
         features,
-        names=("2", "norm", "num_groups"),
+        names=("model 2", "norm", "num_groups"),
         alter=one("num_groups", 3, "norm"),
     ),
     Kind(
@@ -84,15 +84,15 @@ KINDS = [
         normed(lambda: nn.BatchNorm1d(6)),
         REFUSED,
         features,
-        names=("2", "norm", "eps"),
+        names=("model 2", "norm", "eps"),
         alter=one("eps", 0.5, "norm"),
     ),
-    Kind("One model of another class", OwnChain, REFUSED, names=("3", "Negative"), alter=with_own_class),
+    Kind("One model of another class", OwnChain, REFUSED, names=("model 3",), alter=with_own_class),
     Kind(
         "One model with a frozen layer",
         OwnChain,
         REFUSED,
-        names=("2", "conv1.weight"),
+        names=("model 2", "conv1.weight"),
         alter=lambda models: [p.requires_grad_(False) for p in models[2].conv1.parameters()] and None,
     ),
 ]

@@ -10,7 +10,17 @@ import torch.nn.functional as F
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from tests.population.kinds.kind import CLASSES, EITHER, REFUSED, RUNS, Kind, features, sequences, tokens
+from tests.population.kinds.kind import (
+    CLASSES,
+    EITHER,
+    FAST,
+    REFUSED,
+    RUNS,
+    Kind,
+    features,
+    sequences,
+    tokens,
+)
 from tests.population.kinds.nets import Forward, Written
 
 
@@ -133,8 +143,7 @@ KINDS = [
     Kind(
         "Scores of shape [B, C, 1, 1]",
         lambda: nn.Sequential(nn.Conv2d(1, CLASSES, 3), nn.AdaptiveAvgPool2d(1)),
-        EITHER,
-        names=("4, 1, 1",),
+        FAST,
     ),
     Kind(
         "A layer called twice",
@@ -153,8 +162,8 @@ KINDS = [
     Kind("Statistics of the batch", small(with_statistics_of_the_batch), RUNS),
     Kind("An autograd function of its own", small(lambda m, x: m.head(Sign.apply(hidden(m, x)))), RUNS),
     Kind("An optional second input", OptionalInput, RUNS, features),
-    Kind("Dropout that stays on in evaluation mode", small(always_dropped), REFUSED, names=("random",)),
-    Kind("Noise in evaluation mode", small(noisy), REFUSED, names=("random",)),
+    Kind("Dropout that stays on in evaluation mode", small(always_dropped), RUNS),
+    Kind("Noise in evaluation mode", small(noisy), RUNS),
     Kind("Two inputs", TwoInputs, REFUSED, features, names=("TwoInputs", "input")),
     Kind(
         "A tuple of outputs",
@@ -178,16 +187,14 @@ KINDS = [
         "One score a sample, [B]",
         small(lambda m, x: m.head(hidden(m, x)).sum(1)),
         REFUSED,
-        names=("[2]", "[2, classes]"),
+        names=("classes]",),
     ),
-    Kind(
-        "Scores of each token, [B, T, classes]", CausalLanguageModel, REFUSED, tokens, names=("[2, 5, 11]",)
-    ),
+    Kind("Scores of each token, [B, T, classes]", CausalLanguageModel, REFUSED, tokens, names=("5, 11]",)),
     Kind(
         "Scores of each pixel, [B, C, H, W]",
         lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 2, 1)),
         REFUSED,
-        names=("[2, 2, 6, 6]",),
+        names=("2, 6, 6]",),
     ),
     Kind("A recurrent layer alone", lambda: nn.LSTM(6, 3), REFUSED, sequences, names=("LSTM", "tuple")),
     Kind(

@@ -63,6 +63,7 @@ class Kind:
         given: what `from_modules` gets; default: the list of models.
         inner: the module that comes back, where it is another than the one that went in.
         prunable: names of all prunable tensors, where the kind is about them.
+        chosen: what `prunable=` names, where nothing is prunable by default.
         masked: some weights are masked already: the population has their masks.
         untrained: names of the columns that must not be trained, where the kind is about them.
         tolerance: of scores; looser where a kind computes in half precision.
@@ -79,6 +80,7 @@ class Kind:
     given: Callable[[list[nn.Module]], Given] = as_they_are
     inner: Callable[[nn.Module], nn.Module] = lambda module: module
     prunable: frozenset[str] | None = None
+    chosen: tuple[str, ...] = ()
     masked: bool = False
     untrained: frozenset[str] | None = None
     tolerance: float = 1e-5

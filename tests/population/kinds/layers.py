@@ -358,7 +358,7 @@ KINDS = [
         RUNS,
         features,
     ),
-    Kind("CosineSimilarity and PairwiseDistance", lambda: Compared(), RUNS, features),
+    Kind("CosineSimilarity and PairwiseDistance", lambda: Compared(), RUNS, features, chosen=("prototypes",)),
 ]
 
 

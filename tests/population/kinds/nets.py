@@ -343,8 +343,8 @@ KINDS = [
     Kind("A transformer with a table of positions and a causal mask", Causal, RUNS, tokens),
     Kind("A mixture of experts", Mixture, RUNS, features),
     Kind("A network that makes the weights of another", Hyper, RUNS, features),
-    Kind("Parameters without layers", Functional, RUNS, features),
-    Kind("ParameterList and ParameterDict", Collections, RUNS, features),
+    Kind("Parameters without layers", Functional, RUNS, features, chosen=("matrix",)),
+    Kind("ParameterList and ParameterDict", Collections, RUNS, features, chosen=("factors.*", "heads.out")),
     Kind(
         "Weights standardized in forward",
         lambda: nn.Sequential(Standardized(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, CLASSES)),

@@ -280,21 +280,21 @@ DIFFERS = [
         ),
         EITHER,
         features,
-        names=("act",),
+        names=("model 1",),
     ),
     Kind(
         "A partial function, other in each model",
         stateful(lambda m, x: m.act(x), act=lambda: partial(F.leaky_relu, negative_slope=draw())),
         EITHER,
         features,
-        names=("act",),
+        names=("model 1",),
     ),
     Kind(
         "A number in a closure, other in each model",
         lambda: Property(draw()),
         EITHER,
         features,
-        names=("read",),
+        names=("model 1",),
     ),
     Kind(
         "Text that chooses, other in each model",
@@ -304,7 +304,7 @@ DIFFERS = [
         ),
         EITHER,
         features,
-        names=("act",),
+        names=("model 1",),
     ),
     Kind("Layers that are not registered", Unregistered, EITHER, features, names=("layers",)),
     Kind(

@@ -83,16 +83,13 @@ def sparsified(model: nn.Module, squash: bool = False) -> None:
         sparsifier.squash_mask()
 
 
-def recurrent() -> nn.Module:
-    class Recurrent(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gru, self.head = nn.GRU(6, 5, batch_first=True), nn.Linear(5, CLASSES)
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.head = nn.GRU(6, 5, batch_first=True), nn.Linear(5, CLASSES)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.gru(x)[0][:, -1])
-
-    return Recurrent()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.gru(x)[0][:, -1])
 
 
 def old(function: Callable[..., Any]) -> Callable[[nn.Module], None]:
@@ -121,9 +118,13 @@ def mixed(model: nn.Module) -> None:
 
 
 def strided(model: nn.Module) -> None:
-    """Weights that are views of larger tensors, transposed and expanded."""
+    """Weights that are views of larger tensors."""
     wide = torch.randn(6, 2 * 27)
     model[4].weight = nn.Parameter(wide.t()[::2].t())
+
+
+def expanded(model: nn.Module) -> None:
+    """Weights of which many are one number in memory."""
     model[6].weight = nn.Parameter(torch.randn(CLASSES, 1).expand(CLASSES, 6))
 
 
@@ -265,7 +266,7 @@ KINDS = [
     Kind("prune.remove: weights with zeros", changed(chain, on_both(permanently)), FAST),
     Kind(
         "Pruned weights of a recurrent layer",
-        changed(recurrent, lambda m: prune.l1_unstructured(m.gru, "weight_hh_l0", 0.3)),
+        changed(Recurrent, lambda m: prune.l1_unstructured(m.gru, "weight_hh_l0", 0.3)),
         EITHER,
         sequences,
         names=("gru", "weight_hh_l0"),
@@ -313,7 +314,7 @@ KINDS = [
         "A parametrization on one model of four",
         chain,
         EITHER,
-        names=("2", "parametriz"),
+        names=("model 2", "parametriz"),
         alter=lambda models: parametrizations.weight_norm(models[2][4]) and None,
     ),
     Kind("Frozen layers", changed(chain, frozen("0")), RUNS, untrained=frozenset({"0.weight", "0.bias"})),
@@ -333,7 +334,7 @@ KINDS = [
         "A layer frozen in one model of four",
         chain,
         REFUSED,
-        names=("1", "4.weight", "requires_grad"),
+        names=("model 1", "4.weight"),
         alter=one_frozen,
     ),
     Kind("DataParallel", made_of(chain, nn.DataParallel), FAST, inner=lambda model: model.module),
@@ -354,14 +355,20 @@ KINDS = [
         names=("script",),
     ),
     Kind(
-        "A scripted layer in a module",
+        "A scripted activation in a module",
         changed(chain, lambda m: m.__setitem__(1, scripted(m[1], torch.jit.script))),
-        REFUSED,
+        EITHER,
         names=("script", "1"),
+    ),
+    Kind(
+        "A scripted layer with weights in a module",
+        changed(chain, lambda m: m.__setitem__(4, scripted(m[4], torch.jit.script))),
+        EITHER,
+        names=("script", "4"),
     ),
     Kind("A torch.fx graph", made_of(chain, traced_graph), RUNS),
     Kind("An exported program", made_of(chain, exported), EITHER, names=("GraphModule",)),
-    Kind("Lazy layers", lazy(initialized=False), REFUSED, names=("0", "azy", "uninitialized")),
+    Kind("Lazy layers", lazy(initialized=False), REFUSED, names=("0.weight", "lazy")),
     Kind("Lazy layers that have seen a batch", lazy(initialized=True), FAST),
     Kind("Quantized layers", made_of(chain, quantized), REFUSED, names=("4", "quantized")),
     Kind("Observers of quantization", made_of(chain, prepared), EITHER, names=("fake_quant",)),
@@ -382,11 +389,17 @@ KINDS = [
         "Layers of several types of float",
         changed(chain, mixed),
         EITHER,
-        names=("0", "float16"),
+        names=("0", "type"),
         tolerance=1e-2,
     ),
     Kind("channels_last", changed(chain, lambda m: m.to(memory_format=torch.channels_last)), FAST),
     Kind("Weights that are views", changed(chain, strided), FAST),
+    Kind(
+        "Weights that repeat one number in memory",
+        changed(chain, expanded),
+        EITHER,
+        names=("6.weight", "stride"),
+    ),
     Kind("Weights with gradients", changed(chain, with_gradients), FAST),
     Kind("Weights made in inference mode", in_inference_mode, FAST),
     Kind(
@@ -396,7 +409,7 @@ KINDS = [
         ).train(),
         FAST,
     ),
-    Kind("One model on the meta device", chain, REFUSED, names=("2", "meta"), alter=on_meta),
+    Kind("One model on the meta device", chain, REFUSED, names=("model 2", "meta"), alter=on_meta),
     Kind("All models on the meta device", changed(chain, lambda m: m.to("meta")), REFUSED, names=("meta",)),
     Kind("State dicts with their module", chain, FAST, given=states()),
     Kind("State dicts with counts of batches", lambda: stirred(Residual()), RUNS, given=states()),
