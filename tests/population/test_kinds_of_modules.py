@@ -11,14 +11,28 @@ import torch
 from torch import Tensor, nn
 
 import zoosparse_ext as zs
-from tests.population.kinds import EITHER, FAST, KINDS, REFUSED, Kind
+from tests.population.kinds import FAST, KINDS, REFUSED, Kind
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer
 
-every_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-computed = pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if kind.expected != REFUSED], ids=lambda kind: kind.name
-)
+
+def over(kinds: list[Kind]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("kind", kinds, ids=[kind.name for kind in kinds])
+
+
+computed = over([kind for kind in KINDS if kind.expected != REFUSED])
+
+
+def population_of(kind: Kind, models: list[nn.Module] | None = None) -> zs.Population:
+    torch.manual_seed(7)
+    example = kind.example(2)
+    given, options = kind.given(kind.models() if models is None else models)
+    return zs.Population.from_modules(given, example=example, **options)
+
+
+def input_of(kind: Kind) -> Tensor:
+    torch.manual_seed(8)
+    return kind.example(3)
 
 
 def own_scores(module: nn.Module, x: Tensor) -> Tensor:
@@ -28,75 +42,53 @@ def own_scores(module: nn.Module, x: Tensor) -> Tensor:
     """
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
+    dtype = next(module.parameters()).dtype
+    own = x.clone().to(dtype) if x.is_floating_point() else x.clone()
     try:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return module(in_its_type(module, x)).float().flatten(1)
+            return module(own).float().flatten(1)
     finally:
         for child, mode in modes:
             child.training = mode
 
 
-def in_its_type(module: nn.Module, x: Tensor) -> Tensor:
-    """A copy of the input, of the type that the weights of a module have."""
-    first = next(module.parameters())
-    return x.clone().to(first.dtype) if x.is_floating_point() and first.is_floating_point() else x.clone()
-
-
-def population_of(kind: Kind, models: list[nn.Module]) -> zs.Population | None:
-    """None where the models are refused, as they may be; the message then names what it should."""
-    torch.manual_seed(7)
-    example = kind.example(2)
-    given, options = kind.given(models)
-    if kind.expected not in (EITHER, REFUSED):
-        return zs.Population.from_modules(given, example=example, **options)
-    try:
-        population = zs.Population.from_modules(given, example=example, **options)
-    except InputError as error:
-        missing = [name for name in kind.names if name not in str(error)]
-        assert not missing, f"the message names no {missing}: {error}"
-        return None
-    assert kind.expected == EITHER, "should be refused"
-    return population
-
-
-def fresh_input(kind: Kind) -> Tensor:
-    torch.manual_seed(8)
-    return kind.example(3)
-
-
-def close(came: Tensor, expected: Tensor, kind: Kind) -> None:
+def assert_scores(came: Tensor, expected: Tensor, kind: Kind) -> None:
     torch.testing.assert_close(
         came.float(), expected, rtol=kind.tolerance, atol=kind.tolerance, equal_nan=not kind.finite
     )
 
 
-@every_kind
-def test_scores_are_those_of_the_modules_or_refused(kind: Kind) -> None:
-    models, x = kind.models(), fresh_input(kind)
-    population = population_of(kind, models)
-    if population is None:
-        return
-    again = kind.models()
+@computed
+def test_scores_are_those_of_the_modules(kind: Kind) -> None:
+    population, models, x = population_of(kind), kind.models(), input_of(kind)
     with torch.no_grad():
-        expected = torch.stack([own_scores(model, x) for model in again])
-        close(population(x.clone()), expected, kind)
-        close(population.scores(population.weights[1:2], x.clone()), expected[1:2], kind)
+        expected = torch.stack([own_scores(model, x) for model in models])
+        assert_scores(population(x.clone()), expected, kind)
+        assert_scores(population.scores(population.weights[1:2], x.clone()), expected[1:2], kind)
     if kind.expected == FAST:
         assert population.architecture.program is not None, population.architecture.reason
         assert population.compile().why_not_native(x) == infer.why_unavailable("cpu")
 
 
-@every_kind
+@over([kind for kind in KINDS if kind.expected == REFUSED])
+def test_a_refusal_names_the_thing(kind: Kind) -> None:
+    with pytest.raises(InputError) as caught:
+        population_of(kind)
+    missing = [name for name in kind.names if name not in str(caught.value)]
+    assert not missing, f"not named: {missing}; the message: {caught.value}"
+
+
+@over(KINDS)
 def test_the_modules_given_stay_as_they_are(kind: Kind) -> None:
     models = kind.models()
     before = [signature(model) for model in models]
     example = kind.example(2)
     given, options = kind.given(models)
-    state = torch.random.get_rng_state()
+    drawn = torch.random.get_rng_state()
     with contextlib.suppress(InputError):
         zs.Population.from_modules(given, example=example, **options)
-    assert torch.equal(torch.random.get_rng_state(), state), "draws from the caller's random numbers"
+    assert torch.equal(torch.random.get_rng_state(), drawn), "draws from the caller's random numbers"
     for was, model in zip(before, models, strict=True):
         now = signature(model)
         assert now.keys() == was.keys()
@@ -112,8 +104,8 @@ def signature(model: nn.Module) -> dict[str, object]:
     seen: dict[str, object] = {}
     for prefix, child in model.named_modules():
         seen[f"{prefix}.training"] = child.training
-        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-            seen[f"{prefix}.{kind}"] = len(getattr(child, kind))
+        for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+            seen[f"{prefix}.{hooks}"] = len(getattr(child, hooks))
         for name, tensor in [*child._parameters.items(), *child._buffers.items()]:
             if tensor is None or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
                 continue
@@ -126,73 +118,58 @@ def signature(model: nn.Module) -> dict[str, object]:
 
 @computed
 def test_modules_come_back(kind: Kind) -> None:
-    population = population_of(kind, kind.models())
-    if population is None:
-        return
-    models, x = kind.models(), fresh_input(kind)
+    population, models, x = population_of(kind), kind.models(), input_of(kind)
     returned = population.to_modules()
     for model, back in zip(models, returned, strict=True):
         assert type(back) is type(kind.inner(model))
         counts = {name: n for name, n in back.state_dict().items() if name.endswith("num_batches_tracked")}
         assert all(torch.equal(n, model.state_dict()[name]) for name, n in counts.items())
         with torch.no_grad():
-            close(own_scores(back, x), own_scores(model, x), kind)
+            assert_scores(own_scores(back, x), own_scores(model, x), kind)
     again = zs.Population.from_modules(returned, example=x)
     torch.testing.assert_close(again.weights, population.weights, rtol=0, atol=0, equal_nan=True)
 
 
-@computed
+@over([kind for kind in KINDS if kind.expected != REFUSED and kind.finite])
 def test_twins_come_back(kind: Kind) -> None:
-    if not kind.finite:
-        return
-    population = population_of(kind, kind.models())
-    if population is None:
-        return
-    x = fresh_input(kind)
+    population, x = population_of(kind), input_of(kind)
     if kind.chosen:
         with pytest.raises(InputError, match="prunable="):
             zs.magnitude_prune(population, 0.5)
         given, options = kind.given(kind.models())
         population = zs.Population.from_modules(given, example=x, prunable=kind.chosen, **options)
     twins = zs.magnitude_prune(population, 0.5)
-    pruned = population.architecture.n_prunable
-    assert twins.sparsity().tolist() == [round(0.5 * pruned) / pruned] * len(population)
+    size = population.architecture.n_prunable
+    assert twins.sparsity().tolist() == [round(0.5 * size) / size] * len(population)
     with torch.no_grad():
         expected = torch.stack([own_scores(module, x) for module in twins.to_modules()])
-        close(twins(x.clone()), expected, kind)
-    assert not torch.equal(twins(x.clone()), population(x.clone()))
+        assert_scores(twins(x.clone()), expected, kind)
+        assert not torch.equal(twins(x.clone()), population(x.clone()))
 
 
 @computed
 def test_columns_say_what_is_pruned_masked_and_trained(kind: Kind) -> None:
-    population = population_of(kind, kind.models())
-    if population is None:
-        return
+    population = population_of(kind)
     columns = {segment.name: segment for segment in population.layers()}
     if kind.prunable is not None:
         assert {name for name, segment in columns.items() if segment.prunable} == kind.prunable
     if kind.untrained is not None:
         assert {name for name, segment in columns.items() if not segment.trainable} == kind.untrained
-    if kind.masked:
-        masks = population.masks
-        assert masks is not None
-        assert ((population.weights == 0) | masks).all() and (population.weights[~masks] == 0).all()
-        assert 0.1 < float(population.sparsity().min()) < 0.5
-    else:
-        assert population.masks is None or bool(population.masks.all())
-
-
-@computed
-def test_gradients_are_those_of_the_modules_or_raise(kind: Kind) -> None:
-    population = population_of(kind, kind.models())
-    if population is None or not kind.finite or population.packed_masks is not None:
+    masks = population.masks
+    if not kind.masked:
+        assert masks is None or bool(masks.all())
         return
-    models, x = kind.models(), fresh_input(kind)
+    assert masks is not None
+    assert ((population.weights == 0) | masks).all()
+    assert 0.1 < float(population.sparsity().min()) < 0.5
+
+
+@over([kind for kind in KINDS if kind.expected != REFUSED and kind.finite and not kind.masked])
+def test_gradients_are_those_of_the_modules_or_raise(kind: Kind) -> None:
+    population, models, x = population_of(kind), kind.models(), input_of(kind)
     weights = population.weights.clone().requires_grad_()
     try:
-        (gradient,) = torch.autograd.grad(
-            population.scores(weights, x.clone()).float().square().sum(), weights
-        )
+        (gradient,) = torch.autograd.grad(population.scores(weights, x.clone()).square().sum(), weights)
     except (InputError, RuntimeError):
         return  # it says that it cannot
     for row, model in zip(gradient, models, strict=True):
@@ -207,18 +184,13 @@ def test_gradients_are_those_of_the_modules_or_raise(kind: Kind) -> None:
             own = own_gradients.get(segment.name)
             if own is not None:
                 bound = 20 * kind.tolerance * max(float(own.abs().max()), 1.0)
-                came = row[segment.slice].float().view(segment.shape)
+                came = row[segment.slice].view(segment.shape)
                 torch.testing.assert_close(came, own.float(), rtol=0, atol=bound)
 
 
-@computed
+@over([kind for kind in KINDS if kind.told])
 def test_what_is_changed_on_the_way_is_told(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
-    if not kind.told:
-        return
     with caplog.at_level(logging.INFO), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        population = population_of(kind, kind.models())
-    assert population is not None
-    dtype = next(kind.models()[0].parameters()).dtype
-    said = " ".join([caplog.text, *(str(warning.message) for warning in caught)])
-    assert population.weights.dtype == dtype or kind.told in said
+        population_of(kind)
+    assert kind.told in " ".join([caplog.text, *(str(warning.message) for warning in caught)])

@@ -4,10 +4,10 @@
 """
 
 from tests.population.kinds import differences, forwards, hooks, layers, nets, state, wrapped
-from tests.population.kinds.kind import EITHER, FAST, REFUSED, RUNS, Kind
+from tests.population.kinds.kind import FAST, REFUSED, RUNS, Kind
 
 KINDS: list[Kind] = [
     kind for part in (layers, nets, forwards, hooks, state, differences, wrapped) for kind in part.KINDS
 ]
 
-__all__ = ["EITHER", "FAST", "KINDS", "REFUSED", "RUNS", "Kind"]
+__all__ = ["FAST", "KINDS", "REFUSED", "RUNS", "Kind"]

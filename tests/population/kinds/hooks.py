@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.population.kinds.kind import CLASSES, EITHER, REFUSED, RUNS, Kind
+from tests.population.kinds.kind import CLASSES, REFUSED, RUNS, Kind
 from tests.population.kinds.nets import OwnChain
 
 
@@ -166,19 +166,19 @@ KINDS = [
     Kind(
         "A backward hook that changes gradients",
         chain,
-        EITHER,
+        REFUSED,
         names=("hook", "4"),
         alter=all_of(lambda m: m[4].register_full_backward_hook(reversed_gradient)),
     ),
     Kind(
         "A hook on the gradient of a parameter",
         chain,
-        EITHER,
+        REFUSED,
         names=("hook", "4.weight"),
         alter=all_of(lambda m: m[4].weight.register_hook(lambda gradient: gradient * 0)),
     ),
-    Kind("forward patched on the model", chain, EITHER, names=("forward",), alter=all_of(patched_root)),
-    Kind("forward patched on a layer", chain, EITHER, names=("forward", "4"), alter=all_of(patched_layer)),
+    Kind("forward patched on the model", chain, REFUSED, names=("forward",), alter=all_of(patched_root)),
+    Kind("forward patched on a layer", chain, RUNS, alter=all_of(patched_layer)),
     Kind(
         "forward patched on one model of four",
         chain,

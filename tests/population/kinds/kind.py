@@ -14,7 +14,6 @@ CLASSES = 4
 FAST = "fast"  # a chain on the native engine
 RUNS = "runs"  # the reference executor, with the same scores; faster is no fault
 REFUSED = "refused"  # an InputError that names the thing
-EITHER = "runs or refused"  # both are right, a wrong score is not
 
 Given = tuple[Any, dict[str, Any]]  # the first argument of `from_modules`, and its keywords
 
@@ -56,7 +55,7 @@ class Kind:
     Args:
         name: what the page calls it.
         build: makes a model; its weights are random, so each call makes another.
-        expected: `FAST`, `RUNS`, `REFUSED` or `EITHER`.
+        expected: `FAST`, `RUNS` or `REFUSED`.
         example: an input of so many samples.
         names: what the message of a refusal names, all of it.
         alter: what is done to the four models once they exist.

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from tests.population.kinds.kind import (
     CLASSES,
-    EITHER,
     FAST,
     RUNS,
     Kind,
@@ -202,11 +201,10 @@ KINDS = [
     *layer_kinds(FAST, FAST_LAYERS),
     *layer_kinds(RUNS, IMAGE_LAYERS),
     *layer_kinds(
-        EITHER,
+        RUNS,
         [("FractionalMaxPool2d", lambda: nn.FractionalMaxPool2d(2, 3))],
-        names=("FractionalMaxPool2d",),
     ),
-    *layer_kinds(EITHER, [("SyncBatchNorm", lambda: nn.SyncBatchNorm(4))], names=("SyncBatchNorm",)),
+    *layer_kinds(RUNS, [("SyncBatchNorm", lambda: nn.SyncBatchNorm(4))]),
     Kind("MaxUnpool2d", Unpooled, RUNS),
     Kind("Fold", after(lambda: nn.Conv2d(1, 4, 3), lambda: nn.Unfold(2), lambda: nn.Fold(6, 2)), RUNS),
     Kind(
