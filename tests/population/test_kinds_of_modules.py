@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import zoosparse_ext as zs
 from tests.population.kinds import FAST, KINDS, REFUSED, Kind
+from tests.population.kinds.ways_out import WAYS_OUT, WayOut
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer
 
@@ -77,6 +78,24 @@ def test_a_refusal_names_the_thing(kind: Kind) -> None:
         population_of(kind)
     missing = [name for name in kind.names if name not in str(caught.value)]
     assert not missing, f"not named: {missing}; the message: {caught.value}"
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        pytest.param(name, way, id=f"{name}: {place}")
+        for name, ways in WAYS_OUT.items()
+        for place, way in enumerate(ways)
+    ],
+)
+def test_the_way_out_of_a_refusal(name: str, way_out: WayOut) -> None:
+    kind = next(kind for kind in KINDS if kind.name == name)
+    assert kind.expected == REFUSED
+    models = [way_out(model) or model for model in kind.models()]
+    x = input_of(kind)
+    population = zs.Population.from_modules(models, example=x)
+    with torch.no_grad():
+        assert_scores(population(x.clone()), torch.stack([own_scores(model, x) for model in models]), kind)
 
 
 @over(KINDS)

@@ -24,5 +24,12 @@ def named_on_the_page() -> list[tuple[str, str]]:
     return named
 
 
+def test_its_examples_run() -> None:
+    blocks = re.findall(r"^```python\n(.+?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), {"__name__": "page"})
+
+
 def test_it_names_every_kind_where_it_belongs() -> None:
     assert sorted(named_on_the_page()) == sorted((kind.name, kind.expected) for kind in KINDS)
