@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
+from functools import cache
 
 import pytest
 import torch
@@ -24,11 +25,17 @@ def over(kinds: list[Kind]) -> pytest.MarkDecorator:
 computed = over([kind for kind in KINDS if kind.expected != REFUSED])
 
 
-def population_of(kind: Kind, models: list[nn.Module] | None = None) -> zs.Population:
+def population_of(kind: Kind, **options: object) -> zs.Population:
     torch.manual_seed(7)
     example = kind.example(2)
-    given, options = kind.given(kind.models() if models is None else models)
-    return zs.Population.from_modules(given, example=example, **options)
+    given, more = kind.given(kind.models())
+    return zs.Population.from_modules(given, example=example, **more, **options)
+
+
+@cache
+def kept_population_of(kind: Kind) -> zs.Population:
+    """The same for all tests that only look at it."""
+    return population_of(kind)
 
 
 def input_of(kind: Kind) -> Tensor:
@@ -62,7 +69,7 @@ def assert_scores(came: Tensor, expected: Tensor, kind: Kind) -> None:
 
 @computed
 def test_scores_are_those_of_the_modules(kind: Kind) -> None:
-    population, models, x = population_of(kind), kind.models(), input_of(kind)
+    population, models, x = kept_population_of(kind), kind.models(), input_of(kind)
     with torch.no_grad():
         expected = torch.stack([own_scores(model, x) for model in models])
         assert_scores(population(x.clone()), expected, kind)
@@ -137,7 +144,7 @@ def signature(model: nn.Module) -> dict[str, object]:
 
 @computed
 def test_modules_come_back(kind: Kind) -> None:
-    population, models, x = population_of(kind), kind.models(), input_of(kind)
+    population, models, x = kept_population_of(kind), kind.models(), input_of(kind)
     returned = population.to_modules()
     for model, back in zip(models, returned, strict=True):
         assert type(back) is type(kind.inner(model))
@@ -151,12 +158,11 @@ def test_modules_come_back(kind: Kind) -> None:
 
 @over([kind for kind in KINDS if kind.expected != REFUSED and kind.finite])
 def test_twins_come_back(kind: Kind) -> None:
-    population, x = population_of(kind), input_of(kind)
+    population, x = kept_population_of(kind), input_of(kind)
     if kind.chosen:
         with pytest.raises(InputError, match="prunable="):
             zs.magnitude_prune(population, 0.5)
-        given, options = kind.given(kind.models())
-        population = zs.Population.from_modules(given, example=x, prunable=kind.chosen, **options)
+        population = population_of(kind, prunable=kind.chosen)
     twins = zs.magnitude_prune(population, 0.5)
     size = population.architecture.n_prunable
     assert twins.sparsity().tolist() == [round(0.5 * size) / size] * len(population)
@@ -168,7 +174,7 @@ def test_twins_come_back(kind: Kind) -> None:
 
 @computed
 def test_columns_say_what_is_pruned_masked_and_trained(kind: Kind) -> None:
-    population = population_of(kind)
+    population = kept_population_of(kind)
     columns = {segment.name: segment for segment in population.layers()}
     if kind.prunable is not None:
         assert {name for name, segment in columns.items() if segment.prunable} == kind.prunable
@@ -185,7 +191,7 @@ def test_columns_say_what_is_pruned_masked_and_trained(kind: Kind) -> None:
 
 @over([kind for kind in KINDS if kind.expected != REFUSED and kind.finite and not kind.masked])
 def test_gradients_are_those_of_the_modules_or_raise(kind: Kind) -> None:
-    population, models, x = population_of(kind), kind.models(), input_of(kind)
+    population, models, x = kept_population_of(kind), kind.models(), input_of(kind)
     weights = population.weights.clone().requires_grad_()
     try:
         (gradient,) = torch.autograd.grad(population.scores(weights, x.clone()).square().sum(), weights)
