@@ -1,4 +1,4 @@
-"""A zoo written by version 0.1.0 (`tests/fixtures/zoo-0.1`) stays usable: opened, evaluated, pruned, resumed, exported."""
+"""A zoo of version 0.1.0 (`tests/fixtures/zoo-0.1`) stays usable: opened, evaluated, pruned, resumed, exported."""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ def refused(folder: Path, *words: object) -> Result:
         (["--ratios", "0.5:1.5:0.5"], "[0, 1), got 1.0"),
         (["--ratios", ","], "[0, 1), got none"),
         (["--ratios", "half"], "ratios 'half': write 0.5,0.8,0.9 or 0.1:0.9:0.1"),
+        (["--ratios", "0.5,0.8,0.50"], "0.5 stands there more than once"),
+        (["--ratios", "0.5", "--to", "variational"], "add --matched, or leave it out"),
         (["--ratios", "0.1:0.9:0"], "write 0.5,0.8,0.9 or 0.1:0.9:0.1"),
         (["--scope", "globe"], "'globe'"),
         (["--scope", "globe", "--matched"], "'globe'"),
@@ -165,9 +167,11 @@ def test_a_weight_that_is_nan(zoo: Path) -> None:
     for command in ("prune", "vardrop"):
         message = refused(zoo.parent, command, zoo, "--epochs", 0).message
         assert "NaN" in message and "cnn-s-tanh-0002" in message and "module_list.0.weight" in message
-    words = ("--ratios", "0.5", "--epochs", 0, "--allow-nan")
-    succeed("prune", zoo, *words)
-    assert Zoo.open(zoo).population("magnitude-global").weights[1, 5].isnan()
+    words = ("--ratios", "0.7", "--epochs", 1, "--allow-nan")
+    succeed("prune", zoo, *words, "--replace")
+    assert (
+        Zoo.open(zoo).population("magnitude-global").weights[-2, 5].isnan()
+    )  # of the last three, the second
 
 
 def test_a_folder_that_holds_another_zoo(zoo: Path, tmp_path: Path) -> None:

@@ -49,15 +49,6 @@ def test_matched_twins_have_the_sparsity_of_the_variational_ones(finished: Path)
     assert list(matched.models.matched) == variational.ids
 
 
-def test_pruning_again_replaces_the_twins(zoo: Path) -> None:
-    shown = succeed("prune", zoo, "--ratios", "0.8", "--epochs", 0, "--json").json()
-    assert (shown["population"], shown["twins"]) == ("magnitude-global", 3)
-    assert shown["median"][0]["target"] == 0.8
-    again = Zoo.open(zoo)
-    assert len(again.population("magnitude-global")) == 3
-    assert set(again.twins[again.twins.matched.isna() & (again.twins.scope == "global")].target) == {0.8}
-
-
 def test_layer_wise_pruning_is_a_population_of_its_own(zoo: Path) -> None:
     succeed("prune", zoo, "--scope", "layer", "--ratios", "0.5", "--epochs", 0)
     assert list(Zoo.open(zoo).populations) == [*KINDS, "magnitude-layer"]

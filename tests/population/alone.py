@@ -45,7 +45,8 @@ def train_alone(
             optimizer.zero_grad()
             loss.backward()
             for name, parameter in module.named_parameters():
-                parameter.grad *= masks[name]
+                if parameter.grad is not None:
+                    parameter.grad *= masks[name]
             optimizer.step()
             for name, parameter in module.named_parameters():
                 parameter.data *= masks[name]

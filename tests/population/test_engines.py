@@ -35,8 +35,10 @@ def test_rows_that_travel_come_back_the_same(
     choose = engines.choose_engine
     sent: list[Split] = []
 
-    def elsewhere(name: str, population: zs.Population, device: torch.device) -> ChosenEngine:
-        chosen = choose(name, population, device)
+    def elsewhere(
+        name: str, population: zs.Population, device: torch.device, variational: bool
+    ) -> ChosenEngine:
+        chosen = choose(name, population, device, variational)
 
         def run(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
             sent.append(split)
@@ -57,8 +59,8 @@ def test_goes_on_with_fewer_models_where_memory_ends(
     expected = trained(data)
     choose = engines.choose_engine
 
-    def small(name: str, population: zs.Population, device: torch.device) -> ChosenEngine:
-        chosen = choose(name, population, device)
+    def small(name: str, population: zs.Population, device: torch.device, variational: bool) -> ChosenEngine:
+        chosen = choose(name, population, device, variational)
 
         def run(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
             result = chosen.run(architecture, split, steps)  # the copy is spoilt, the rows are not

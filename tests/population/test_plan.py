@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 import zoosparse_ext as zs
-from tests.population.tiny import CLASSES, Residual, chain, make, population
+from tests.population.tiny import CLASSES, Residual, batch_normed, chain, make, population
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer as engine
 from zoosparse_ext.population.evaluate import _judge_by_reference
@@ -74,12 +76,44 @@ def test_a_plan_follows_its_population(data: zs.Dataset) -> None:
     assert not torch.equal(plan(data.test.normalized()), before)
 
 
-def test_weights_that_require_gradients(data: zs.Dataset) -> None:
+@pytest.mark.parametrize("build", [chain, Residual, batch_normed])
+def test_scores_are_differentiable(build: Callable[[], nn.Module], data: zs.Dataset) -> None:
+    """In images and weights, with autograd and `torch.func`, as those of the modules."""
+    models = population(build)
+    modules, images = models.to_modules(), data.test.normalized()
+    expected = models(images)
+    assert not expected.requires_grad
+    rows, pixels = models.weights.clone().requires_grad_(), images.clone().requires_grad_()
+    scores = models.scores(rows, pixels)
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    of_rows, of_pixels = torch.autograd.grad(scores.square().sum(), (rows, pixels))
+    total = torch.zeros_like(images)
+    for row, module in zip(of_rows, modules, strict=True):
+        own = images.clone().requires_grad_()
+        module(own).square().sum().backward()
+        total += own.grad
+        for name, gradient in models.architecture.unflatten(row).items():
+            parameter = dict(module.named_parameters()).get(name)
+            if parameter is not None:
+                torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(of_pixels, total, rtol=1e-3, atol=1e-5)
+    slope = torch.func.grad(lambda x: models(x).square().sum())(images)
+    torch.testing.assert_close(slope, total, rtol=1e-3, atol=1e-5)
+    slope = torch.func.grad(lambda w: models.scores(w, images).square().sum())(models.weights)
+    torch.testing.assert_close(slope, of_rows, rtol=1e-3, atol=1e-5)
+    _, tangent = torch.func.jvp(lambda x: models(x).square().sum(), (images,), (torch.ones_like(images),))
+    torch.testing.assert_close(tangent, total.sum(), rtol=1e-3, atol=1e-4)
+
+
+def test_scores_are_differentiable_where_the_weights_ask_for_it(data: zs.Dataset) -> None:
     models = population(chain)
     expected = models(data.test.normalized())
     models.weights.requires_grad_()
     scores = models(data.test.normalized())
-    assert not scores.requires_grad and torch.equal(scores, expected)
+    assert scores.requires_grad
+    torch.testing.assert_close(scores.detach(), expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(models(data.test.normalized()), expected)
 
 
 def test_unknown_mode(data: zs.Dataset) -> None:

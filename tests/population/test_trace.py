@@ -177,7 +177,7 @@ REASONS: dict[str, tuple[nn.Module, str]] = {
     "early result": (Early(), "returns something else"),
     "layer twice": (Twice(), "more than once"),
     "unused parameter": (Unused(), "'scale' belongs to no"),
-    "reparametrised": (pruned_linear(), "'1.weight_orig' belongs to no"),
+    "hook": (pruned_linear(), "'1' has a forward pre-hook"),
     "data-dependent": (Choosing(), "cannot trace Choosing"),
     "no weights": (nn.Sequential(nn.ReLU()), "no layer with weights"),
     "groups": (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), "'0' has groups"),

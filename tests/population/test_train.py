@@ -169,10 +169,12 @@ def test_modules_that_are_no_chains(build: Callable[[], nn.Module], masked: bool
     assert_equal_to_alone(population, data, optimizer, lambda _: make_optimizer, masks=masks)
 
 
-def test_batch_norm_with_a_cumulative_average_is_refused(data: zs.Dataset) -> None:
+def test_batch_norm_with_a_cumulative_average(data: zs.Dataset) -> None:
+    """Its average needs the count of batches, which lies beside the matrix."""
     population = tiny.population(lambda: tiny.Residual(norm=lambda: nn.BatchNorm2d(3, momentum=None)))
-    with pytest.raises(InputError, match="'norm' averages over all batches"):
-        zs.train(population, data, epochs=1)
+    optimizer, make_optimizer = OPTIMIZERS["adamw"]
+    assert_equal_to_alone(population, data, optimizer, lambda _: make_optimizer)
+    assert population.counts is not None and population.counts.unique().tolist() == [EPOCHS * 5]
 
 
 class Branching(tiny.Residual):

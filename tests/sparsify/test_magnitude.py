@@ -113,7 +113,7 @@ def test_a_ratio_per_model_and_layer(biases: bool) -> None:
     assert ((~held(twins)).sum(1) - removed(twins).sum(1)).tolist() == bias_counts
     assert twins.models["target"].tolist() == pytest.approx([26 / 123, 36 / 123, 12 / 123])
     assert twins.models["matched"].tolist() == matched
-    assert twins.ids[0] == "0000/magnitude-layer-matched"
+    assert twins.ids[0] == f"0000/magnitude-layer{'-biases' * biases}-matched"
 
 
 def test_table_of_twins() -> None:
@@ -121,7 +121,7 @@ def test_table_of_twins() -> None:
     history = zs.magnitude_prune(population, 0.5).history
     assert history is not None
     assert list(history.columns) == [
-        *("twin_id", "source_id", "method", "scope", "target", "matched", "epoch", "sparsity"),
+        *("twin_id", "source_id", "method", "scope", "target", "matched", "series", "epoch", "sparsity"),
         *(f"sparsity_layer.{layer}" for layer in "0368"),
         *("loss", "accuracy", "agreement", "kappa", "agreement_on_errors"),
     ]

@@ -151,12 +151,15 @@ def test_the_trajectory(engine: str, data: zs.Dataset) -> None:
     history = twins.history
     assert torch.equal(population.weights, before) and history is not None
     assert list(history.columns) == [
-        *("twin_id", "source_id", "method", "scope", "target", "matched", "epoch", "sparsity"),
+        *("twin_id", "source_id", "method", "scope", "target", "matched", "series", "epoch", "sparsity"),
         *(f"sparsity_layer.{layer}" for layer in "0368"),
         *("loss", "accuracy", "agreement", "kappa", "agreement_on_errors"),
     ]
     assert history.epoch.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert history.twin_id.tolist()[:3] == [f"{source}/variational" for source in population.ids]
+    (series,) = set(history.series)
+    assert series.startswith("variational-preset_")  # not one of those that have a name
+    assert history.twin_id.tolist()[:3] == [f"{source}/{series}" for source in population.ids]
+    assert zs.variational_dropout(population, data, epochs=0).ids[0] == f"{population.ids[0]}/variational"
     assert history.source_id.tolist()[:3] == population.ids
     assert set(history.method) == {"variational"}
     assert history[["scope", "target", "matched"]].isna().all(axis=None)
@@ -286,7 +289,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(data: zs.Dataset, tmp_path:
 def test_errors(data: zs.Dataset) -> None:
     with pytest.raises(InputError, match="unknown preset 'kingma'; known: modelzoos, molchanov"):
         zs.variational_dropout(tiny.population(), data, preset="kingma")
-    with pytest.raises(InputError, match="uses the weights of 'conv' without calling that layer"):
+    with pytest.raises(InputError, match=r"cannot put noise on 'conv\.weight' of 'Silent'"):
         zs.variational_dropout(tiny.population(Silent), data, epochs=1)
 
 

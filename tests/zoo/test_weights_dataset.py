@@ -239,7 +239,7 @@ def test_properties_come_from_the_table_that_knows_the_epoch(folder: Path) -> No
         if line.twin_id is None or line.twin_id != line.twin_id:
             assert accuracy == pytest.approx(history.loc[(line.model_id, line.epoch), "test_accuracy"])
             assert train_loss == pytest.approx(history.loc[(line.model_id, line.epoch), "train_loss"])
-            assert np.isnan(sparsity)
+            assert sparsity == 0.0
         else:  # nothing was measured on these twins; what was measured on their originals is not theirs
             assert np.isnan(accuracy) and np.isnan(train_loss)
             twin = zoo.twins[(zoo.twins.twin_id == line.twin_id) & (zoo.twins.epoch == line.epoch)]
@@ -306,3 +306,37 @@ def test_networks_of_several_shapes_need_a_choice() -> None:
     zoo = zs.Zoo({"original": groups}, pd.concat([group.models for group in groups], ignore_index=True))
     with pytest.raises(zs.InputError, match="2 shapes"):
         WeightsDataset(zoo, "all")
+
+
+@pytest.mark.parametrize("stored_first", [False, True])
+def test_originals_are_labelled_as_what_they_are(folder: Path, stored_first: bool) -> None:
+    """Their method is "original" and their sparsity 0.0, as far as they have no masks of their own."""
+    zoo = zs.Zoo.open(folder)
+    if not stored_first:
+        zoo = zs.Zoo({name: zoo.populations[name] for name in zoo.populations}, zoo.models, twins=zoo.twins)
+    dataset = WeightsDataset(zoo, "all", properties=["sparsity", "method"], populations="all")
+    assert dataset.classes["method"] == ["magnitude", "original", "variational"]
+    originals = torch.tensor(dataset.table["twin_id"].isna().tolist())
+    labels = torch.stack([values for _, values in dataset])
+    assert labels[originals].tolist() == [[0.0, 1.0]] * int(originals.sum()) and originals.sum() == 5
+    assert not labels.isnan().any() and bool((labels[~originals, 1] != 1.0).all())
+    alone = WeightsDataset(zoo, "all", properties=["sparsity", "method", "series"])
+    assert alone.classes == {"method": ["original"], "series": ["original"]}
+    assert torch.equal(torch.stack([values for _, values in alone]), torch.zeros(5, 3))
+
+
+def test_pruned_originals_have_the_sparsity_that_they_have(tmp_path: Path) -> None:
+    pruned = zs.magnitude_prune(tiny_zoo(9).population(), 0.5)
+    originals = zs.Population(
+        pruned.weights,
+        pruned.architecture,
+        pruned.models[["model_id", "seed"]],
+        packed_masks=pruned.packed_masks,
+    )
+    zoo = zs.Zoo({"original": [originals]}, originals.models)
+    zoo.save(tmp_path / "zoo")
+    for source in (zoo, tmp_path / "zoo"):
+        dataset = WeightsDataset(source, "all", properties=["sparsity"])
+        assert [float(values) for _, values in dataset] == pytest.approx(originals.sparsity().tolist())
+    stated = zs.Zoo(zoo.populations, originals.models.assign(sparsity=0.25))
+    assert {float(values) for _, values in WeightsDataset(stated, "all", properties=["sparsity"])} == {0.25}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from zoosparse_ext.data import Dataset, load_dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import OPTIMIZERS
+from zoosparse_ext.population.schedules import SCHEDULES
+from zoosparse_ext.study.inheritance import inherited
 from zoosparse_ext.zoo import Zoo
 
 _DATA = "digits, idx:DIR (MNIST family), npz:FILE or torchvision:NAME."
@@ -26,6 +28,26 @@ LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Weight decay.")]
 Momentum = Annotated[float, typer.Option(help="Momentum, for sgd.")]
 Seed = Annotated[int, typer.Option(help="Seed of orders and noise; each model adds its own.")]
+LrSchedule = Annotated[str, typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}.")]
+InheritedLoss = Annotated[
+    str | None, typer.Option("--loss", help="cross_entropy or mse. Default: that of the zoo's models.")
+]
+InheritedCrop = Annotated[
+    int | None,
+    typer.Option(
+        "--crop", help="Move training images by up to so many pixels. Default: as for the zoo's models."
+    ),
+]
+InheritedFlip = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip/--no-flip", help="Mirror half of the training images. Default: as for the zoo's models."
+    ),
+]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Make twins anew that are there already, and put them in their place."),
+]
 Order = Annotated[str, typer.Option(help="per-model (each its own shuffle) or shared.")]
 Limit = Annotated[
     int | None, typer.Option(help="Use only so many training images (and the test images in proportion).")
@@ -62,11 +84,20 @@ def data_of(zoo: Zoo, spec: str | None) -> Dataset:
     return data
 
 
+def task_of(zoo: Zoo, loss: str | None, crop: int | None, flip: bool | None) -> dict[str, Any]:
+    """Loss and augmentation for `add_…_twins`, as far as they were given; what was not is inherited from the zoo."""
+    chosen = inherited(zoo, loss=loss, crop=crop, flip=flip)
+    return {
+        **({} if loss is None else {"loss": chosen["loss"]}),
+        **({} if crop is None and flip is None else {"augment": chosen["augment"]}),
+    }
+
+
 def parse_ratios(text: str) -> list[float]:
-    """Ratios from "0.5,0.8" or "0.1:0.9:0.1" (first, last, step), each once.
+    """Ratios from "0.5,0.8" or "0.1:0.9:0.1" (first, last, step).
 
     Raises:
-        InputError: anything else, or a ratio outside [0, 1).
+        InputError: anything else, a ratio outside [0, 1), or one that is there twice.
     """
     try:
         if ":" in text:
@@ -80,4 +111,6 @@ def parse_ratios(text: str) -> list[float]:
     bad = [ratio for ratio in ratios if not 0 <= ratio < 1]
     if bad or not ratios:
         raise InputError(f"sparsity ratios lie in [0, 1), got {bad[0] if bad else 'none'}")
-    return list(dict.fromkeys(ratios))
+    if twice := sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
+        raise InputError(f"ratios {text!r}: {', '.join(map(str, twice))} stands there more than once")
+    return ratios

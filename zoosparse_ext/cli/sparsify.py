@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import print_json, print_table, resumable, training_bar
+from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.sparsify.schedules import SCHEDULES
 from zoosparse_ext.sparsify.selection import SCOPES
+from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.config import make_optimizer
+from zoosparse_ext.study.naming import VARIATIONAL, magnitude_series, variational_series
 from zoosparse_ext.study.stages import add_magnitude_twins, add_matched_twins, add_variational_twins
 from zoosparse_ext.zoo import Zoo
 
@@ -25,6 +29,10 @@ def prune(
         bool,
         typer.Option("--matched", help="Prune each model to the sparsity of its variational twin instead."),
     ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Of --matched: the population of these twins, where there are several."),
+    ] = None,
     epochs: o.Epochs = 15,
     schedule: Annotated[str, typer.Option(help=", ".join(SCHEDULES))] = "one-shot",
     batch_size: o.BatchSize = 10,
@@ -32,14 +40,21 @@ def prune(
     lr: o.LearningRate = 1e-3,
     weight_decay: o.WeightDecay = 0.0,
     momentum: o.Momentum = 0.0,
+    lr_schedule: o.LrSchedule = "constant",
+    loss: o.InheritedLoss = None,
+    crop: o.InheritedCrop = None,
+    flip: o.InheritedFlip = None,
     biases: Annotated[bool, typer.Option("--biases", help="Prune biases as well.")] = False,
     seed: o.Seed = 0,
     data: o.DataSpec = None,
+    replace: o.Replace = False,
     allow_nan: o.AllowNan = False,
     device: o.Device = None,
     as_json: o.Json = False,
 ) -> None:
     """Magnitude-prune every model of a zoo at every ratio, and fine-tune with the masks held.
+
+    Twins at further ratios are added to those that are there; with other settings they are a population beside them.
 
     [bold]Examples[/]
 
@@ -50,6 +65,8 @@ def prune(
     zoosparse prune my-zoo --matched
     """
     wanted = o.parse_ratios(ratios)
+    if to is not None and not matched:
+        raise InputError("--to says what --matched twins are matched to; add --matched, or leave it out")
     zoo = Zoo.open(zoo_path)
     images = o.data_of(zoo, data)
     settings: dict[str, Any] = {
@@ -57,22 +74,23 @@ def prune(
         "schedule": schedule,
         "batch_size": batch_size,
         "optimizer": make_optimizer(optimizer, lr, weight_decay, momentum),
+        "lr_schedule": lr_schedule,
         "biases": biases,
         "seed": seed,
-        "allow_nan": allow_nan,
-        "device": device,
+        **o.task_of(zoo, loss, crop, flip),
     }
-    name = f"magnitude-matched-{scope}" if matched else f"magnitude-{scope}"
+    source = _variational(zoo, to) if matched else None
+    series, _ = magnitude_series(zoo, scope, source, **settings)
+    running: dict[str, Any] = {**settings, "allow_nan": allow_nan, "device": device, "replace": replace}
     title = f"prune (matched, {scope})" if matched else f"prune ({scope})"
-    with resumable(zoo_path, name) as checkpoint, training_bar(title) as progress:
-        if matched:
-            zoo = add_matched_twins(zoo, images, scope, checkpoint=checkpoint, progress=progress, **settings)
+    with resumable(zoo_path, series.key) as checkpoint, training_bar(title) as progress:
+        running |= {"checkpoint": checkpoint, "progress": progress}
+        if source is not None:
+            zoo = add_matched_twins(zoo, images, scope, to=source, **running)
         else:
-            zoo = add_magnitude_twins(
-                zoo, images, wanted, scope, checkpoint=checkpoint, progress=progress, **settings
-            )
+            zoo = add_magnitude_twins(zoo, images, wanted, scope, **running)
         zoo.save(zoo_path)
-    _print_twins(zoo, name, as_json)
+    _print_twins(zoo, series, as_json)
 
 
 def vardrop(
@@ -87,13 +105,20 @@ def vardrop(
     lr: o.LearningRate = 3e-4,
     weight_decay: o.WeightDecay = 0.0,
     momentum: o.Momentum = 0.0,
+    lr_schedule: o.LrSchedule = "constant",
+    loss: o.InheritedLoss = None,
+    crop: o.InheritedCrop = None,
+    flip: o.InheritedFlip = None,
     seed: o.Seed = 0,
     data: o.DataSpec = None,
+    replace: o.Replace = False,
     allow_nan: o.AllowNan = False,
     device: o.Device = None,
     as_json: o.Json = False,
 ) -> None:
     """Sparsify every model of a zoo by variational dropout.
+
+    With other settings than the twins that are there, they are a population beside them.
 
     [bold]Examples[/]
 
@@ -103,34 +128,47 @@ def vardrop(
     """
     zoo = Zoo.open(zoo_path)
     images = o.data_of(zoo, data)
-    with resumable(zoo_path, "variational") as checkpoint, training_bar("variational dropout") as progress:
-        zoo = add_variational_twins(
-            zoo,
-            images,
-            epochs=epochs,
-            preset=preset,
-            threshold=threshold,
-            batch_size=batch_size,
-            optimizer=make_optimizer(optimizer, lr, weight_decay, momentum),
-            seed=seed,
-            allow_nan=allow_nan,
-            device=device,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+    settings: dict[str, Any] = {
+        "epochs": epochs,
+        "preset": preset,
+        "threshold": threshold,
+        "batch_size": batch_size,
+        "optimizer": make_optimizer(optimizer, lr, weight_decay, momentum),
+        "lr_schedule": lr_schedule,
+        "seed": seed,
+        **o.task_of(zoo, loss, crop, flip),
+    }
+    series, _ = variational_series(zoo, **settings)
+    running = {**settings, "allow_nan": allow_nan, "device": device, "replace": replace}
+    with resumable(zoo_path, series.key) as checkpoint, training_bar("variational dropout") as progress:
+        zoo = add_variational_twins(zoo, images, checkpoint=checkpoint, progress=progress, **running)
         zoo.save(zoo_path)
-    _print_twins(zoo, "variational", as_json)
+    _print_twins(zoo, series, as_json)
 
 
-def _print_twins(zoo: Zoo, name: str, as_json: bool) -> None:
+def _variational(zoo: Zoo, name: str | None) -> str:
+    """The population that twins are matched to: the named one, or the only one by variational dropout."""
+    if name is not None:
+        return name
+    found = [name for name in zoo.populations if "@" not in name and Series.parse(name).method == VARIATIONAL]
+    if len(found) > 1:
+        raise InputError(
+            f"the zoo has several populations by variational dropout: {', '.join(found)}; name one, as in "
+            f"--to {found[0]}"
+        )
+    return found[0] if found else VARIATIONAL
+
+
+def _print_twins(zoo: Zoo, series: Series, as_json: bool) -> None:
     """Medians over the models after the last epoch, per ratio."""
-    ids = {twin for group in zoo.populations[name] for twin in group.ids}
+    ids = {twin for group in zoo.groups(series.key) for twin in group.ids}
     rows = zoo.twins[zoo.twins.twin_id.isin(ids)]
     final = rows[rows.epoch == rows.epoch.max()].assign(target=lambda frame: frame.target.round(6))
-    groups = final.groupby("target", dropna=False) if name.count("-") == 1 else final.groupby("method")
-    table = groups[["sparsity", "accuracy", "agreement", "kappa"]].median().reset_index()
+    single = series.matched or series.method == VARIATIONAL  # every model has a ratio of its own, or none
+    groups = final.groupby("method" if single else "target", dropna=False)
+    table: pd.DataFrame = groups[["sparsity", "accuracy", "agreement", "kappa"]].median().reset_index()
     if as_json:
-        print_json({"population": name, "twins": len(ids), "median": table})
+        print_json({"population": series.key, "twins": len(ids), "median": table})
     else:
         shares = ("target", "sparsity", "accuracy", "agreement")
-        print_table(table, f"{name}: medians of {len(final)} twins", shares)
+        print_table(table, f"{series.key}: medians of {len(final)} twins", shares)

@@ -11,7 +11,6 @@ from rich.markup import escape
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import percent, print_json, resumable, say, training_bar
 from zoosparse_ext.population.networks import NETWORKS
-from zoosparse_ext.population.schedules import SCHEDULES
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.provenance import command_line
@@ -36,9 +35,7 @@ def train(
     weight_decay: o.WeightDecay = 0.0,
     momentum: o.Momentum = 0.0,
     dropout: Annotated[float, typer.Option(help="Rate in [0, 1); above 0 it adds dropout layers.")] = 0.0,
-    lr_schedule: Annotated[
-        str, typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}.")
-    ] = "constant",
+    lr_schedule: o.LrSchedule = "constant",
     loss: Annotated[str, typer.Option(help="cross_entropy, or mse (to one-hot labels).")] = "cross_entropy",
     crop: Annotated[int, typer.Option(help="Move training images by up to so many pixels.")] = 0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,

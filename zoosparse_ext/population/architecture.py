@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoosparse_ext.errors import InputError, require_kind
+from zoosparse_ext.population.likeness import COUNTER
+from zoosparse_ext.population.plain import plain_module
 from zoosparse_ext.population.program import Program, Shape
+from zoosparse_ext.population.prunable import Prunable, left_out, prunable_names
 from zoosparse_ext.population.trace import NotAChain, trace
 
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # whose weights pruning may remove
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Segment:
     offset: int
     shape: tuple[int, ...]
     prunable: bool  # a weight that pruning may remove; biases, norms and buffers are not
-    trainable: bool = True  # False for buffers such as running means
+    trainable: bool = True  # False for frozen parameters, and for buffers such as running means
 
     @property
     def size(self) -> int:
@@ -54,10 +58,13 @@ class Architecture:
         segments: the columns, without gaps, in the order of the module's parameters.
         program: the chain of operations; None when the module is not a chain, then `template` runs it.
         input_shape: channels, height, width of an image; None if unknown.
-        template: a module of this architecture, used for modules that are not chains.
+        template: a module of this architecture: it runs what is no chain, and is what models are given back as.
         reason: why there is no program.
         network: what makes the module of a ready architecture that is no chain, see `networks.network_module`; None
             for others.
+        counters: names of the whole numbers that models count, such as the batches that batch norm has seen; they lie
+            beside the matrix, in `Population.counts`.
+        unproven: why scores were not compared with those of the modules; empty if they were, or if it came from disk.
 
     >>> architecture = Architecture.from_module(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     >>> [(segment.name, segment.slice, segment.prunable) for segment in architecture.segments]
@@ -71,25 +78,37 @@ class Architecture:
     template: nn.Module | None = field(default=None, repr=False)
     reason: str = ""
     network: Mapping[str, Any] | None = None
+    counters: tuple[str, ...] = ()
+    unproven: str = ""
 
     @classmethod
-    def from_module(cls, module: nn.Module, name: str = "", input_shape: Shape | None = None) -> Architecture:
+    def from_module(
+        cls,
+        module: nn.Module,
+        name: str = "",
+        input_shape: Shape | None = None,
+        prunable: Prunable | None = None,
+    ) -> Architecture:
         """Read the columns and, where the module is a chain, the program off a module.
 
-        Weights of convolution and linear layers are prunable. The floating-point buffers of the state dict become
-        columns that are neither trainable nor prunable; integers (the batch counter of batch norm) do not.
+        Parameters with `requires_grad=False` are frozen: no training changes them. The floating-point buffers of the
+        state dict become columns that are neither trainable nor prunable; the batch counters of batch norm are counted
+        beside the matrix.
+
+        Args:
+            module: wrappers such as `DataParallel` are taken off, masks and parametrizations are folded.
+            name: default: that of the class.
+            input_shape: channels, height, width of an image.
+            prunable: names, patterns or a function that say which parameters pruning may remove, as
+                :func:`~zoosparse_ext.population.prunable.prunable_names` takes them.
 
         Raises:
             InputError: the module has no parameters, or shares one tensor between two names; it is no module, or
-                the name no text.
+                the name no text; what :func:`~zoosparse_ext.population.plain.plain_module` refuses.
         """
         require_kind("module", module, nn.Module, "an nn.Module")
         require_kind("name", name, str, "text; images of 1 × 28 × 28 are input_shape=(1, 28, 28)")
-        prunable = {
-            f"{prefix}.weight" if prefix else "weight"
-            for prefix, child in module.named_modules()
-            if isinstance(child, LAYERS)
-        }
+        module = plain_module(module).module
         segments, offset = [], 0
         parameters = dict(module.named_parameters())
         if not parameters:
@@ -100,15 +119,16 @@ class Architecture:
             raise InputError(
                 f"{type(module).__name__} shares a parameter between layers; populations cannot tie columns"
             )
+        names = prunable_names(module, prunable)
+        _tell_left_out(name or type(module).__name__, tuple(left_out(module, names).items()))
         saved = module.state_dict()
-        tensors = parameters | {
-            n: b for n, b in module.named_buffers() if n in saved and b.is_floating_point()
-        }
-        for tensor_name, tensor in tensors.items():
-            trainable = tensor_name in parameters
-            segment = Segment(tensor_name, offset, tuple(tensor.shape), tensor_name in prunable, trainable)
+        buffers = {n: b for n, b in module.named_buffers() if n in saved and b.is_floating_point()}
+        for tensor_name, tensor in (parameters | buffers).items():
+            trainable = tensor_name in parameters and tensor.requires_grad
+            segment = Segment(tensor_name, offset, tuple(tensor.shape), tensor_name in names, trainable)
             segments.append(segment)
             offset += segment.size
+        counters = tuple(n for n in saved if n.rpartition(".")[2] == COUNTER)
         program, reason = None, ""
         try:
             program = trace(module)
@@ -116,8 +136,9 @@ class Architecture:
             reason = str(error)
         if program is not None and input_shape is not None:
             program.shapes(input_shape)
-        template = None if program is not None else copy.deepcopy(module)
-        return cls(name or type(module).__name__, tuple(segments), program, input_shape, template, reason)
+        name = name or type(module).__name__
+        template = _copy_of(module, program is not None, name)
+        return cls(name, tuple(segments), program, input_shape, template, reason, counters=counters)
 
     def __repr__(self) -> str:
         images = "" if self.input_shape is None else f", images {'×'.join(map(str, self.input_shape))}"
@@ -134,6 +155,11 @@ class Architecture:
         return sum(segment.size for segment in self.prunable_segments)
 
     @cached_property
+    def frozen_names(self) -> frozenset[str]:
+        """Tensors that no training changes: frozen parameters, and buffers but for what the module itself does."""
+        return frozenset(segment.name for segment in self.segments if not segment.trainable)
+
+    @cached_property
     def prunable_segments(self) -> tuple[Segment, ...]:
         return tuple(segment for segment in self.segments if segment.prunable)
 
@@ -144,7 +170,8 @@ class Architecture:
     @cached_property
     def prunable_columns(self) -> Tensor:
         """Columns of all prunable weights, int64, ascending."""
-        return torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in self.prunable_segments])
+        columns = [torch.arange(s.slice.start, s.slice.stop) for s in self.prunable_segments]
+        return torch.cat([torch.empty(0, dtype=torch.int64), *columns])
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -168,7 +195,10 @@ class Architecture:
                 f"architecture {self.name!r} is not a chain ({self.reason}) and its module is not at hand; "
                 "give the module again with population.with_module(module)"
             )
-        return ProgramModule(self.program)
+        module = ProgramModule(self.program)
+        for tensor_name, parameter in module.named_parameters():
+            parameter.requires_grad_(tensor_name not in self.frozen_names)
+        return module
 
     def flatten(self, state: Mapping[str, Tensor]) -> Tensor:
         """One row of the matrix, float32 [P], from a state dict.
@@ -214,6 +244,7 @@ class Architecture:
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "reason": self.reason,
             **({} if self.network is None else {"network": dict(self.network)}),
+            **({"counters": list(self.counters)} if self.counters else {}),
         }
 
     @classmethod
@@ -235,13 +266,36 @@ class Architecture:
         shape = None if data["input_shape"] is None else tuple(data["input_shape"])
         network = data.get("network")
         template = None if network is None else network_module(network)
-        return cls(name, segments, program, shape, template, reason, network)
+        counters = tuple(map(str, data.get("counters", ())))
+        return cls(name, segments, program, shape, template, reason, network, counters)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
         return hash((self.name, self.segments))
+
+
+def _copy_of(module: nn.Module, is_chain: bool, name: str) -> nn.Module | None:
+    """The module that an architecture keeps, or None for a chain that cannot be copied: its program makes another."""
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # whatever an attribute of the user's raises
+        if not is_chain:
+            raise InputError(
+                f"{name!r} cannot be copied: {error}; a population keeps a copy of its module"
+            ) from error
+        log.info(
+            "%s: modules will be given back as chains of layers, since it cannot be copied: %s", name, error
+        )
+        return None
+
+
+@lru_cache(maxsize=64)  # once a process
+def _tell_left_out(name: str, kept: tuple[tuple[str, str], ...]) -> None:
+    if kept:
+        shown = ", ".join(f"{tensor} ({reason})" for tensor, reason in kept[:5]) + ", …" * (len(kept) > 5)
+        log.warning("%s: not prunable are %s; prunable=… chooses others", name, shown)
 
 
 class ProgramModule(nn.Module):

@@ -20,7 +20,7 @@ from zoosparse_ext.population.safetensors_parts import safetensors_parts
 from zoosparse_ext.population.steps import TrainState
 
 _STATE = ("first", "second", "sigma_first", "sigma_second")
-_POPULATION = ("weights", "packed_masks", "log_sigma2", "predictions")
+_POPULATION = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
 
 
 @dataclass

@@ -34,7 +34,9 @@ class ChosenEngine:
     models_per_call: int
 
 
-def choose_engine(name: str, population: Population, device: torch.device) -> ChosenEngine:
+def choose_engine(
+    name: str, population: Population, device: torch.device, variational: bool = False
+) -> ChosenEngine:
     """The engine of this name for a population on a device.
 
     Raises:
@@ -42,7 +44,7 @@ def choose_engine(name: str, population: Population, device: torch.device) -> Ch
     """
     if name not in ENGINES:
         raise InputError(f"engine must be 'auto', 'native' or 'reference', got {name!r}")
-    missing = native.why_not(population, device)
+    missing = native.why_not(population, device, variational)
     if name != "reference" and not missing:
         run, models = native.native_steps, _NATIVE_MODELS[device.type]
     elif name == "native":

@@ -116,7 +116,8 @@ def forward(
             if watch is not None:
                 watch(op, windows)
             mean = _affine(windows, weight, bias, size)
-            if variational is not None and noise is not None:
+            noisy = f"{op.name}.weight" in architecture.prunable_names
+            if variational is not None and noise is not None and noisy:
                 std = _deviation(op, windows, size, weight, bias, sigma2, variational)
                 mean = mean + std * noise.draw(random.normal, random.VARIATIONAL_NOISE, index, mean)
             hidden = mean

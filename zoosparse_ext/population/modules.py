@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
-from zoosparse_ext.population.architecture import LAYERS, Architecture
+from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.forward import StepNoise, Variational
 
 log = logging.getLogger(__name__)
@@ -22,35 +21,48 @@ log = logging.getLogger(__name__)
 # In what PyTorch raises, as a RuntimeError, where vmap cannot run a module that may well run alone.
 _NO_VMAP = ("vmap", "atching rule")
 
+# On which variational noise can be put: what they compute is linear in their weight.
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (*CONVOLUTIONS, nn.Linear)
+
 Call = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 
 def forward_modules(
     architecture: Architecture,
     weights: Tensor,  # [N, P]; buffers among the columns are updated in place when training
-    images: Tensor,  # [B, C, H, W] for all models, or [N, B, C, H, W]
+    images: Tensor,  # [B, …] for all models, or [N, B, …]
     *,
+    each: bool = False,
+    counts: Tensor | None = None,
     noise: StepNoise | None = None,
     variational: Variational | None = None,
 ) -> Tensor:
     """Class scores [N, B, classes] of any module: `vmap` over the models, or a loop where vmap cannot be used.
+
+    `each` says that the images are every model's own. `counts`, int64 [N, counters], go up in place when training.
 
     The loop serves modules with buffers (batch norm), with random layers and with variational noise in training, whose
     generator is seeded by model and step, so that results depend neither on the chunk nor on the place of a model; and
     whatever vmap refuses: random functions, branches on values.
 
     Raises:
-        InputError: the module returns something else than scores [B, classes]; training batch norm with
-            ``momentum=None``: its count of batches is no column; variational noise for a layer that the module does
-            not call.
+        InputError: the module returns something else than scores [B, classes]; variational noise for a weight that is
+            not used by calling a convolution or linear layer.
     """
-    module = architecture.module().to(weights.device)
-    module.train(noise is not None)
+    module = architecture.module().train(noise is not None)
+    if any(tensor.device != weights.device for tensor in module.state_dict().values()):
+        module.to(weights.device)
 
     def call(tensors: Mapping[str, Tensor], batch: Tensor) -> Tensor:
         scores = functional_call(module, dict(tensors), (batch,))
-        if isinstance(scores, Tensor) and scores.dim() == 2 and scores.shape[0] == batch.shape[0]:
-            return scores
+        if (
+            isinstance(scores, Tensor)
+            and scores.dim() >= 2
+            and scores.shape[0] == batch.shape[0]
+            and scores.shape[2:].numel() == 1  # not always one axis: of global pooling, say
+        ):
+            return scores.flatten(1)
         came = list(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
         raise InputError(
             f"{architecture.name!r} returns {came} for images {list(batch.shape)}; "
@@ -59,14 +71,16 @@ def forward_modules(
 
     if noise is None or not (_needs_loop(module) or variational is not None):
         try:
-            in_dims = (0, 0 if images.dim() == 5 else None)
-            return torch.vmap(call, in_dims)(architecture.unflatten(weights), images)
+            in_dims = (0, 0 if each else None)
+            tensors = architecture.unflatten(weights)
+            frozen = {name: tensors[name].detach() for name in architecture.frozen_names}
+            return torch.vmap(call, in_dims)({**tensors, **frozen}, images)
         except RuntimeError as error:
             if not any(sign in str(error) for sign in _NO_VMAP):
                 raise
             _tell(architecture.name, str(error))
-    noisy = partial(_noisy, module, architecture, variational)
-    return _one_by_one(architecture, call, weights, images, noise, noisy)
+    noisy, dropout = partial(_noisy, module, architecture, variational), partial(_set_dropout, module)
+    return _one_by_one(architecture, call, weights, images, each, counts, noise, noisy, dropout)
 
 
 def _one_by_one(
@@ -74,22 +88,40 @@ def _one_by_one(
     call: Call,
     weights: Tensor,
     images: Tensor,
+    each: bool,
+    counts: Tensor | None,
     noise: StepNoise | None,
     noisy: Callable[[int], contextlib.AbstractContextManager[None]],
+    set_dropout: Callable[[float], None],
 ) -> Tensor:
     logits = []
+    rates = None if noise is None else noise.dropout
     for row in range(weights.shape[0]):
+        if rates is not None:
+            set_dropout(float(rates[row]))
         tensors = architecture.unflatten(weights[row])
-        buffers = {s.name: tensors[s.name].detach().clone() for s in architecture.segments if not s.trainable}
-        with _seeded(noise, row), noisy(row):
-            logits.append(call({**tensors, **buffers}, images[row] if images.dim() == 5 else images))
+        buffers = {name: tensors[name].detach().clone() for name in architecture.frozen_names}
+        counters = (
+            {} if counts is None else dict(zip(architecture.counters, counts[row].clone(), strict=True))
+        )
+        with seeded(noise, row), noisy(row):
+            logits.append(call({**tensors, **buffers, **counters}, images[row] if each else images))
         if noise is None:
             continue
         with torch.no_grad():
             for segment in architecture.segments:
                 if not segment.trainable:
                     weights.data[row, segment.slice] = buffers[segment.name].reshape(-1)
+            for place, name in enumerate(architecture.counters):
+                if counts is not None:
+                    counts[row, place] = counters[name]
     return torch.stack(logits)
+
+
+def _set_dropout(module: nn.Module, rate: float) -> None:
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.dropout._DropoutNd):
+            layer.p = rate
 
 
 @lru_cache(maxsize=64)  # once a process, not once a batch
@@ -98,18 +130,12 @@ def _tell(name: str, reason: str) -> None:
 
 
 def _needs_loop(module: nn.Module) -> bool:
-    for name, child in module.named_modules():
-        if getattr(child, "momentum", 0.1) is None and getattr(child, "track_running_stats", False):
-            raise InputError(
-                f"{name!r} averages over all batches (momentum=None), which a population cannot count; "
-                "give it a momentum to train it"
-            )
     random_layers = any("dropout" in type(child).__name__.lower() for child in module.modules())
     return random_layers or next(module.buffers(), None) is not None
 
 
 @contextlib.contextmanager
-def _seeded(noise: StepNoise | None, row: int) -> Iterator[None]:
+def seeded(noise: StepNoise | None, row: int) -> Iterator[None]:
     key = 0  # what is random even in evaluation mode, is so in the same way each time
     if noise is not None:
         key = (int(noise.seeds[row]) * 1_000_003 + noise.seed) * 1_000_003 + noise.step
@@ -122,43 +148,71 @@ def _seeded(noise: StepNoise | None, row: int) -> Iterator[None]:
 def _noisy(
     module: nn.Module, architecture: Architecture, variational: Variational | None, row: int
 ) -> Iterator[None]:
-    """While it lasts, every convolution and linear layer of the module adds the variational noise of a row."""
+    """While it lasts, every layer with a prunable weight adds the variational noise of a row."""
     if variational is None:
         yield
         return
     sigma2 = architecture.unflatten(variational.log_sigma2[row])
-    silent = {name for name, child in module.named_modules() if isinstance(child, LAYERS)}
+    layers = _noisy_layers(module, architecture)
+    silent = set(layers)
 
     def add_noise(name: str, layer: nn.Module, inputs: tuple[Tensor], mean: Tensor) -> Tensor:
         silent.discard(name)
-        variance = _variance(layer, inputs[0], sigma2, f"{name}." if name else "", variational)
+        variance = _variance(layer, inputs, sigma2, f"{name}." if name else "", variational)
         return mean + (variance + vardrop.EPSILON).sqrt() * torch.randn_like(mean)
 
-    layers = [(name, module.get_submodule(name)) for name in silent]
-    hooks = [layer.register_forward_hook(partial(add_noise, name)) for name, layer in layers]
+    hooks = [layer.register_forward_hook(partial(add_noise, name)) for name, layer in layers.items()]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
     if silent:
-        raise InputError(
-            f"{architecture.name!r} uses the weights of {min(silent)!r} without calling that layer, so variational "
-            "dropout cannot put noise on it; call the layer, or prune by magnitude"
-        )
+        raise _no_noise(architecture, f"{min(silent)}.weight")
+
+
+def _noisy_layers(module: nn.Module, architecture: Architecture) -> dict[str, nn.Module]:
+    """The layers whose weights are prunable, by name.
+
+    Raises:
+        InputError: a prunable tensor is not the weight of a layer that computes what PyTorch's own does.
+    """
+    layers = {}
+    for segment in architecture.prunable_segments:
+        name, _, tensor = segment.name.rpartition(".")
+        layer = module.get_submodule(name)
+        plain = any(type(layer).forward is kind.forward for kind in LAYERS) and "forward" not in vars(layer)
+        if tensor != "weight" or not plain:
+            raise _no_noise(architecture, segment.name)
+        layers[name] = layer
+    return layers
+
+
+def _no_noise(architecture: Architecture, name: str) -> InputError:
+    return InputError(
+        f"variational dropout cannot put noise on {name!r} of {architecture.name!r}, which is not used by calling a "
+        "convolution or linear layer; leave it out with prunable=… when the population is made, or prune by magnitude"
+    )
 
 
 def _variance(
-    layer: nn.Module, inputs: Tensor, sigma2: dict[str, Tensor], prefix: str, variational: Variational
+    layer: nn.Module,
+    inputs: tuple[Tensor, ...],
+    sigma2: dict[str, Tensor],
+    prefix: str,
+    variational: Variational,
 ) -> Tensor:
-    """Variance of what a layer computes: Σ exp(log α)·w²·x²."""
+    """Variance of what a layer computes: Σ exp(log α)·w²·x², which is the layer itself with other tensors."""
     assert isinstance(layer, LAYERS)
     clamp = variational.clamp(layer.weight.shape)
+    tensors = dict(layer._parameters)  # those of a model, while `functional_call` lasts
     alpha = vardrop.log_alpha(layer.weight, sigma2[f"{prefix}weight"], clamp)
-    weight = alpha.exp() * layer.weight.square()
-    if isinstance(layer, nn.Linear):
-        return F.linear(inputs.square(), weight)
-    bias = None
-    if layer.bias is not None and variational.conv_biases:
-        bias = vardrop.log_alpha(layer.bias, sigma2[f"{prefix}bias"], clamp).exp() * layer.bias.square()
-    return layer._conv_forward(inputs.square(), weight, bias)
+    variances: dict[str, Tensor | None] = {"weight": alpha.exp() * layer.weight.square(), "bias": None}
+    if layer.bias is not None and variational.conv_biases and isinstance(layer, CONVOLUTIONS):
+        alpha = vardrop.log_alpha(layer.bias, sigma2[f"{prefix}bias"], clamp)
+        variances["bias"] = alpha.exp() * layer.bias.square()
+    try:
+        layer._parameters.update(variances)  # type: ignore[arg-type]
+        return layer.forward(inputs[0].square(), *inputs[1:])  # type: ignore[arg-type]
+    finally:
+        layer._parameters.update(tensors)

@@ -12,13 +12,22 @@ from zoosparse_ext.population.program import Conv2d, Linear
 from zoosparse_ext.population.steps import Steps, StepsResult
 
 
-def why_not(population: Population, device: torch.device) -> str:
+def why_not(population: Population, device: torch.device, variational: bool = False) -> str:
     """The reason why the native engine cannot train this population on a device; empty if it can."""
     architecture, weights = population.architecture, population.weights
     if architecture.program is None:
         return f"{architecture.name!r} is not a chain: {architecture.reason}"
     if device.type not in engine.DEVICES or weights.dtype != torch.float32:
         return f"it takes float32 on the CPU or on CUDA devices, not {weights.dtype} on {device}"
+    if still := sorted(architecture.frozen_names):
+        return f"it trains all layers, and {still[0]!r} is frozen"
+    fixed = [
+        f"{op.name}.weight"
+        for op in architecture.program.layers
+        if f"{op.name}.weight" not in architecture.prunable_names
+    ]
+    if variational and fixed:
+        return f"it puts variational noise on all layers, and {fixed[0]!r} is not prunable"
     return engine.why_unavailable(device.type)
 
 
@@ -26,7 +35,9 @@ def native_steps(architecture: Architecture, split: Split, steps: Steps) -> Step
     """Same contract as `reference_steps`."""
     assert architecture.program is not None
     _, channels, height, width = split.images.shape
-    program, values = architecture.program.encode((channels, height, width), architecture.offsets)
+    program, values = architecture.program.encode(
+        (channels, height, width), architecture.offsets, architecture.frozen_names
+    )
     state, variational = steps.state, steps.variational
     options = {}
     if variational is not None:

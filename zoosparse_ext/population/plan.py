@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer as engine
@@ -13,7 +14,7 @@ from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.devices import device_of, full_float32
 from zoosparse_ext.population.forward import forward
 from zoosparse_ext.population.modules import forward_modules
-from zoosparse_ext.population.program import Shape
+from zoosparse_ext.population.program import Linear, Program, Shape
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,23 @@ class Plan:
         return engine.why_unavailable(self.where.type)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Class scores [N, B, classes] of normalised images [B, C, H, W] that fit the architecture.
+        """Class scores [N, B, classes] of normalized images [B, C, H, W] that fit the architecture.
+
+        Differentiable in images and weights: where one of them asks for gradients, or inside a transform of
+        `torch.func`, scores come from the PyTorch reference.
 
         Raises:
-            InputError: pixels as they are stored, which were not normalised.
+            InputError: pixels as they are stored, which were not normalized.
         """
-        if not images.is_floating_point():
+        if images.dtype == torch.uint8:
             raise InputError(
-                f"images are {images.dtype}, networks take normalised ones: split.normalized(), or zs.evaluate"
+                f"images are {images.dtype}, networks take normalized ones: split.normalized(), or zs.evaluate"
             )
-        images = images.to(self.where, self.weights.dtype)
+        if self.architecture.program is not None:
+            images = as_images(images, self.architecture.program)
+        images = images.to(self.where, self.weights.dtype if images.is_floating_point() else None)
+        if _is_differentiated(self.weights, images):
+            return self._reference(self.weights.to(self.where), images)
         if self.why_not_native(images):
             return self.reference_scores(slice(None), images)
         channels = images.shape[1]
@@ -82,11 +90,15 @@ class Plan:
         )
 
     def reference_scores(self, rows: slice, images: Tensor) -> Tensor:
-        """Scores of some rows on normalised images, always on the PyTorch reference."""
-        run = forward_modules if self.architecture.program is None else forward
-        with torch.no_grad(), full_float32():
+        """Scores of some rows on normalized images, always on the PyTorch reference, without gradients."""
+        with torch.no_grad():
             weights = self._rows(rows)
-            return run(self.architecture, weights, images.to(weights))
+            return self._reference(weights, images.to(weights) if images.is_floating_point() else images)
+
+    def _reference(self, weights: Tensor, images: Tensor) -> Tensor:
+        run = forward_modules if self.architecture.program is None else forward
+        with full_float32():
+            return run(self.architecture, weights, images)
 
     def judge(
         self, images: Tensor, mean: Tensor, std: Tensor, labels: Tensor, rows: slice = slice(None)
@@ -110,6 +122,19 @@ class Plan:
         assert self.architecture.program is not None
         table, values = self.architecture.program.encode(_shape(images), self.architecture.offsets)
         return {"program": table, "values": values}
+
+
+def as_images(inputs: Tensor, program: Program) -> Tensor:
+    """Features [B, F] as the images [B, F, 1, 1] of a program that begins with a linear layer; images as they are."""
+    flat = inputs.dim() == 2 and isinstance(program.layers[0], Linear)
+    return inputs[:, :, None, None] if flat else inputs
+
+
+def _is_differentiated(*tensors: Tensor) -> bool:
+    """Whether somebody asks for gradients, or a transform of `torch.func` is under way, which the engine cannot see."""
+    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return True
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _shape(images: Tensor) -> Shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -17,8 +17,11 @@ from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.devices import device_of
 from zoosparse_ext.population.initialise import initialise
-from zoosparse_ext.population.plan import Plan
+from zoosparse_ext.population.plain import plain_module
+from zoosparse_ext.population.plan import Plan, as_images
 from zoosparse_ext.population.program import Shape
+from zoosparse_ext.population.prunable import Prunable
+from zoosparse_ext.population.stacking import Models, proven_rows, stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +46,8 @@ class Population:
         log_sigma2: [N, P] of variational dropout.
         predictions: classes predicted on the test images [N, M].
         history: one row per model and epoch of the training that made this population.
+        counts: int64 [N, C], the counters of `architecture.counters`: how many batches each batch norm has seen.
+            Default: zeros.
 
     Raises:
         InputError: weights that are no matrix of as many columns as the architecture has, or of another type; a table,
@@ -59,6 +64,7 @@ class Population:
         log_sigma2: Tensor | None = None,
         predictions: Tensor | None = None,
         history: pd.DataFrame | None = None,
+        counts: Tensor | None = None,
     ) -> None:
         require_kind(
             "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
@@ -78,7 +84,10 @@ class Population:
         self.log_sigma2 = log_sigma2
         self.predictions = predictions
         self.history = history
-        for name in ("packed_masks", "log_sigma2", "predictions"):
+        self.counts = counts
+        if counts is None and architecture.counters:
+            self.counts = torch.zeros(len(self), len(architecture.counters), dtype=torch.int64)
+        for name in ("packed_masks", "log_sigma2", "predictions", "counts"):
             tensor = getattr(self, name)
             if tensor is not None and tensor.shape[0] != len(self):
                 raise InputError(f"{name} has {tensor.shape[0]} rows for a population of {len(self)} models")
@@ -86,37 +95,52 @@ class Population:
     @classmethod
     def from_modules(
         cls,
-        models: Iterable[nn.Module | Mapping[str, Tensor]],
+        models: Models,
         module: nn.Module | None = None,
         *,
         name: str = "",
         input_shape: Shape | None = None,
+        example: Tensor | None = None,
+        prunable: Prunable | None = None,
         table: pd.DataFrame | None = None,
     ) -> Population:
-        """Stack modules of one architecture, or state dicts and one `module` that says what they belong to.
+        """Stack modules of one architecture; the population then computes what they compute.
+
+        That is proven: scores of up to eight models, and of all that differ in anything but parameters, and a gradient
+        of one, are compared with the modules' own on random inputs.
+
+        >>> from torch.nn.utils import prune
+        >>> models = [nn.Sequential(nn.Flatten(), nn.Linear(4, 2)) for _ in range(3)]
+        >>> _ = [prune.random_unstructured(model[1], "weight", amount=6) for model in models]
+        >>> Population.from_modules(models, input_shape=(1, 2, 2)).sparsity()
+        tensor([0.7500, 0.7500, 0.7500], dtype=torch.float64)
+
+        Args:
+            models: modules, or their state dicts, or what `torch.func.stack_module_state` makes of them. Wrappers such
+                as `DataParallel` and `torch.compile` are taken off, pruning masks become masks of the population,
+                parametrizations and half-precision weights are folded and converted with a warning.
+            module: what state dicts belong to.
+            name: of the architecture; default: that of the class.
+            input_shape: channels, height, width of an image.
+            example: inputs [B, …] as the modules take them, for those whose shape cannot be told from their layers.
+                Without it, where it is needed, `repr` says "unproven".
+            prunable: names, patterns such as ``"encoder.*.weight"``, or a function of name and parameter that says
+                which parameters pruning may remove. Default: every trained matrix of weights but embeddings.
+            table: one row per model.
 
         Raises:
-            InputError: no models; models that differ in architecture (says which, and where); tied parameters.
+            InputError: no models; models that differ in architecture, frozen flags, hooks, or in values that their
+                forward reads and that are no columns; modules that a population cannot compute (says which and why);
+                tied, scripted, lazy, complex or quantized parameters; inputs that the modules do not take.
         """
-        if isinstance(models, nn.Module):
-            raise InputError("from_modules takes a list of modules; write from_modules([module]) for one")
-        items = list(models)
-        if not items:
-            raise InputError("no models were given: a population needs at least one")
-        first = module if module is not None else items[0]
-        if not isinstance(first, nn.Module):
-            raise InputError("state dicts alone do not say what computes with them; pass module=… as well")
-        architecture = Architecture.from_module(first, name, input_shape)
-        rows = []
-        for index, item in enumerate(items):
-            if isinstance(item, nn.Module):
-                _require_same(architecture, item, index)
-            state = item.state_dict() if isinstance(item, nn.Module) else item
-            try:
-                rows.append(architecture.flatten(state))
-            except InputError as error:
-                raise InputError(f"model {index} differs from model 0: {error}") from None
-        return cls(torch.stack(rows), architecture, table)
+        stacked = stack(models, module, name, input_shape, example, prunable)
+        return cls(
+            stacked.weights,
+            stacked.architecture,
+            table,
+            packed_masks=stacked.packed_masks,
+            counts=stacked.counts if stacked.architecture.counters else None,
+        )
 
     @classmethod
     def initialise(
@@ -148,11 +172,17 @@ class Population:
         return self.weights.shape[0]
 
     def __repr__(self) -> str:
+        architecture = self.architecture
+        size = f"P = {self.weights.shape[1]} ({architecture.n_prunable} prunable)"
         pruned = "" if self.packed_masks is None else ", pruned"
-        return f"Population({len(self)} × {self.architecture.name}, P = {self.weights.shape[1]}{pruned})"
+        unproven = f", unproven: {architecture.unproven}" if architecture.unproven else ""
+        return f"Population({len(self)} × {architecture.name}, {size}{pruned}{unproven})"
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Class scores [N, B, classes] of normalised images [B, C, H, W], in evaluation mode.
+        """Class scores [N, B, classes] of normalized images [B, C, H, W], in evaluation mode.
+
+        Features [B, F] do for chains that begin with them, and whatever the module takes for what is no chain. Where
+        gradients are asked for, scores are differentiable in images and weights, see `Plan`.
 
         Raises:
             InputError: images of a size or a number of channels that the architecture does not take, or stored pixels
@@ -183,15 +213,18 @@ class Population:
 
     def check_images(self, images: Tensor) -> None:
         """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""
-        if images.dim() != 4:
+        program = self.architecture.program
+        if program is not None:
+            images = as_images(images, program)
+        if images.dim() != 4 if program is not None else images.dim() < 2:
             raise InputError(f"images must be [B, C, H, W], got shape {list(images.shape)}")
-        size = (int(images.shape[-3]), int(images.shape[-2]), int(images.shape[-1]))
+        size = tuple(images.shape[1:])
         expected = self.architecture.input_shape
         if expected is not None and size != expected:
             came, wanted = ("×".join(map(str, shape)) for shape in (size, expected))
             raise InputError(f"images are {came}, architecture {self.architecture.name!r} expects {wanted}")
-        if self.architecture.program is not None:
-            self.architecture.program.shapes(size)
+        if program is not None:
+            program.shapes(size)  # type: ignore[arg-type]
 
     def __getitem__(
         self, rows: int | slice | Sequence[int] | Sequence[bool] | Tensor | np.ndarray
@@ -212,6 +245,7 @@ class Population:
             packed_masks=take(self.packed_masks),
             log_sigma2=take(self.log_sigma2),
             predictions=take(self.predictions),
+            counts=take(self.counts),
         )
 
     def clone(self) -> Population:
@@ -228,6 +262,7 @@ class Population:
             log_sigma2=copy(self.log_sigma2),
             predictions=copy(self.predictions),
             history=None if self.history is None else self.history.copy(),
+            counts=copy(self.counts),
         )
 
     def to(self, device: torch.device | str) -> Population:
@@ -244,10 +279,25 @@ class Population:
         return self
 
     def with_module(self, module: nn.Module) -> Population:
-        """The same population with a module to run it, for architectures that are no chains and came from disk."""
-        architecture = replace(self.architecture, template=module)
-        _require_same(architecture, module, 0)
-        self.architecture = architecture
+        """This population with a module to run it and to give models back, for those that came from disk.
+
+        Raises:
+            InputError: a module with other tensors, or that computes something else than the stored chain.
+        """
+        plain = plain_module(module).module
+        its = Architecture.from_module(plain, self.architecture.name, prunable=())
+        ours = [(segment.name, segment.shape) for segment in self.architecture.segments]
+        theirs = [(segment.name, segment.shape) for segment in its.segments]
+        for expected, came in zip_longest(ours, theirs, fillvalue=("nothing more", ())):
+            if expected != came:
+                raise InputError(
+                    f"the module has {came[0]!r} {list(came[1])} where {self.architecture.name!r} has {expected[0]!r} "
+                    f"{list(expected[1])}"
+                )
+        architecture = replace(self.architecture, template=its.template, counters=its.counters, unproven="")
+        self.architecture = proven_rows(architecture, plain, self.weights)
+        if self.counts is None and its.counters:
+            self.counts = torch.zeros(len(self), len(its.counters), dtype=torch.int64)
         return self
 
     def layers(self) -> tuple[Segment, ...]:
@@ -255,13 +305,14 @@ class Population:
         return self.architecture.segments
 
     def to_modules(self) -> list[nn.Module]:
-        """One independent `nn.Module` per row, in evaluation mode."""
+        """One independent `nn.Module` per row, of the class that the population was made from, in evaluation mode."""
         modules = []
-        for row in self.weights.detach().cpu():
+        for number, row in enumerate(self.weights.detach().cpu()):
             module = self.architecture.module()
-            module.load_state_dict(
-                {n: t.clone() for n, t in self.architecture.unflatten(row).items()}, strict=False
-            )
+            state = {n: t.clone() for n, t in self.architecture.unflatten(row).items()}
+            if self.counts is not None:
+                state |= dict(zip(self.architecture.counters, self.counts[number].clone(), strict=True))
+            module.load_state_dict(state, strict=False)
             modules.append(module.eval())
         return modules
 
@@ -302,6 +353,10 @@ class Population:
         The denominator is `architecture.n_prunable`; biases, norms and buffers do not count.
         """
         segments = self.architecture.prunable_segments
+        if not segments:
+            raise InputError(
+                f"{self.architecture.name!r} has nothing that is prunable, so it has no sparsity"
+            )
         zeros = torch.stack(
             [(self.weights[:, s.slice] == 0).sum(1, dtype=torch.int32) for s in segments], dim=1
         ).to(torch.float64)
@@ -335,34 +390,6 @@ def _number_rows(models: pd.DataFrame | None, n: int, architecture: Architecture
     if "architecture" not in table:
         table = table.assign(architecture=architecture.name)
     return table
-
-
-def _require_same(architecture: Architecture, module: nn.Module, index: int) -> None:
-    """Raise InputError with the first difference between model 0 and this one, in tensors or in what they compute."""
-    other = Architecture.from_module(module, architecture.name, architecture.input_shape)
-
-    def differ(theirs: object, mine: object) -> InputError:
-        return InputError(f"model {index} differs from model 0: {theirs} where model 0 {mine}")
-
-    for mine, theirs in zip_longest(architecture.segments, other.segments):
-        if mine is None or theirs is None:
-            counts = [f"has {len(a.segments)} tensors" for a in (other, architecture)]
-            raise differ(f"it {counts[0]}", counts[1])
-        if (mine.name, mine.shape) != (theirs.name, theirs.shape):
-            raise differ(f"{theirs.name!r} {list(theirs.shape)}", f"has {mine.name!r} {list(mine.shape)}")
-    if architecture.program is None or other.program is None:
-        kinds = [
-            "is a chain" if a.program is not None else f"is no chain ({a.reason})"
-            for a in (other, architecture)
-        ]
-        if architecture.program is not other.program:
-            raise differ(f"it {kinds[0]}", kinds[1])
-        if repr(architecture.template) != repr(module):
-            raise differ(f"it is\n{module}\n", f"is\n{architecture.template}")
-        return
-    for ours, its in zip_longest(architecture.program.operations, other.program.operations):
-        if ours != its:
-            raise differ(f"it computes {its or 'nothing more'}", f"computes {ours or 'nothing more'}")
 
 
 def _positions(rows: int | Sequence[int] | Sequence[bool] | Tensor | np.ndarray, n: int) -> np.ndarray:

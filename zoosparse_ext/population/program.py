@@ -7,7 +7,7 @@ where those columns are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -234,13 +234,15 @@ class Program:
         last = self.layers[-1]
         return last.out_features if isinstance(last, Linear) else last.out_channels
 
-    def encode(self, input_shape: Shape, offsets: Mapping[str, int]) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, input_shape: Shape, offsets: Mapping[str, int], frozen: Collection[str] = ()
+    ) -> tuple[Tensor, Tensor]:
         """The program as native engines read it: int64 [L, 18] and float64 [L].
 
         Columns: kind, in channels, height, width, out channels, height, width, kernel height, width, stride height,
-        width, padding height, width, weight column, bias column (−1 without), activation, two reserved. The values
-        are the negative slope of a leaky ReLU or the default rate of a dropout. `offsets` maps parameter names to
-        their first column.
+        width, padding height, width, weight column, bias column (−1 without), activation, frozen (1: the weight is,
+        2: the bias is), one reserved. The values are the negative slope of a leaky ReLU or the default rate of a
+        dropout. `offsets` maps parameter names to their first column; `frozen` names those that training leaves alone.
         """
         rows, values = [], []
         shapes = self.shapes(input_shape)
@@ -248,14 +250,15 @@ class Program:
             kernel: Pair = getattr(
                 op, "kernel_size", before[1:] if isinstance(op, GlobalAvgPool2d) else (1, 1)
             )
-            columns = (-1, -1)
+            columns, still = (-1, -1), 0
             if isinstance(op, Conv2d | Linear):
+                still = (f"{op.name}.weight" in frozen) + 2 * (f"{op.name}.bias" in frozen)
                 columns = (offsets[f"{op.name}.weight"], offsets[f"{op.name}.bias"] if op.bias else -1)
             activation = ACTIVATIONS[op.function] if isinstance(op, Activation) else 0
             stride: Pair = getattr(op, "stride", (1, 1))
             padding: Pair = getattr(op, "padding", (0, 0))
             number = _KIND_NUMBERS[op.kind]
-            rows.append([number, *before, *after, *kernel, *stride, *padding, *columns, activation, 0, 0])
+            rows.append([number, *before, *after, *kernel, *stride, *padding, *columns, activation, still, 0])
             value = op.negative_slope if isinstance(op, Activation) else getattr(op, "rate", 0.0)
             values.append(float(value))
         table = torch.tensor(rows, dtype=torch.int64).reshape(-1, ENCODED_COLUMNS)

@@ -66,6 +66,7 @@ class Steps:
         dropout: rate of each model [N], or None for the rates of the program.
         loss: one of `LOSSES`.
         augment: what happens to the images.
+        counts: int64 [N, counters], see `Population.counts`; go up in place.
     """
 
     weights: Tensor
@@ -82,6 +83,7 @@ class Steps:
     variational: Variational | None = None
     loss: str = "cross_entropy"
     augment: Augment | None = None
+    counts: Tensor | None = None
 
 
 @dataclass
@@ -148,8 +150,19 @@ def _gradients(
             variational.linear_clamp,
             variational.conv_biases,
         )
-    run = forward_modules if architecture.program is None else forward
-    logits = run(architecture, leaves[0], images, noise=noise, variational=variational)
+    if architecture.program is not None:
+        logits = forward(architecture, leaves[0], images, noise=noise, variational=variational)
+    else:
+        each = steps.order.shape[0] > 1 or steps.augment is not None
+        logits = forward_modules(
+            architecture,
+            leaves[0],
+            images,
+            each=each,
+            counts=steps.counts,
+            noise=noise,
+            variational=variational,
+        )
     n, batch, _ = logits.shape
     labels = labels.expand(n, batch)
     loss = _losses(steps.loss, logits, labels).mean(1)
@@ -179,11 +192,16 @@ def _update(
     kept: Tensor | None,
 ) -> None:
     state = steps.state
-    frozen = [(s.slice, steps.weights[:, s.slice].clone()) for s in architecture.segments if not s.trainable]
+    frozen = [  # buffers are columns too, but no optimizer touches them
+        (tensor[:, segment.slice], tensor[:, segment.slice].clone())
+        for segment in architecture.segments
+        if not segment.trainable
+        for tensor in (steps.weights, state.first, state.second)
+    ]
     moments = (state.first, state.second)
     optimizers.update_(steps.optimizer, steps.weights, gradients[0], moments, table, step, factor)
-    for columns, values in frozen:  # buffers are columns too, but no optimizer touches them
-        steps.weights[:, columns] = values
+    for columns, values in frozen:
+        columns.copy_(values)
     if kept is not None:
         for tensor in (steps.weights, state.first, state.second):
             tensor.masked_fill_(~kept, 0.0)

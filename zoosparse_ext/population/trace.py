@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
+from zoosparse_ext.population.likeness import own_behavior
 from zoosparse_ext.population.program import (
     Activation,
     AvgPool2d,
@@ -62,8 +64,33 @@ def trace(module: nn.Module) -> Program:
     Linear(name='1', in_features=4, out_features=2, bias=True)
 
     Raises:
-        NotAChain: the module branches, or uses an operation that programs lack.
+        NotAChain: the module branches, uses an operation that programs lack, has hooks or methods of its own, or
+            computes something else while it is trained.
     """
+    if behavior := own_behavior(module):
+        raise NotAChain(behavior)
+    programs = []
+    for training in (False, True):
+        with in_mode(module, training):
+            programs.append(_trace(module))
+    if programs[0] != programs[1]:
+        raise NotAChain("the module computes something else while it is trained")
+    return programs[0]
+
+
+@contextlib.contextmanager
+def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """A module in training or evaluation mode, each layer back in its own afterwards."""
+    modes = [(layer, layer.training) for layer in module.modules()]
+    try:
+        module.train(training)
+        yield
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
+
+
+def _trace(module: nn.Module) -> Program:
     try:
         graph = torch.fx.symbolic_trace(module).graph
     except Exception as error:  # torch.fx raises whatever the module's own code raises on a proxy

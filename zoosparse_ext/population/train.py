@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -17,18 +18,23 @@ from zoosparse_ext import ops, random
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.augment import Augment
+from zoosparse_ext.population.batch_norm import check_batches
 from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
 from zoosparse_ext.population.devices import by_rows, device_of
 from zoosparse_ext.population.engines import ChosenEngine, choose_engine
 from zoosparse_ext.population.evaluate import check_split, evaluate
 from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import EpochResult, Hooks, Progress
 from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.schedules import Constant, schedule
 from zoosparse_ext.population.steps import Steps, TrainState
 
+log = logging.getLogger(__name__)
 
+
+@with_gradients
 def train(
     population: Population,
     data: Dataset,
@@ -41,6 +47,7 @@ def train(
     augment: Augment | None = None,
     masks: Tensor | None = None,
     order: str = "per-model",
+    drop_last: bool = False,
     seed: int = 0,
     splits: tuple[str, ...] = ("val", "test"),
     engine: str = "auto",
@@ -75,6 +82,7 @@ def train(
         masks: bool [N, P] or packed uint8 [N, ceil(P/8)], becomes `population.packed_masks`; pruned weights are
             exactly 0 after every step. Default: the masks that the population has, if any.
         order: ``"per-model"`` (each model its own shuffle) or ``"shared"``.
+        drop_last: leave out the last batch of an epoch where it is smaller than the others.
         seed: second half of the key of all random numbers; the first is each model's own seed.
         splits: names of the splits to evaluate (one that the data lack is passed over); () for none. With
             ``"test"`` among them the population keeps its predictions.
@@ -90,19 +98,26 @@ def train(
     Raises:
         InputError: an argument of another kind, a batch size below 1, negative epochs, a vector of another length than
             N, images or labels that do not fit, an unknown order, loss, split, schedule or engine, a device that is
-            not there or too small for one model, a checkpoint of another training.
+            not there or too small for one model, a checkpoint of another training; batches that batch norm cannot take,
+            for there is one value per channel.
+
+    Frozen parameters (`Segment.trainable`) keep their bits. Models whose weights or loss become NaN or infinite are
+    named in a warning after the epoch in which they do.
     """
     optimizer = optimizer if optimizer is not None else Adam()
     require_kind("optimizer", optimizer, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
     _check(population, data, epochs, batch_size, order, loss, splits)
     where = device_of(device, population.weights)
-    chosen = choose_engine(engine, population, where)
+    make_trainable_(population)
+    chosen = choose_engine(engine, population, where, variational is not None)
     table = optimizer.table(len(population))
-    factors = schedule(lr_schedule).factors(math.ceil(len(data.train) / batch_size) * epochs)
+    samples = len(data.train) // batch_size * batch_size if drop_last else len(data.train)
+    check_batches(population.architecture, data.train, batch_size, samples)
+    factors = schedule(lr_schedule).factors(math.ceil(samples / batch_size) * epochs)
     if masks is not None:
         population.packed_masks = _packed(masks, population)
     settings = (epochs, batch_size, optimizer.kind, order, seed, splits, str(lr_schedule), loss, augment)
-    recipe = _Recipe(*settings, table, factors)
+    recipe = _Recipe(*settings, table, factors, samples)
     training = _Training(
         population, data, recipe, chosen, where, variational, hooks or Hooks(), progress, checkpoint
     )
@@ -127,10 +142,18 @@ class _Recipe:
     augment: Augment | None
     table: Tensor  # float64 [N, 6], hyperparameters
     factors: Tensor  # float64 [steps], of the learning rate
+    samples: int  # images an epoch
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return math.ceil(self.samples / self.batch_size)
 
     def fingerprint(self, population: Population, data: Dataset, key: str) -> str:
         names = ("epochs", "batch_size", "kind", "order", "seed", "splits", "lr_schedule", "loss")
         settings = [getattr(self, name) for name in names] + [repr(self.augment), data.fingerprint, key]
+        if self.samples != len(data.train):
+            settings.append(f"{self.samples} images an epoch")
         tensors = (population.weights, population.seeds, population.packed_masks, population.dropout)
         return fingerprint(settings, self.table, self.factors, *tensors)
 
@@ -155,6 +178,7 @@ class _Training:
         self.variational, self.hooks, self.progress = variational, hooks, progress
         self.state = TrainState.fresh(population.weights, variational=variational is not None)
         self.epoch, self.started = 0, time.monotonic()
+        self.diverged: set[int] = set()
         self.history: list[pd.DataFrame] = []
         self.checkpoint: Checkpoint | None = None
         if checkpoint is not None:
@@ -168,6 +192,7 @@ class _Training:
             self.history.append(history)
             return
         self._apply_masks_()
+        self.diverged.update(_not_finite(self.population.weights).nonzero()[:, 0].tolist())
         unknown = torch.full((len(self.population),), math.nan, dtype=torch.float64)
         self._conclude(unknown, unknown)
 
@@ -188,7 +213,8 @@ class _Training:
 
         if n > 0:
             by_rows(n, learn, self.engine.models_per_call)
-        self.state.step += math.ceil(len(self.data.train) / self.recipe.batch_size)
+        self.state.step += self.recipe.steps
+        self._tell_diverged(loss)
         self._conclude(loss, accuracy)
 
     def _steps(self, rows: slice) -> Steps:
@@ -198,16 +224,16 @@ class _Training:
             kl_weight = self.hooks.kl_weight(self.epoch - 1)
             variational = replace(variational, log_sigma2=variational.log_sigma2[rows], kl_weight=kl_weight)
         seeds = population.seeds[rows]
-        samples = len(self.data.train)
-        per_epoch = math.ceil(samples / recipe.batch_size)
+        images, steps = len(self.data.train), recipe.steps
+        order = _order(recipe.order, seeds, recipe.seed, images, self.epoch - 1)
         return Steps(
             population.weights.detach()[rows],
             self.state.at_rows(rows),
-            _order(recipe.order, seeds, recipe.seed, samples, self.epoch - 1),
+            order if recipe.samples == images else order[:, : recipe.samples].contiguous(),
             recipe.batch_size,
             recipe.kind,
             recipe.table[rows],
-            recipe.factors[(self.epoch - 1) * per_epoch : self.epoch * per_epoch],
+            recipe.factors[(self.epoch - 1) * steps : self.epoch * steps],
             seeds,
             recipe.seed,
             packed_masks=None if population.packed_masks is None else population.packed_masks[rows],
@@ -215,7 +241,21 @@ class _Training:
             variational=variational,
             loss=recipe.loss,
             augment=recipe.augment,
+            counts=None if population.counts is None else population.counts[rows],
         )
+
+    def _tell_diverged(self, loss: Tensor) -> None:
+        """Name the models whose weights or loss are no numbers any more, once."""
+        bad = ~torch.isfinite(loss) | _not_finite(self.population.weights)
+        new = [number for number in bad.nonzero()[:, 0].tolist() if number not in self.diverged]
+        self.diverged.update(new)
+        if new:
+            names = [self.population.ids[number] for number in new]
+            shown = ", ".join(names[:10]) + f" and {len(names) - 10} more" * (len(names) > 10)
+            log.warning(
+                "epoch %d: %d of %d models diverged, weights or loss are NaN or infinite: %s",
+                *(self.epoch, len(new), len(self.population), shown),
+            )
 
     def _conclude(self, loss: Tensor, accuracy: Tensor) -> None:
         """Evaluate, extend the history, save."""
@@ -263,6 +303,14 @@ def _check(
     for name in set(splits) - {"train", "val", "test"}:
         raise InputError(f"unknown split {name!r}; known: train, val, test")
     check_split(population, data.train)
+
+
+def _not_finite(weights: Tensor) -> Tensor:
+    """Which rows [N, P] hold NaN or infinity: bool [N], on the CPU."""
+    if weights.shape[1] == 0:
+        return torch.zeros(len(weights), dtype=torch.bool)
+    smallest, largest = torch.aminmax(weights, dim=1)  # NaN wherever there is one
+    return ~(torch.isfinite(smallest) & torch.isfinite(largest)).cpu()
 
 
 def _packed(masks: Tensor, population: Population) -> Tensor:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -14,6 +18,7 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
+from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
@@ -21,12 +26,15 @@ from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
 from zoosparse_ext.sparsify.scores import SCORES
-from zoosparse_ext.sparsify.selection import SCOPES, Pattern, pattern_sparsity, prune_
-from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
+from zoosparse_ext.sparsify.selection import SCOPES, Lots, Pattern, pattern_sparsity, prune_
+from zoosparse_ext.sparsify.series import Series, named
+from zoosparse_ext.sparsify.settings import differences, number_text, selection_texts
+from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
 
 Sparsity = float | Sequence[float] | Tensor | str
 
 
+@with_gradients
 def magnitude_prune(
     population: Population,
     sparsity: Sparsity = 0.8,
@@ -46,6 +54,7 @@ def magnitude_prune(
     biases: bool = False,
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
+    series: Series | str | None = None,
     engine: str = "auto",
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
@@ -82,13 +91,19 @@ def magnitude_prune(
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
+        series: what the twins are called as a group, in their ids and tables, a `Series` or its key. Default: by
+            method, scope, and a schedule or biases if there are any. Twins that differ in their fine-tuning alone need
+            names of their own before they can stand in one zoo: ``series="magnitude-global-lr_0.0001"``.
+
+    A population of twins can be pruned further: what their masks prune stays pruned, whatever the scores say.
 
     Returns:
         A `Population` of twins with `packed_masks`, `predictions` on the test images and `history`, the rows of the
         `twins` table, epoch 0 being the pruned model before fine-tuning.
 
     Raises:
-        InputError: no ratio, or one outside [0, 1); NaN weights (names row and layer); a scope, schedule, score or
+        InputError: no ratio, one outside [0, 1), or the same twice; a sparsity below what the masks of a model prune
+            already (names model, layer and both); NaN weights (names row and layer); a scope, schedule, score or
             pattern that is not known, a pattern with a schedule in phases; epochs or a score without the data they
             need; an architecture without convolution and linear layers.
     """
@@ -102,17 +117,24 @@ def magnitude_prune(
         raise InputError(
             f"{name!r} has no weights of convolution or linear layers: there is nothing to prune"
         )
+    make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
     phases = sparsity_schedule(schedule).phases(epochs)
     starts = dict(zip(accumulate((phase.epochs for phase in phases), initial=1), phases, strict=False))
     if isinstance(sparsity, str) and len(phases) > 1:
         raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
-    twins, ratios = _twin_population(population, sparsity, scope, score, matched)
+    chosen = (
+        _series(population, sparsity, scope, score, schedule, biases, seed, matched)
+        if series is None
+        else series
+    )
+    twins, ratios = _twin_population(population, sparsity, scope, score, matched, named(chosen))
     images = None if data is None else data.train
     scores = SCORES[score](population, images, seed)
     scores = scores.repeat(len(twins) // len(population), 1)
-    prune_(twins, scores, _scaled(ratios, phases[0].fraction), scope, biases)
+    lots = Lots.of(twins, ratios, scope, biases)
+    prune_(twins, scores, lots, phases[0].fraction)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
         return twins
@@ -121,9 +143,9 @@ def magnitude_prune(
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
             again = SCORES[score](trained, images, seed)
-            prune_(trained, again, _scaled(ratios, starts[epoch].fraction), scope, biases)
+            prune_(trained, again, lots, starts[epoch].fraction)
 
-    twins.history = train(
+    history = train(
         twins,
         data,
         epochs=epochs,
@@ -147,11 +169,40 @@ def magnitude_prune(
             key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
         ),
     )
+    twins.history = with_identity(history, twins)
     return twins
 
 
+def _series(
+    population: Population,
+    sparsity: Sparsity,
+    scope: str,
+    score: str,
+    schedule: str | OneShot | Iterative | Cubic,
+    biases: bool,
+    seed: int,
+    matched: Sequence[str] | None,
+) -> Series:
+    """What decides which weights go."""
+    texts, usual = selection_texts(schedule, biases), selection_texts()
+    pruning, *options = [texts["schedule"], *differences({"biases": texts["biases"]}, usual)]
+    if isinstance(sparsity, Tensor) and sparsity.dim() == 2 and matched is None:
+        options.append("own ratios")  # of layers, which a uniform ratio must not be compared with
+    if score == "random" and seed != 0:
+        options.append(f"seed {number_text(seed)}")
+    where = str(Pattern.parse(sparsity)) if isinstance(sparsity, str) else scope
+    return Series(
+        score, where, None if pruning == usual["schedule"] else pruning, tuple(options), matched is not None
+    )
+
+
 def _twin_population(
-    population: Population, sparsity: Sparsity, scope: str, score: str, matched: Sequence[str] | None
+    population: Population,
+    sparsity: Sparsity,
+    scope: str,
+    score: str,
+    matched: Sequence[str] | None,
+    series: Series,
 ) -> tuple[Population, Tensor | Pattern]:
     """Copies of the models, one for each ratio, and the ratio of each twin: float64 [N] or [N, S], or the pattern."""
     n = len(population)
@@ -167,6 +218,10 @@ def _twin_population(
             raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")
     else:
         values = torch.as_tensor(sparsity, dtype=torch.float64).reshape(-1)
+        if twice := [ratio for ratio, times in Counter(values.tolist()).items() if times > 1]:
+            raise InputError(
+                f"sparsity {', '.join(map(_digits, twice))} was given more than once; give each once"
+            )
         ratios, copies = values.repeat_interleave(n), values.numel()
     if ratios.numel() == 0:
         raise InputError("no sparsity was given: magnitude pruning needs at least one ratio")
@@ -178,20 +233,36 @@ def _twin_population(
     if matched is not None and len(matched) != copies * n:
         raise InputError(f"matched names {len(matched)} twins for {copies * n} models")
     weights = population.weights.detach().repeat(copies, 1)
+    masks = None if population.packed_masks is None else population.packed_masks.repeat(copies, 1)
     table = pd.concat([population.models] * copies, ignore_index=True)
     table["source_id"] = population.ids * copies
     table["method"], table["scope"] = score, scope
     table["target"] = (ratios if ratios.dim() == 1 else _overall(ratios, population.architecture)).numpy()
     table["matched"] = None if matched is None else list(matched)
-    label = [f"{target:.4g}" if matched is None else "matched" for target in table["target"]]
+    table[Series.column] = series.key
+    told = table["target"].to_numpy(np.float64)
+    if isinstance(sparsity, Tensor) and sparsity.dim() == 1 and sparsity.dtype == torch.float32:
+        told = told.astype(np.float32)  # of which 0.9 is one, as of float64
+    if matched is not None:
+        label = ["matched"] * len(table)
+    else:
+        label = [f"{target:.4g}" if pattern is not None else _digits(target) for target in told]
+    group = replace(series, matched=False).key  # the label says it
     table["twin_id"] = [
-        f"{source}/{score}-{scope}-{at}" for source, at in zip(table["source_id"], label, strict=True)
+        f"{source}/{group}-{at}" for source, at in zip(table["source_id"], label, strict=True)
     ]
-    return Population(weights, population.architecture, table), ratios if pattern is None else pattern
+    twins = Population(weights, population.architecture, table, packed_masks=masks)
+    return twins, ratios if pattern is None else pattern
 
 
-def _scaled(ratios: Tensor | Pattern, fraction: float) -> Tensor | Pattern:
-    return ratios if isinstance(ratios, Pattern) else ratios * fraction
+def _digits(ratio: float | np.floating[Any]) -> str:
+    """A ratio with four digits, or with as many as tell it from others.
+
+    >>> _digits(0.8), _digits(0.80001)
+    ('0.8', '0.80001')
+    """
+    short = f"{ratio:.4g}"
+    return short if type(ratio)(short) == ratio else str(ratio)
 
 
 def _overall(ratios: Tensor, architecture: Architecture) -> Tensor:

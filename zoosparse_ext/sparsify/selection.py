@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -60,46 +61,144 @@ def candidates(architecture: Architecture, biases: bool) -> list[Segment]:
     return [s for s in architecture.segments if s.prunable or (biases and s.trainable and s.layer in layers)]
 
 
-def prune_(
-    twins: Population, scores: Tensor, ratios: Tensor | Pattern, scope: str = "global", biases: bool = False
-) -> None:
-    """Prune in place to the given ratios, smallest scores first, and set the masks.
+@dataclass(frozen=True)
+class Lots:
+    """What is compared with what, and how many weights of each lot go.
 
-    What is zero already goes first, so that a later phase of a schedule keeps what an earlier one pruned.
+    Args:
+        segments: the tensors that may be pruned.
+        sizes: how many weights each of the L lots has; lots follow each other in the order of the columns.
+        ratios: float64 [N, L], the share of each lot to prune; None where a pattern says how many go.
+        counts: int64 [N, L], how many go in the end.
+        pruned: int64 [N, L], how many of them masks prune already; None where the models have no masks.
+    """
+
+    segments: list[Segment]
+    sizes: list[int]
+    ratios: Tensor | None
+    counts: Tensor
+    pruned: Tensor | None
+
+    @classmethod
+    def of(
+        cls, twins: Population, ratios: Tensor | Pattern, scope: str = "global", biases: bool = False
+    ) -> Lots:
+        """The lots of a scope, or of a pattern.
+
+        Args:
+            twins: N models; what their masks prune stays pruned.
+            ratios: float64 [N], or [N, S] per prunable layer (scopes ``"layer"`` and ``"output"``), or a pattern.
+            scope: ``"global"``, ``"layer"`` or ``"output"``; a pattern takes its place.
+            biases: prune biases as well.
+
+        Raises:
+            InputError: fewer are to go of a lot than its masks prune already; names model, layer and both shares.
+        """
+        segments = candidates(twins.architecture, biases)
+        n = len(twins)
+        wanted: Tensor | None = None
+        if isinstance(ratios, Pattern):
+            sizes = list(_groups(segments, ratios.m))
+            counts = torch.tensor([ratios.pruned(size) for size in sizes]).expand(n, -1)
+        else:
+            sizes, wanted = _shares(twins.architecture, segments, ratios, scope)
+            counts = (wanted * torch.tensor(sizes, dtype=torch.float64)).round().to(torch.int64)
+        lots = cls(segments, sizes, wanted, counts, _pruned(twins, segments, sizes))
+        lots._refuse_fewer(twins)
+        return lots
+
+    @property
+    def columns(self) -> Tensor:
+        """int64 [C], of all weights that may be pruned."""
+        return torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in self.segments])
+
+    def at(self, fraction: float) -> Tensor:
+        """How many go at a fraction of the way from what is pruned already to what is asked for: int64 [N, L]."""
+        if self.ratios is None or fraction == 1.0:
+            return self.counts
+        sizes = torch.tensor(self.sizes, dtype=torch.float64)
+        there = torch.zeros_like(self.ratios) if self.pruned is None else self.pruned / sizes
+        return ((there + (self.ratios - there) * fraction) * sizes).round().to(torch.int64)
+
+    def _refuse_fewer(self, twins: Population) -> None:
+        if self.pruned is None or not bool((self.counts < self.pruned).any()):
+            return
+        row, lot = (int(place) for place in (self.counts < self.pruned).nonzero()[0])
+        there, asked = (int(counts[row, lot]) / self.sizes[lot] for counts in (self.pruned, self.counts))
+        where = f" in {self._name(lot)}" if len(self.sizes) > 1 else ""
+        model = twins.models.get("source_id", pd.Series(twins.ids))[row]
+        raise InputError(
+            f"model {model!r} has a sparsity of {there:.4g}{where} already, more than the {asked:.4g} asked for; "
+            "pruned weights stay pruned: ask for more, or prune the model that it came from"
+        )
+
+    def _name(self, lot: int) -> str:
+        """The tensor of a lot, and the output where a tensor has several lots."""
+        start = sum(self.sizes[:lot])
+        for segment in self.segments:
+            if start < segment.size:
+                break
+            start -= segment.size
+        inputs = segment.size // _lots(segment, "output")
+        return f"layer {segment.layer!r}" + (
+            f", output {start // inputs}" if self.sizes[lot] <= inputs else ""
+        )
+
+
+def prune_(twins: Population, scores: Tensor, lots: Lots, fraction: float = 1.0) -> None:
+    """Prune in place, smallest scores of each lot first, and set the masks.
+
+    What the masks prune stays pruned, and goes into the count; what is zero besides goes next.
 
     Args:
         twins: N models.
         scores: [N, P], ≥ 0.
-        ratios: float64 [N], or [N, S] per prunable layer (scopes ``"layer"`` and ``"output"``), or a pattern.
-        scope: ``"global"``, ``"layer"`` or ``"output"``: what is compared with what.
-        biases: prune biases as well.
+        lots: what is compared with what, and how many go.
+        fraction: of the way to the sparsity asked for, see `Lots.at`.
     """
-    chosen = candidates(twins.architecture, biases)
-    columns = torch.cat([torch.arange(s.slice.start, s.slice.stop) for s in chosen])
-    scores = torch.where(twins.weights == 0, 0.0, scores.clamp(min=torch.finfo(scores.dtype).tiny))
-    compared = scores[:, columns]  # [N, candidates]
-    if isinstance(ratios, Pattern):
-        sizes = list(_groups(chosen, ratios.m))
-        kept = ops.magnitude_mask(compared, [ratios.pruned(size) for size in sizes], segments=_starts(sizes))
-    elif scope == "global":
-        kept = ops.magnitude_mask(compared, (ratios * columns.numel()).round().to(torch.int64))
+    masks = twins.masks
+    tiny = torch.finfo(scores.dtype).tiny
+    if masks is None:
+        masks = torch.ones_like(twins.weights, dtype=torch.bool)
+        scores = torch.where(twins.weights == 0, 0.0, scores.clamp(min=tiny))
     else:
-        lots = [_lots(segment, scope) for segment in chosen]  # equal lots of each tensor
-        sizes = [
-            size
-            for segment, count in zip(chosen, lots, strict=True)
-            for size in [segment.size // count] * count
-        ]
-        if ratios.dim() == 2:  # one per layer; a bias goes with the weights of its layer
-            layers = [segment.layer for segment in twins.architecture.prunable_segments]
-            of_tensor = ratios[:, [layers.index(segment.layer) for segment in chosen]]
-            ratios = of_tensor.repeat_interleave(torch.tensor(lots), dim=1)
-        k = (ratios.view(len(twins), -1) * torch.tensor(sizes, dtype=torch.float64)).round().to(torch.int64)
-        kept = ops.magnitude_mask(compared, k, segments=_starts(sizes))
-    masks = torch.ones_like(twins.weights, dtype=torch.bool)
+        scores = torch.where(twins.weights == 0, tiny, scores.clamp(min=2 * tiny)).where(masks, 0.0)
+    columns, counts = lots.columns, lots.at(fraction)
+    if len(lots.sizes) == 1:
+        kept = ops.magnitude_mask(scores[:, columns], counts[:, 0])
+    else:
+        kept = ops.magnitude_mask(scores[:, columns], counts, segments=_starts(lots.sizes))
     masks[:, columns] = kept
     twins.packed_masks = ops.pack_mask(masks)
     ops.apply_mask_(twins.weights, twins.packed_masks)
+
+
+def _shares(
+    architecture: Architecture, segments: list[Segment], ratios: Tensor, scope: str
+) -> tuple[list[int], Tensor]:
+    """Sizes of the lots of a scope, and the share of each that goes: float64 [N, L]."""
+    if scope == "global":
+        return [sum(segment.size for segment in segments)], ratios.view(-1, 1)
+    lots = [_lots(segment, scope) for segment in segments]  # equal lots of each tensor
+    sizes = [
+        size
+        for segment, count in zip(segments, lots, strict=True)
+        for size in [segment.size // count] * count
+    ]
+    if ratios.dim() == 2:  # one per layer; a bias goes with the weights of its layer
+        layers = [segment.layer for segment in architecture.prunable_segments]
+        ratios = ratios[:, [layers.index(segment.layer) for segment in segments]]
+        return sizes, ratios.repeat_interleave(torch.tensor(lots), dim=1)
+    return sizes, ratios.view(-1, 1).expand(-1, len(sizes))
+
+
+def _pruned(twins: Population, segments: list[Segment], sizes: list[int]) -> Tensor | None:
+    """How many weights of each lot the masks prune: int64 [N, L]."""
+    if (masks := twins.masks) is None:
+        return None
+    gone = torch.cat([~masks[:, segment.slice] for segment in segments], dim=1).to("cpu", torch.int32)
+    before = torch.nn.functional.pad(gone.cumsum(1), (1, 0))[:, _starts(sizes)]
+    return before.diff(dim=1)
 
 
 def pattern_sparsity(architecture: Architecture, pattern: Pattern) -> float:

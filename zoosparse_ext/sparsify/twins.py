@@ -12,6 +12,7 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.evaluate import Evaluation, evaluate
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.sparsify.series import Series, series_keys
 
 IDENTITY = ("twin_id", "source_id", "method", "scope", "target", "matched")
 
@@ -23,7 +24,7 @@ def twin_rows(
     source_predictions: Tensor | None,  # [N, M], of each twin's source
 ) -> pd.DataFrame:
     """One row per twin: identity, sparsity in all and by layer, accuracy and agreement with the source."""
-    frame = twins.models[list(IDENTITY)].copy()
+    frame = _identity(twins)
     frame["epoch"] = epoch
     frame["sparsity"] = twins.sparsity().cpu().numpy()
     by_layer = twins.sparsity(by_layer=True).cpu().numpy()
@@ -37,6 +38,23 @@ def twin_rows(
         compared = compare_predictions(source_predictions, evaluation.predictions, evaluation.labels)
         for column, values in compared.items():
             frame[column] = values.numpy()
+    return frame
+
+
+def with_identity(history: pd.DataFrame, twins: Population) -> pd.DataFrame:
+    """Rows of the twins, epoch by epoch, that all name them as they are called now.
+
+    A checkpoint of an earlier version brings rows that name no series.
+    """
+    epochs = len(history) // max(1, len(twins))
+    named = pd.concat([_identity(twins)] * epochs, ignore_index=True) if epochs else _identity(twins)
+    others = history.drop(columns=named.columns, errors="ignore").reset_index(drop=True)
+    return pd.concat([named, others], axis=1)
+
+
+def _identity(twins: Population) -> pd.DataFrame:
+    frame = twins.models[list(IDENTITY)].copy()
+    frame[Series.column] = series_keys(twins.models)
     return frame
 
 

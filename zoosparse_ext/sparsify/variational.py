@@ -15,12 +15,15 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import Hooks, Progress
 from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
-from zoosparse_ext.sparsify.twins import predictions_of, twin_rows
+from zoosparse_ext.sparsify.series import Series, named
+from zoosparse_ext.sparsify.settings import differences, digest, number_text
+from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+@with_gradients
 def variational_dropout(
     population: Population,
     data: Dataset,
@@ -71,6 +75,7 @@ def variational_dropout(
     order: str = "per-model",
     seed: int = 0,
     allow_nan: bool = False,
+    series: Series | str | None = None,
     engine: str = "auto",
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
@@ -86,7 +91,7 @@ def variational_dropout(
     >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
     >>> twins = zs.variational_dropout(population, data, epochs=2)
     >>> twins, bool((twins.weights[~twins.masks] == 0).all())
-    (Population(4 × cnn-s-tanh, P = 2464, pruned), True)
+    (Population(4 × cnn-s-tanh, P = 2464 (2416 prunable), pruned), True)
     >>> twins.history.groupby("epoch")["sparsity"].count().to_dict()  # the trajectory
     {0: 4, 1: 4, 2: 4}
 
@@ -101,6 +106,9 @@ def variational_dropout(
         batch_size, lr_schedule, loss, augment, order, seed, engine, device, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
         allow_nan: keep NaN weights instead of raising.
+        series: what the twins are called as a group, in their ids and tables. Default: ``"variational"``, with preset
+            and threshold if they are not the usual ones. Twins that differ in their training alone need names of their
+            own before they can stand in one zoo: ``series="variational-50_epochs"``.
 
     Returns:
         A `Population` of twins with `log_sigma2`, `packed_masks` (dropped weights are exactly 0.0), `predictions` on
@@ -115,9 +123,13 @@ def variational_dropout(
     chosen = _preset(preset)
     if math.isnan(threshold):
         raise InputError("the threshold of log α is nan; give a number, such as 3")
+    make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
-    noisy = _noisy_population(population)
+    if series is None:
+        texts = objective_texts(chosen, threshold, epochs, len(data.train))
+        series = Series("variational", options=differences(texts, objective_texts()))
+    noisy = _noisy_population(population, named(series))
     assert noisy.log_sigma2 is not None
     noisy.log_sigma2.fill_(chosen.initial_log_sigma2)
     variational = Variational(
@@ -149,7 +161,7 @@ def variational_dropout(
         ),
     )
     twins = drop(noisy, variational, threshold)
-    twins.predictions, twins.history = noisy.predictions, history
+    twins.predictions, twins.history = noisy.predictions, with_identity(history, twins)
     return twins
 
 
@@ -186,11 +198,27 @@ def _key(preset: Preset, epochs: int, images: int, threshold: float) -> str:
     return f"variational {plain} {kl_weights} {threshold}"
 
 
-def _noisy_population(population: Population) -> Population:
+def objective_texts(
+    preset: str | Preset = "modelzoos",
+    threshold: float = vardrop.THRESHOLD,
+    epochs: int = 25,
+    images: int = 1,
+) -> dict[str, str]:
+    """What decides which weights variational dropout takes, in short words."""
+    chosen = _preset(preset)
+    name = next((name for name, known in PRESETS.items() if known == chosen), None)
+    return {
+        "preset": name or f"preset {digest(_key(chosen, epochs, images, threshold))}",
+        "threshold": f"threshold {number_text(threshold)}",
+    }
+
+
+def _noisy_population(population: Population, series: Series) -> Population:
     table = population.models.copy()
     table["source_id"] = population.ids
     table["method"], table["scope"], table["target"], table["matched"] = "variational", None, math.nan, None
-    table["twin_id"] = [f"{source}/variational" for source in table["source_id"]]
+    table[Series.column] = series.key
+    table["twin_id"] = [f"{source}/{series.key}" for source in table["source_id"]]
     weights = population.weights.detach().clone()
     return Population(
         weights,

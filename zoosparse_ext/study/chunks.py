@@ -103,6 +103,7 @@ def join(parts: Sequence[Population], copies: int = 1) -> Population:
         log_sigma2=stacked("log_sigma2"),
         predictions=stacked("predictions"),
         history=history,
+        counts=stacked("counts"),
     )
 
 

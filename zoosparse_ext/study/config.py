@@ -178,6 +178,8 @@ class MagnitudeConfig(_Section):
         for ratio in ratios:
             if not 0 <= ratio < 1:
                 raise ValueError(f"sparsity ratios lie in [0, 1), got {ratio}")
+        if twice := sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
+            raise ValueError(f"ratio {', '.join(map(str, twice))} stands there more than once")
         return ratios
 
 

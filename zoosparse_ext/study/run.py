@@ -14,13 +14,13 @@ from zoosparse_ext.data import Dataset, load_dataset
 from zoosparse_ext.errors import ChunkError, InputError
 from zoosparse_ext.study.config import DataConfig, StudyConfig
 from zoosparse_ext.study.grid import model_groups
+from zoosparse_ext.study.populations import in_order, ratios_of
 from zoosparse_ext.study.runner import Runner
 from zoosparse_ext.study.stages import (
     LOCAL,
     add_magnitude_twins,
     add_matched_twins,
     add_variational_twins,
-    in_order,
     train_zoo,
 )
 from zoosparse_ext.study.work import OnProgress
@@ -38,12 +38,18 @@ class Stage:
         title: for people.
         add: makes the twins; takes the zoo and the data, and how to run it.
         needs: the population that it starts from.
+        ratios: of sparsity; none where they are not chosen.
     """
 
     population: str
     title: str
     add: Callable[..., Zoo]
     needs: str = "original"
+    ratios: tuple[float, ...] = ()
+
+    def is_done(self, zoo: Zoo) -> bool:
+        """Whether the zoo has all these twins."""
+        return self.population in zoo.populations and {*self.ratios} <= {*ratios_of(zoo, self.population)}
 
 
 def run_study(
@@ -116,7 +122,8 @@ def twin_stages(config: StudyConfig) -> list[Stage]:
         for scope in magnitude.scopes:
             how = {"ratios": magnitude.ratios, "scope": scope, "schedule": magnitude.schedule, **fine_tuning}
             add = partial(add_magnitude_twins, **how)
-            stages.append(Stage(f"magnitude-{scope}", f"prune ({scope})", add))
+            ratios = tuple(magnitude.ratios)
+            stages.append(Stage(f"magnitude-{scope}", f"prune ({scope})", add, ratios=ratios))
     if variational:
         add = partial(
             add_variational_twins,
@@ -151,7 +158,7 @@ def _sparsify(
     failures: list[ChunkError] = []
     stages = twin_stages(config)
     for stage in stages:
-        if stage.population in zoo.populations or stage.needs not in zoo.populations:
+        if stage.is_done(zoo) or stage.needs not in zoo.populations:
             continue
         try:
             with bar(stage.title) as progress:

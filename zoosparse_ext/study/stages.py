@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
@@ -19,6 +20,9 @@ from zoosparse_ext.population.evaluate import evaluate
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.study.chunks import cut, join
 from zoosparse_ext.study.grid import ModelGroup
+from zoosparse_ext.study.inheritance import TASK, inherited, task_record, warn_if_unknown
+from zoosparse_ext.study.naming import VARIATIONAL, magnitude_series, variational_series
+from zoosparse_ext.study.populations import missing_ratios, require_missing, with_twins
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.runner import LocalRunner, Runner
 from zoosparse_ext.study.work import Dropping, OnProgress, Pruning, Training, Work
@@ -55,39 +59,72 @@ def train_zoo(
         history=pd.concat([population.history for population in populations], ignore_index=True),
         labels=data.test.labels,
         dataset=data.describe(),
-        provenance=provenance(**(settings or {})),
+        provenance={**provenance(**(settings or {})), TASK: task_record(**how)},
     )
 
 
 def add_magnitude_twins(
     zoo: Zoo,
     data: Dataset,
-    ratios: Sequence[float] = RATIOS,
+    ratios: Sequence[float] | str = RATIOS,
     scope: str = "global",
     *,
+    replace: bool = False,
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
     runner: Runner = LOCAL,
     **options: Any,
 ) -> Zoo:
-    """Twins by magnitude pruning at every ratio, as population `magnitude-<scope>`; options as `magnitude_prune`."""
-    name = f"magnitude-{scope}"
-    works = [Pruning(options, group, list(ratios), scope) for group in _originals(zoo, data)]
-    return _with_twins(zoo, name, _run(name, works, data, runner, checkpoint, progress))
+    """Twins by magnitude pruning at every ratio, or of an N:M pattern, as the population of their series.
+
+    That is `magnitude-<scope>`. Twins at other ratios are added to it; twins that are made in another way become a
+    population beside it, whose name says what is different (:mod:`zoosparse_ext.study.naming`).
+
+    Args:
+        replace: make anew what the population has at these ratios.
+        options: as of `magnitude_prune`; loss and augmentation are by default those of the zoo's models.
+
+    Raises:
+        InputError: the population has twins at all these ratios already (unless `replace`).
+    """
+    pattern = isinstance(ratios, str)
+    series, settings = magnitude_series(zoo, str(ratios) if pattern else scope, **options)
+    if isinstance(ratios, str):
+        require_missing(zoo, series.key, replacing=replace)
+    else:
+        ratios = missing_ratios(zoo, series.key, ratios, replacing=replace)
+    warn_if_unknown(zoo, options)
+    options = {**inherited(zoo), **options, "series": series}
+    works = [Pruning(options, group, ratios, scope) for group in _originals(zoo, data)]
+    twins = _run(series.key, works, data, runner, checkpoint, progress)
+    return with_twins(zoo, series, twins, settings, adding=not pattern)
 
 
 def add_variational_twins(
     zoo: Zoo,
     data: Dataset,
     *,
+    replace: bool = False,
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
     runner: Runner = LOCAL,
     **options: Any,
 ) -> Zoo:
-    """Twins by variational dropout, as population `variational`; options as `variational_dropout`."""
+    """Twins by variational dropout, as population `variational`, or beside it if they are made in another way.
+
+    Args:
+        replace: make anew the population that is there.
+        options: as of `variational_dropout`; loss and augmentation are by default those of the zoo's models.
+
+    Raises:
+        InputError: the population is there already (unless `replace`).
+    """
+    series, settings = variational_series(zoo, **options)
+    require_missing(zoo, series.key, replacing=replace)
+    warn_if_unknown(zoo, options)
+    options = {**inherited(zoo), **options, "series": series}
     works = [Dropping(options, group) for group in _originals(zoo, data)]
-    return _with_twins(zoo, "variational", _run("variational", works, data, runner, checkpoint, progress))
+    return with_twins(zoo, series, _run(series.key, works, data, runner, checkpoint, progress), settings)
 
 
 def add_matched_twins(
@@ -95,6 +132,8 @@ def add_matched_twins(
     data: Dataset,
     scope: str = "global",
     *,
+    to: str = VARIATIONAL,
+    replace: bool = False,
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
     runner: Runner = LOCAL,
@@ -102,18 +141,28 @@ def add_matched_twins(
 ) -> Zoo:
     """Every model pruned by magnitude to exactly the sparsity that its variational twin reached, in all or per layer.
 
+    Args:
+        to: the population of those twins.
+        replace: make anew the population that is there.
+        options: as of `magnitude_prune`; loss and augmentation are by default those of the zoo's models.
+
     Raises:
-        InputError: the zoo has no variational twins yet.
+        InputError: the zoo has no such twins; the population is there already (unless `replace`).
     """
-    if "variational" not in zoo.populations:
-        raise InputError("matched twins need variational twins first; run `zoosparse vardrop`")
-    name = f"magnitude-matched-{scope}"
+    if to not in zoo.populations:
+        raise InputError(
+            f"matched twins need twins {to!r} first, the zoo has {', '.join(zoo.populations)}; run `zoosparse vardrop`"
+        )
+    series, settings = magnitude_series(zoo, scope, matched_to=to, **options)
+    require_missing(zoo, series.key, replacing=replace)
+    warn_if_unknown(zoo, options)
+    options = {**inherited(zoo), **options, "series": series}
     works = []
-    for group, twins in zip(_originals(zoo, data), zoo.populations["variational"], strict=True):
-        reached = twins.sparsity(by_layer=scope == "layer")
+    for group in _originals(zoo, data):
+        twins, reached = _reached(zoo, to, group, by_layer=scope == "layer")
         # A twin that lost a whole layer stays in [0, 1) and rounds to all of it.
-        works.append(Pruning(options, group, reached.clamp(max=1 - 1e-12), scope, matched=twins.ids))
-    return _with_twins(zoo, name, _run(name, works, data, runner, checkpoint, progress))
+        works.append(Pruning(options, group, reached.clamp(max=1 - 1e-12), scope, matched=twins))
+    return with_twins(zoo, series, _run(series.key, works, data, runner, checkpoint, progress), settings)
 
 
 def _run(
@@ -156,6 +205,10 @@ def evaluate_zoo(zoo: Zoo, data: Dataset, device: str | None = None) -> pd.DataF
 
 def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
     """The original models, with predictions on the test images."""
+    if "original" not in zoo.populations:
+        raise InputError(
+            f"the zoo has no population 'original' to make twins of; it has {', '.join(zoo.populations)}"
+        )
     groups = zoo.populations["original"]
     for group in groups:
         if group.predictions is None or group.predictions.shape[1] != len(data.test):
@@ -163,25 +216,22 @@ def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
     return groups
 
 
-def _with_twins(zoo: Zoo, name: str, groups: list[Population]) -> Zoo:
-    """The zoo with a population of twins added, or replaced if it was there."""
-    rows = pd.concat([group.history for group in groups], ignore_index=True)
-    kept = zoo.twins[_population_of(zoo.twins) != name]
-    twins = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
-    return replace(zoo.with_population(name, groups), twins=twins)
-
-
-def in_order(zoo: Zoo, names: Sequence[str]) -> Zoo:
-    """The zoo with its populations, and their rows in the table of twins, in another order."""
-    rank = _population_of(zoo.twins).map({name: place for place, name in enumerate(names)})
-    return replace(
-        zoo,
-        populations={name: zoo.populations[name] for name in names},
-        twins=zoo.twins.iloc[rank.argsort(kind="stable")].reset_index(drop=True),
-    )
-
-
-def _population_of(twins: pd.DataFrame) -> pd.Series:
-    """Name of the population that each row belongs to, out of method, scope, and whether it was matched."""
-    matched = twins.matched.notna().map({True: "-matched", False: ""})
-    return twins.method + matched + ("-" + twins.scope).fillna("")
+def _reached(zoo: Zoo, name: str, originals: Population, *, by_layer: bool) -> tuple[list[str], Tensor]:
+    """The twin of every model in a population, and the sparsity that it reached: float64 [N], or [N, S] by layer."""
+    found: dict[str, tuple[str, Tensor]] = {}
+    for twins in zoo.populations[name]:
+        rows = zip(twins.models["source_id"], twins.ids, twins.sparsity(by_layer), strict=True)
+        for source, id, sparsity in rows:
+            if source in found:
+                raise InputError(
+                    f"model {source!r} has several twins in {name!r}: {found[source][0]!r}, {id!r}; match to a "
+                    "population with one for each model"
+                )
+            found[source] = id, sparsity
+    if missing := [id for id in originals.ids if id not in found]:
+        raise InputError(
+            f"{len(missing)} models have no twin in {name!r} to be matched, the first is {missing[0]!r}; match to "
+            "another population, or leave these models out of the zoo"
+        )
+    pairs = [found[id] for id in originals.ids]
+    return [id for id, _ in pairs], torch.stack([sparsity for _, sparsity in pairs])

@@ -101,12 +101,12 @@ class Pruning(Work):
 
     Args:
         population: the originals, with predictions.
-        sparsity: ratios, or float64 [N] or [N, S], one row per model.
+        sparsity: ratios, an N:M pattern, or float64 [N] or [N, S], one row per model.
         matched: ids of the twins that gave those rows.
     """
 
     population: Population
-    sparsity: Sequence[float] | Tensor
+    sparsity: Sequence[float] | str | Tensor
     scope: str
     matched: Sequence[str] | None = None
 
@@ -116,7 +116,7 @@ class Pruning(Work):
 
     @property
     def copies(self) -> int:
-        return 1 if self.matched is not None else len(self.sparsity)
+        return 1 if self.matched is not None or isinstance(self.sparsity, str) else len(self.sparsity)
 
     def at_rows(self, start: int, stop: int) -> Pruning:
         part = replace(self, population=self.population[start:stop])

@@ -11,28 +11,29 @@ from pandas.api import types
 from torch import Tensor
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.zoo.row_tables import Rows
 from zoosparse_ext.zoo.store import Zoo
 
 _OF_HISTORY = {"accuracy": "test_accuracy", "loss": "test_loss"}
+_OF_ORIGINALS = {"method": "original", "series": "original"}
 
 
-def property_values(
-    zoo: Zoo, rows: pd.DataFrame, properties: Sequence[str]
-) -> tuple[Tensor, dict[str, list[str]]]:
+def property_values(zoo: Zoo, every: Rows, properties: Sequence[str]) -> tuple[Tensor, dict[str, list[str]]]:
     """Properties of rows, float32 [rows, properties], and the classes of those that are text.
 
     A property of an original is looked up in the history at the row's epoch, one of a twin in the table of twins; then
-    in the table of its population, then in that of its model. What is nowhere is NaN.
-
-    Args:
-        rows: as :class:`~zoosparse_ext.zoo.row_tables.Rows` has them.
+    in the table of its population, then in that of its model. An original is of method and series ``"original"``, and
+    has the sparsity that its masks leave it. What is nowhere is NaN.
 
     Raises:
         InputError: a property is a column of none of these tables, or neither number nor text.
     """
+    rows = every.table
     values, classes = torch.empty(len(rows), len(properties)), {}
     for place, name in enumerate(properties):
         column = _column(zoo, rows, name)
+        if name in _OF_ORIGINALS or name == "sparsity":
+            column = _with_originals(every, column, name)
         if types.is_numeric_dtype(column) or types.is_bool_dtype(column):
             values[:, place] = torch.from_numpy(column.to_numpy(np.float32, na_value=np.nan))
             continue
@@ -43,6 +44,14 @@ def property_values(
         numbers = pd.Categorical(column, classes[name]).codes.astype(np.float32)
         values[:, place] = torch.from_numpy(np.where(numbers < 0, np.float32(np.nan), numbers))
     return values, classes
+
+
+def _with_originals(every: Rows, column: pd.Series, name: str) -> pd.Series:
+    """The values of a property that twins have, and what it is for originals where no table says it."""
+    open_ = (every.table["twin_id"].isna() & column.isna()).to_numpy()
+    column = column.astype(object if name in _OF_ORIGINALS else float).copy()
+    column[open_] = _OF_ORIGINALS.get(name) or every.sparsity(np.flatnonzero(open_))
+    return column
 
 
 def _column(zoo: Zoo, rows: pd.DataFrame, name: str) -> pd.Series:

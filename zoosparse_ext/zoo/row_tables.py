@@ -25,16 +25,27 @@ class Rows:
         parts: matrices [n, P], mapped into memory where they lie on disk.
         places: int64 [rows, 2], the part of every row and its number within it.
         table: `population`, `model_id` (of a twin, that of its original), `twin_id`, `epoch`, `row`.
+        masked: of every part, whether its networks have masks.
     """
 
     architecture: Architecture
     parts: list[Tensor]
     places: np.ndarray
     table: pd.DataFrame
+    masked: list[bool]
 
     @property
     def width(self) -> int:
         return self.architecture.n_parameters
+
+    def sparsity(self, rows: np.ndarray) -> np.ndarray:
+        """Share of zeros among the prunable weights, float64 [len(rows)]; 0 without a look where nothing was pruned."""
+        result = np.zeros(len(rows))
+        for index, (part, row) in enumerate(self.places[rows]):
+            if self.masked[part]:
+                weights = self.parts[part][row][self.architecture.prunable_columns]
+                result[index] = float((weights == 0).double().mean())
+        return result
 
 
 def choose_rows(
@@ -52,6 +63,7 @@ def choose_rows(
         if architecture in (None, group.architecture.name)
     ]
     parts: list[Tensor] = []
+    masked: list[bool] = []
     places, tables = [], []
     for name, group in chosen:
         table = _table(zoo, name, group)
@@ -62,6 +74,7 @@ def choose_rows(
         places.append(np.stack([part, within], axis=1)[wanted])
         tables.append(table[wanted])
         parts += group.weights
+        masked += [group.masked] * len(group.weights)
     if not sum(map(len, tables)):
         names = sorted({group.architecture.name for name in zoo.populations for group in _groups(zoo, name)})
         raise InputError(
@@ -75,7 +88,7 @@ def choose_rows(
             f"the networks have layers of {len(shapes)} shapes; say architecture=…, one of {', '.join(names)}"
         )
     table = pd.concat(tables, ignore_index=True)
-    return Rows(chosen[0][1].architecture, parts, np.concatenate(places), table)
+    return Rows(chosen[0][1].architecture, parts, np.concatenate(places), table, masked)
 
 
 def _names(zoo: Zoo, populations: str | Sequence[str], epochs: str | Sequence[int]) -> list[str]:

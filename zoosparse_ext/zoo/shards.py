@@ -26,7 +26,7 @@ from zoosparse_ext.zoo import compressed, tables
 from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood, write_file
 
 SHARD_BYTES = 64 * 2**20  # of rows that are compressed or restored at a time
-_TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
+_TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
 
 
 @dataclass
@@ -51,9 +51,11 @@ class MappedGroup(Described):
 
     Args:
         weights: float32 [n, P] each; a row is read when it is looked at.
+        masked: whether its networks have masks.
     """
 
     weights: list[Tensor]
+    masked: bool = False
 
 
 def write_group(folder: Path, population: Population, compress: bool = True) -> dict[str, Any]:
@@ -124,7 +126,8 @@ def map_group(folder: Path, entry: dict[str, Any]) -> MappedGroup:
         kinds = {"weights": entry["tensors"]["weights"]}
         shards = [_read_shard(folder, shard, kinds, verify=False)["weights"] for shard in entry["shards"]]
         table = tables.read_table(folder, entry["table"], verify=False)
-        return MappedGroup(Architecture.from_dict(entry["architecture"]), table, shards)
+        masked = "packed_masks" in entry["tensors"]
+        return MappedGroup(Architecture.from_dict(entry["architecture"]), table, shards, masked)
 
 
 def groups_size(groups: list[Population]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
-from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo import tables
 from zoosparse_ext.zoo.folder import (
@@ -29,6 +29,7 @@ from zoosparse_ext.zoo.folder import (
     understood,
     write_manifest,
 )
+from zoosparse_ext.zoo.ids import check_ids
 from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.shards import groups_size, read_tensors, write_group, write_tensors
 from zoosparse_ext.zoo.stored import StoredPopulations
@@ -121,11 +122,13 @@ class Zoo:
 
         Raises:
             StoreError: the folder holds another zoo, or this one was saved there by somebody else since it was opened
-                (unless `overwrite`); the folder holds something else; another process writes to it; a table cannot be
-                stored; the disk is full. What was there is then unchanged.
+                (unless `overwrite`); the folder holds something else; another process writes to it; two networks have
+                one id, or a table two rows for one of them at one epoch; a table cannot be stored; the disk is full.
+                What was there is then unchanged.
         """
         folder = Path(path)
         self._check_place(folder, overwrite)
+        check_ids(self)
         with changing(folder):
             self._check_place(folder, overwrite)  # again: now nobody else can write
             populations = {name: self._write_population(folder, name, compress) for name in self.populations}
@@ -224,6 +227,9 @@ class Zoo:
     def info(self) -> dict[str, Any]:
         """Sizes: rows of every population and table, bytes of the matrices in memory and on disk, and the data set.
 
+        Of each architecture: how many parameters there are, how many of them pruning may remove (the denominator of
+        every sparsity), and which other matrices it may not, or no training changes.
+
         Reads no matrix. On disk twins are compressed, see :meth:`save`.
         """
         stored = self.populations if isinstance(self.populations, StoredPopulations) else None
@@ -232,6 +238,9 @@ class Zoo:
             "populations": {name: rows for name, (rows, _) in sizes.items()},
             "bytes": {name: size for name, (_, size) in sizes.items()},
             "bytes_on_disk": {} if stored is None else {name: stored.disk_size(name) for name in sizes},
+            "parameters": [_parameters(group.layers()) for group in self.groups(next(iter(sizes)))]
+            if sizes
+            else [],
             "tables": {"models": len(self.models), "history": len(self.history), "twins": len(self.twins)},
             "dataset": self.dataset,
             "provenance": self.provenance,
@@ -312,6 +321,20 @@ def _check_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     lost = sorted(set(tables.SCHEMAS) - set(manifest["tables"]))
     if lost:
         raise StoreError(f"{folder / MANIFEST} is damaged: it names no table {', '.join(lost)}")
+
+
+def _parameters(segments: Sequence[Segment]) -> dict[str, Any]:
+    """How many parameters a network has and how many are prunable; which matrices are not, which tensors are frozen."""
+    trained = [segment for segment in segments if segment.trainable]
+    left = [s.name for s in trained if not s.prunable and len(s.shape) > 1]
+    buffers = ("running_mean", "running_var")
+    frozen = [s.name for s in segments if not s.trainable and not s.name.endswith(buffers)]
+    return {
+        "parameters": sum(segment.size for segment in segments),
+        "prunable": sum(segment.size for segment in segments if segment.prunable),
+        **({"not_prunable": left} if left else {}),
+        **({"frozen": frozen} if frozen else {}),
+    }
 
 
 def _index_dicts(populations: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

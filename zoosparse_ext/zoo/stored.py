@@ -111,4 +111,7 @@ class StoredPopulations(Mapping[str, list[Population]]):
 
 def mapped(groups: list[Population]) -> list[MappedGroup]:
     """Matrices in memory in the form of those on disk."""
-    return [MappedGroup(group.architecture, group.models, [group.weights]) for group in groups]
+    return [
+        MappedGroup(group.architecture, group.models, [group.weights], group.packed_masks is not None)
+        for group in groups
+    ]

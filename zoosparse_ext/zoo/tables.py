@@ -57,6 +57,11 @@ TWINS = {
 
 SCHEMAS = {"models": MODELS, "history": HISTORY, "twins": TWINS}
 
+OPTIONAL = {
+    "twins": {"series": "text"},  # key of a `sparsify.series.Series`: which twins are comparable
+}
+"""Columns that tables may lack: those of older zoos do."""
+
 
 def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """The table, or an empty one with the right columns if it has no rows.
@@ -64,11 +69,11 @@ def checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         StoreError: a column is missing or of the wrong kind; names table and column.
     """
-    schema = SCHEMAS[name]
     if len(table) == 0:
         return empty(name)
     dtypes = dict(zip(table.columns, table.dtypes, strict=True))
-    for column, kind in schema.items():
+    further = {column: kind for column, kind in OPTIONAL.get(name, {}).items() if column in dtypes}
+    for column, kind in {**SCHEMAS[name], **further}.items():
         if column not in dtypes:
             raise StoreError(
                 f"table {name!r} lacks column {column!r}; it has {', '.join(map(str, table.columns))}"

@@ -51,7 +51,7 @@ class WeightsDataset(Dataset[Sample]):
     >>> tokens.shape, train.tokens.mask.shape, train.tokens.positions.shape
     (torch.Size([48, 201]), torch.Size([48, 201]), torch.Size([48, 3]))
     >>> train.to_population(tokens[None] + 0.01 * torch.randn(5, 48, 201))
-    Population(5 × cnn-s-tanh, P = 2464)
+    Population(5 × cnn-s-tanh, P = 2464 (2416 prunable))
 
     A model and its twins are always in the same split, and a model stays in its split when the zoo grows: the split
     follows from `model_id` and `seed` alone. Weights stay in the files of the zoo, mapped into memory, until a sample
@@ -64,7 +64,8 @@ class WeightsDataset(Dataset[Sample]):
         what: a sample's weights as ``"weights"``, a row [P]; ``"tokens"`` [T, D], see
             :class:`~zoosparse_ext.zoo.tokens.Tokens`; or ``"layers"``, tensors by their names in the state dict.
         properties: columns of the zoo's tables: of the history or of the twins at the epoch of the sample, else of the
-            models. Text (``"activation"``) becomes the number of its class in `classes`.
+            models. Text (``"activation"``) becomes the number of its class in `classes`. The `method` and `series` of
+            an original is ``"original"``, its `sparsity` 0.0, or the share of zeros if it has masks.
         populations: ``"original"``, the names of several, such as ``["original", "variational"]``, or ``"all"``.
         architecture: name; needed where the populations have layers of several shapes.
         augment: permute the hidden units at random whenever a sample is asked for; the function stays the same. The
@@ -114,7 +115,7 @@ class WeightsDataset(Dataset[Sample]):
         self.what = what
         self.properties = tuple(properties)
         self._parts = every.parts
-        values, self.classes = property_values(zoo, every.table, self.properties)
+        values, self.classes = property_values(zoo, every, self.properties)
         where = split_of(every.table["model_id"], fractions, seed)
         chosen = np.arange(len(where)) if split == "all" else np.flatnonzero(where == split)
         if len(chosen) == 0:

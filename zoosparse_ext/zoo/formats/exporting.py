@@ -19,6 +19,7 @@ from zoosparse_ext.zoo.formats.packed import write_packed
 from zoosparse_ext.zoo.formats.plan import Record
 from zoosparse_ext.zoo.formats.ray_export import export_modelzoos
 from zoosparse_ext.zoo.formats.states import state_dict, write_beside
+from zoosparse_ext.zoo.ids import check_ids
 from zoosparse_ext.zoo.store import Zoo
 
 
@@ -58,7 +59,8 @@ def export_zoo(
 
     Raises:
         InputError: an unknown format, or `data` for one that has no place for it.
-        StoreError: `dst` is there already, or cannot be written.
+        StoreError: `dst` is there already, or cannot be written; two networks of the zoo have one id; a population has
+            a name that cannot be that of a folder.
     """
     if format not in EXPORTERS:
         raise InputError(f"unknown format {format!r}; known: {', '.join(EXPORTERS)}")
@@ -67,6 +69,8 @@ def export_zoo(
     target = Path(dst)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StoreError(f"{target} is there already; choose another folder, or remove it first")
+    check_ids(zoo)
+    _check_names(zoo)
     unfinished = target.with_name(target.name + ".unfinished")
     try:
         unfinished.mkdir(parents=True)
@@ -85,6 +89,15 @@ def export_zoo(
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _check_names(zoo: Zoo) -> None:
+    """Raise StoreError if a population cannot have a folder of its name in an export."""
+    for name in zoo.populations:
+        if name in ("", ".", "..", FOLDER, "models.csv") or "/" in name or "\0" in name:
+            raise StoreError(
+                f"a population is called {name!r}, which cannot be the name of its folder in an export; rename it"
+            )
 
 
 def export_huggingface(zoo: Zoo, dst: Path, options: ExportOptions) -> None:

@@ -26,6 +26,7 @@ from zoosparse_ext.population.population import Population
 from zoosparse_ext.zoo.folder import disk_errors, locked
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Skipped
 from zoosparse_ext.zoo.formats.scratch import Scratch
+from zoosparse_ext.zoo.ids import check_ids
 from zoosparse_ext.zoo.store import Zoo
 
 OnProgress = Callable[[int, int], None]  # models read, models in all
@@ -258,6 +259,7 @@ def _zoo(plan: Plan, scratches: list[Scratch], done: list[tuple[Chunk, Done]]) -
     )
     if plan.id is not None:
         zoo.id = plan.id
+    check_ids(zoo)
     return zoo
 
 

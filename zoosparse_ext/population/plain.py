@@ -1,0 +1,230 @@
+"""From the module that a user has to the plain one that a population can hold: unwrapped, folded, in float32."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from zoosparse_ext.errors import InputError
+
+_WRAPPERS = {  # class → where it keeps the module that it wraps
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",  # torch.compile
+}
+_WRAPPED_NAMES = ("module.", "_orig_mod.")  # what wrappers put before the names of a state dict
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A module as a population holds it.
+
+    Args:
+        module: the user's own where nothing had to be changed, else a changed copy.
+        masks: what pruning removed, by the name of the tensor: bool of its shape, True = kept.
+        changes: what was changed, for people.
+    """
+
+    module: nn.Module
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+
+
+def plain_module(module: nn.Module) -> Plain:
+    """Unwrap a module, fold its masks and parametrizations, and bring it to float32.
+
+    >>> from torch.nn.utils import prune
+    >>> plain = plain_module(prune.l1_unstructured(nn.Linear(4, 2), "weight", amount=3))
+    >>> dict(plain.module.named_parameters()).keys(), int((~plain.masks["weight"]).sum())
+    (dict_keys(['bias', 'weight']), 3)
+
+    Raises:
+        InputError: a scripted or lazy module, parameters that are complex, quantized, sparse or without data, or that
+            share memory; a gradient hook on a parameter. It names the parameter and the way out.
+    """
+    module, changes = _unwrapped(module), []
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError(
+            f"{type(module).__name__} is scripted; a population needs the module that it was made from"
+        )
+    _check_tensors(module)
+    masks: dict[str, Tensor] = {}
+    if _is_folded(module):
+        module = _copy(module).eval()
+        changes += _fold_(module, masks)
+    dtypes = {tensor.dtype for _, tensor in _tensors(module) if tensor.is_floating_point()}
+    if dtypes - {torch.float32}:
+        module = _copy(module).float()
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        changes.append(f"weights in {names} were converted to float32")
+    return Plain(module, masks, tuple(changes))
+
+
+def plain_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tensors of a state dict without the names of wrappers and with masks folded; and the masks.
+
+    >>> state = {"module.weight_orig": torch.ones(2), "module.weight_mask": torch.tensor([0.0, 1.0])}
+    >>> plain_state(state)
+    ({'weight': tensor([0., 1.])}, {'weight': tensor([False,  True])})
+    """
+    tensors = dict(state)
+    for prefix in _WRAPPED_NAMES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    masks = {}
+    for name in [name.removesuffix("_orig") for name in tensors if name.endswith("_orig")]:
+        if f"{name}_mask" in tensors:
+            masks[name] = tensors.pop(f"{name}_mask") != 0
+            tensors[name] = torch.where(masks[name], tensors.pop(f"{name}_orig"), 0.0)
+    return tensors, masks
+
+
+def tell(changes: Iterator[str] | tuple[str, ...]) -> None:
+    """Warn of every kind of change once."""
+    for change in dict.fromkeys(changes):
+        warnings.warn(change, UserWarning, stacklevel=4)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    while (place := _WRAPPERS.get(type(module).__name__)) is not None and isinstance(
+        getattr(module, place, None), nn.Module
+    ):
+        module = getattr(module, place)
+    return module
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _check_tensors(module: nn.Module) -> None:
+    def refuse(name: str, what: str, way_out: str) -> None:
+        raise InputError(f"{name!r} of {type(module).__name__} {what}; {way_out}")
+
+    for name, tensor in _tensors(module):
+        if torch.nn.parameter.is_lazy(tensor):
+            refuse(name, "is not initialized yet", "run the lazy module once before")
+        if tensor.is_complex():
+            refuse(
+                name,
+                f"is {tensor.dtype}",
+                "populations hold real numbers: keep real and imaginary part apart",
+            )
+        if tensor.is_meta:
+            refuse(
+                name, "is on the meta device, without data", "give it values with module.to_empty(device=…)"
+            )
+        if tensor.is_quantized or tensor.layout != torch.strided:
+            kind = "quantized" if tensor.is_quantized else f"of layout {tensor.layout}"
+            refuse(
+                name, f"is {kind}", "populations hold dense numbers: give the module before it was converted"
+            )
+        # 0 strides and overlaps: a step of the optimizer would change several columns at once.
+        if 0 in [step for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]:
+            refuse(
+                name, "repeats one number by a stride of 0", "give it memory of its own: parameter.clone()"
+            )
+    places: dict[
+        int, list[tuple[int, int, str]]
+    ] = {}  # storage → first and last element of each parameter there
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            refuse(name, "has a gradient hook, which a population cannot run", "remove it, or use masks=…")
+        if not parameter.is_floating_point():
+            refuse(name, f"is {parameter.dtype}", "make it a buffer, or a floating-point parameter")
+        first = int(parameter.storage_offset())
+        end = first + parameter.numel()
+        neighbors = places.setdefault(parameter.untyped_storage().data_ptr(), [])
+        for start, stop, other in neighbors:
+            if first < stop and start < end:
+                refuse(
+                    name, f"shares memory with {other!r}", "populations cannot tie columns: clone one of them"
+                )
+        neighbors.append((first, end, name))
+
+
+def _pruning_of(layer: nn.Module) -> list[str]:
+    """Names of the tensors of a layer that `torch.nn.utils.prune` masks."""
+    hooks = layer._forward_pre_hooks.values()
+    return [hook._tensor_name for hook in hooks if isinstance(hook, prune.BasePruningMethod)]
+
+
+def _is_folded(module: nn.Module) -> bool:
+    kinds = (prune.BasePruningMethod, WeightNorm, SpectralNorm)
+    return any(
+        parametrize.is_parametrized(layer)
+        or any(isinstance(hook, kinds) for hook in layer._forward_pre_hooks.values())
+        for layer in module.modules()
+    )
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """A deep copy, also of tensors that are results of others and that PyTorch does not copy."""
+    memo: dict[int, Tensor] = {}
+    for layer in module.modules():
+        for value in vars(layer).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, memo)
+
+
+def _fold_(module: nn.Module, masks: dict[str, Tensor]) -> list[str]:
+    """Make plain parameters of everything that is computed from others; what was changed, for people."""
+    changes = []
+
+    def said(what: str, name: str) -> str:
+        return f"{what} of {name!r} was folded into the weight: training goes on without it"
+
+    for prefix, layer in list(module.named_modules()):
+        dot = f"{prefix}." if prefix else ""
+        for name in _pruning_of(layer):
+            masks[dot + name] = getattr(layer, f"{name}_mask") != 0
+            prune.remove(layer, name)
+        for hook in list(layer._forward_pre_hooks.values()):
+            if isinstance(hook, WeightNorm):
+                remove_weight_norm(layer, hook.name)
+                changes.append(said("weight norm", dot + hook.name))
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(layer, hook.name)
+                changes.append(said("spectral norm", dot + hook.name))
+        if parametrize.is_parametrized(layer):
+            changes += [said(what, dot + name) for what, name in _fold_parametrizations_(layer, dot, masks)]
+    return changes
+
+
+def _fold_parametrizations_(layer: nn.Module, dot: str, masks: dict[str, Tensor]) -> list[tuple[str, str]]:
+    """Make plain parameters of a layer's parametrized tensors; (what was folded, name) but for masks.
+
+    `remove_parametrizations` would take the property off the class, which the copied layer shares with the original.
+    """
+    assert isinstance(layer.parametrizations, nn.ModuleDict)
+    folded, tensors = [], {}
+    for name, chain in layer.parametrizations.items():
+        parts = list(chain.children())
+        tensors[name] = getattr(layer, name).detach().clone()
+        sparse = [part for part in parts if type(part).__name__ == "FakeSparsity"]  # torch.ao.pruning
+        if sparse:
+            masks[dot + name] = (
+                torch.stack([part.get_buffer("mask") != 0 for part in sparse]).all(0).expand_as(tensors[name])
+            )
+        if len(sparse) < len(parts):
+            others = ", ".join(type(part).__name__ for part in parts if part not in sparse)
+            folded.append((f"parametrization {others}", name))
+    trained = {
+        name: any(parameter.requires_grad for parameter in chain.parameters())
+        for name, chain in layer.parametrizations.items()
+    }
+    layer.__class__ = parametrize.type_before_parametrizations(layer)
+    del layer.parametrizations
+    for name, tensor in tensors.items():
+        layer.register_parameter(name, nn.Parameter(tensor, trained[name]))
+    return folded
