@@ -79,6 +79,18 @@ def test_scores_are_those_of_the_modules(kind: Kind) -> None:
         assert population.compile().why_not_native(x) == infer.why_unavailable("cpu")
 
 
+@computed
+def test_scores_without_an_example(kind: Kind) -> None:
+    """The population finds an input of its own, or says that nothing was compared; it refuses nothing for that."""
+    given, options = kind.given(kind.models())
+    population = zs.Population.from_modules(given, **options)
+    assert torch.equal(population.weights.nan_to_num(), kept_population_of(kind).weights.nan_to_num())
+    models, x = kind.models(), input_of(kind)
+    with torch.no_grad():
+        expected = torch.stack([own_scores(model, x) for model in models])
+        assert_scores(population(x), expected, kind)
+
+
 @over([kind for kind in KINDS if kind.expected == REFUSED])
 def test_a_refusal_names_the_thing(kind: Kind) -> None:
     with pytest.raises(InputError) as caught:

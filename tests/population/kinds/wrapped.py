@@ -321,6 +321,7 @@ KINDS = [
         "A model that is all frozen",
         changed(chain, lambda m: m.requires_grad_(False)),
         RUNS,
+        chosen=("*.weight",),
         untrained=frozenset(f"{layer}.{kind}" for layer in (0, 4, 6) for kind in ("weight", "bias")),
     ),
     Kind(
@@ -368,7 +369,9 @@ KINDS = [
     Kind("Lazy layers", lazy(initialized=False), REFUSED, names=("0.weight", "lazy")),
     Kind("Lazy layers that have seen a batch", lazy(initialized=True), FAST),
     Kind("Quantized layers", made_of(chain, quantized), REFUSED, names=("4", "quantized")),
-    Kind("Observers of quantization", made_of(chain, prepared), REFUSED, names=("fake_quant",)),
+    Kind(
+        "Observers of quantization", made_of(chain, prepared), REFUSED, names=("0.activation_post_process",)
+    ),
     Kind("Complex weights", Complex, REFUSED, features, names=("spectrum", "complex64")),
     Kind("A parameter of integers", Integers, REFUSED, features, names=("key", "int64")),
     Kind("A sparse parameter", Sparse, REFUSED, features, names=("matrix", "sparse")),
