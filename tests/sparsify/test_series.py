@@ -58,5 +58,21 @@ def test_rows_without_a_series_are_named_as_ever() -> None:
     assert series_keys(named).tolist() == expected
 
 
+def test_any_name_of_a_population_can_be_read() -> None:
+    """Populations and methods of imported zoos are called as their makers liked."""
+    for name, label in [
+        ("my twins", "my twins"),
+        ("a/b", "a b"),
+        ("", "unknown"),
+        ("--", "unknown"),
+        ("x--y", "x y"),
+    ]:
+        assert Series.parse(name).label == label
+    odd = pd.DataFrame(
+        {"method": ["my method", "a/b", np.nan], "scope": ["per unit", None, None], "matched": None}
+    )
+    assert series_keys(odd).tolist() == ["my_method-per_unit", "a_b", "unknown"]
+
+
 def test_an_empty_table_has_no_series() -> None:
     assert series_keys(pd.DataFrame({"method": [], "scope": [], "matched": []})).tolist() == []

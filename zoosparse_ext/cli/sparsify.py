@@ -16,7 +16,12 @@ from zoosparse_ext.sparsify.selection import SCOPES
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.config import make_optimizer
-from zoosparse_ext.study.naming import VARIATIONAL, magnitude_series, variational_series
+from zoosparse_ext.study.naming import (
+    VARIATIONAL,
+    magnitude_series,
+    variational_population,
+    variational_series,
+)
 from zoosparse_ext.study.stages import add_magnitude_twins, add_matched_twins, add_variational_twins
 from zoosparse_ext.zoo import Zoo
 
@@ -79,7 +84,7 @@ def prune(
         "seed": seed,
         **o.task_of(zoo, loss, crop, flip),
     }
-    source = _variational(zoo, to) if matched else None
+    source = variational_population(zoo, to) if matched else None
     series, _ = magnitude_series(zoo, scope, source, **settings)
     running: dict[str, Any] = {**settings, "allow_nan": allow_nan, "device": device, "replace": replace}
     title = f"prune (matched, {scope})" if matched else f"prune ({scope})"
@@ -144,19 +149,6 @@ def vardrop(
         zoo = add_variational_twins(zoo, images, checkpoint=checkpoint, progress=progress, **running)
         zoo.save(zoo_path)
     _print_twins(zoo, series, as_json)
-
-
-def _variational(zoo: Zoo, name: str | None) -> str:
-    """The population that twins are matched to: the named one, or the only one by variational dropout."""
-    if name is not None:
-        return name
-    found = [name for name in zoo.populations if "@" not in name and Series.parse(name).method == VARIATIONAL]
-    if len(found) > 1:
-        raise InputError(
-            f"the zoo has several populations by variational dropout: {', '.join(found)}; name one, as in "
-            f"--to {found[0]}"
-        )
-    return found[0] if found else VARIATIONAL
 
 
 def _print_twins(zoo: Zoo, series: Series, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 
 from zoosparse_ext.cli.console import percent, print_table
+from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.zoo import Zoo
 
 
@@ -39,7 +40,10 @@ def print_evaluation(rows: pd.DataFrame, title: str) -> None:
 def medians(rows: pd.DataFrame) -> tuple[pd.DataFrame, DataFrameGroupBy]:
     """Number, median sparsity and accuracy of the networks of every population and ratio, and the groups themselves."""
     # Matched twins have a ratio each.
-    ratio = rows["target"].round(6).where(~rows["population"].str.startswith("magnitude-matched"))
+    matched = rows["population"].map(
+        {name: Series.parse(name).matched for name in rows["population"].unique()}
+    )
+    ratio = rows["target"].round(6).where(~matched)
     groups = rows.groupby(["population", ratio], sort=False, dropna=False)
     table = groups[["sparsity", "accuracy"]].median().reset_index().drop(columns="target")
     table.insert(1, "networks", groups.size().to_numpy())

@@ -67,12 +67,12 @@ class Series:
 
     @classmethod
     def parse(cls, key: str) -> Series:
-        """The series of a key.
+        """The series of a key, or of whatever else a population is called.
 
         >>> Series.parse("variational-molchanov").label
         'VD molchanov'
         """
-        method, *rest = key.split("-")
+        method, *rest = [part for part in _safe(key).split("-") if part] or ["unknown"]
         matched = rest[:1] == ["matched"]
         rest = rest[1:] if matched else rest
         scope = rest.pop(0) if rest and (rest[0] in _SCOPE_LABELS or _PATTERN.fullmatch(rest[0])) else None
@@ -137,12 +137,16 @@ def series_keys(twins: pd.DataFrame) -> pd.Series:
 def _key(named: object, method: object, scope: object, matched: bool) -> str:
     if _is_text(named):
         return str(named)
-    name = str(method) if _is_text(method) else "unknown"
-    return Series(name, str(scope) if _is_text(scope) else None, matched=matched).key
+    name = _safe(str(method)) if _is_text(method) else "unknown"
+    return Series(name, _safe(str(scope)) if _is_text(scope) else None, matched=matched).key
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
+
+
+def _safe(text: str) -> str:
+    return _UNSAFE.sub("_", text)
 
 
 def _spaced(text: str) -> str:

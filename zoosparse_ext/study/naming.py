@@ -75,6 +75,27 @@ def variational_series(zoo: Zoo, **options: Any) -> tuple[Series, Texts]:
     return _series(zoo, base, texts, training, config or VariationalConfig())
 
 
+def variational_population(zoo: Zoo, name: str | None = None) -> str:
+    """The population of twins by variational dropout that has this name, or the only one.
+
+    Raises:
+        InputError: there is none, or none of this name; there are several, and none was named.
+    """
+    found = [name for name in zoo.populations if "@" not in name and Series.parse(name).method == VARIATIONAL]
+    if name is None and len(found) > 1:
+        raise InputError(
+            f"the zoo has several populations by variational dropout: {', '.join(found)}; name one: to={found[0]!r} "
+            f"(--to {found[0]})"
+        )
+    name = name or (found[0] if found else VARIATIONAL)
+    if name not in zoo.populations:
+        raise InputError(
+            f"matched twins need twins {name!r} first, the zoo has {', '.join(zoo.populations)}; run "
+            "`zoosparse vardrop`"
+        )
+    return name
+
+
 def _series(
     zoo: Zoo, base: Series, selection: Texts, training: Texts, config: MagnitudeConfig | VariationalConfig
 ) -> tuple[Series, Texts]:

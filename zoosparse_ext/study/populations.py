@@ -11,7 +11,7 @@ import pandas as pd
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.sparsify.series import Series, series_keys
-from zoosparse_ext.sparsify.settings import Texts
+from zoosparse_ext.sparsify.settings import Texts, number_text
 from zoosparse_ext.study.chunks import join
 from zoosparse_ext.study.naming import SETTINGS
 from zoosparse_ext.zoo import Zoo
@@ -37,7 +37,7 @@ def missing_ratios(zoo: Zoo, name: str, ratios: Sequence[float], *, replacing: b
     kept = [ratio for ratio in ratios if ratio in there]
     if replacing or not kept:
         return list(ratios)
-    told = ", ".join(f"{ratio:g}" for ratio in kept)
+    told = ", ".join(map(number_text, sorted(kept)))
     if len(kept) == len(ratios):
         raise _finished(f"{name!r} at {told}")
     log.warning(
@@ -71,7 +71,6 @@ def with_twins(
     """
     name = series.key
     there = list(zoo.groups(name)) if name in zoo.populations else []
-    _warn_of_matched(zoo, {id for group in there for id in group.ids})
     whole, dropped = groups, {id for group in there for id in group.ids}
     if adding and there:
         made = {ratio for group in groups for ratio in group.models["target"]}
@@ -84,6 +83,7 @@ def with_twins(
         whole = [
             _added(old, new, dropped) for old, new in zip(_alike(zoo, name, groups), groups, strict=True)
         ]
+    _warn_of_matched(zoo, dropped)
     kept = zoo.twins[~zoo.twins["twin_id"].isin(dropped)]
     rows = pd.concat([group.history for group in groups if group.history is not None], ignore_index=True)
     twins = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows

@@ -139,7 +139,7 @@ def twin_stages(config: StudyConfig) -> list[Stage]:
         stages.append(Stage("variational", "variational dropout", add))
     if magnitude and variational:
         for scope in magnitude.matched_scopes:
-            add = partial(add_matched_twins, scope=scope, **fine_tuning)
+            add = partial(add_matched_twins, scope=scope, to="variational", **fine_tuning)
             name, title = f"magnitude-matched-{scope}", f"prune (matched, {scope})"
             stages.append(Stage(name, title, add, needs="variational"))
     return stages

@@ -21,7 +21,7 @@ from zoosparse_ext.population.population import Population
 from zoosparse_ext.study.chunks import cut, join
 from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.inheritance import TASK, inherited, task_record, warn_if_unknown
-from zoosparse_ext.study.naming import VARIATIONAL, magnitude_series, variational_series
+from zoosparse_ext.study.naming import magnitude_series, variational_population, variational_series
 from zoosparse_ext.study.populations import missing_ratios, require_missing, with_twins
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.runner import LocalRunner, Runner
@@ -132,7 +132,7 @@ def add_matched_twins(
     data: Dataset,
     scope: str = "global",
     *,
-    to: str = VARIATIONAL,
+    to: str | None = None,
     replace: bool = False,
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
@@ -142,17 +142,15 @@ def add_matched_twins(
     """Every model pruned by magnitude to exactly the sparsity that its variational twin reached, in all or per layer.
 
     Args:
-        to: the population of those twins.
+        to: the population of those twins. Default: the only one by variational dropout.
         replace: make anew the population that is there.
         options: as of `magnitude_prune`; loss and augmentation are by default those of the zoo's models.
 
     Raises:
-        InputError: the zoo has no such twins; the population is there already (unless `replace`).
+        InputError: the zoo has no such twins, several populations of them and none was named, or a model without a twin
+            among them; the population is there already (unless `replace`).
     """
-    if to not in zoo.populations:
-        raise InputError(
-            f"matched twins need twins {to!r} first, the zoo has {', '.join(zoo.populations)}; run `zoosparse vardrop`"
-        )
+    to = variational_population(zoo, to)
     series, settings = magnitude_series(zoo, scope, matched_to=to, **options)
     require_missing(zoo, series.key, replacing=replace)
     warn_if_unknown(zoo, options)

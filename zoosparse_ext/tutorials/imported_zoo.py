@@ -40,7 +40,7 @@ assert torch.equal(models.weights, published.weights[[published.ids.index(name) 
 # Data are needed for fine-tuning and for measuring; pruning alone needs none.
 
 # %%
-zoo = add_magnitude_twins(imported, data, ratios=[0.5, 0.9], epochs=1)
+zoo = add_magnitude_twins(imported, data, ratios=[0.5, 0.9], epochs=1, loss="cross_entropy", augment=None)
 print(zoo.twins.groupby(["target", "epoch"])[["sparsity", "accuracy", "agreement"]].median().round(3))
 zoo.save(folder / "my-zoo")
 

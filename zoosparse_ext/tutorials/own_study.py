@@ -66,6 +66,7 @@ zoo = zs.Zoo(
     history=history,
     labels=data.test.labels,
     dataset=data.describe(),
+    provenance={"task": {"loss": "cross_entropy"}},  # twins learn what their originals learned
 )
 zoo = add_magnitude_twins(zoo, data, ratios=[0.5, 0.8, 0.9], epochs=2)
 zoo = add_variational_twins(zoo, data, epochs=6, preset="molchanov", optimizer=zs.Adam(lr=3e-3))

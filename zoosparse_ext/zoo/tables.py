@@ -41,8 +41,8 @@ HISTORY = {
 TWINS = {
     "twin_id": "text",
     "source_id": "text",  # model_id of the original
-    "method": "text",  # "magnitude" or "variational"
-    "scope": "text",  # of magnitude pruning: "global" or "layer"
+    "method": "text",  # "magnitude", "variational", or another score: "wanda", "gradient", "random"
+    "scope": "text",  # of pruning: "global", "layer", "output", or a pattern such as "2:4"
     "target": "number",  # the ratio asked for; NaN for variational dropout
     "matched": "text",  # twin_id of the variational twin whose sparsity was the target, else missing
     "epoch": "number",  # 0 = before fine-tuning or variational training; the largest is final
