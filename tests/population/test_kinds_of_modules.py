@@ -159,7 +159,8 @@ def test_modules_come_back(kind: Kind) -> None:
     population, models, x = kept_population_of(kind), kind.models(), input_of(kind)
     returned = population.to_modules()
     for model, back in zip(models, returned, strict=True):
-        assert type(back) is type(kind.inner(model))
+        if not isinstance(back, torch.fx.GraphModule):  # each has a class of its own
+            assert type(back) is type(kind.inner(model))
         counts = {name: n for name, n in back.state_dict().items() if name.endswith("num_batches_tracked")}
         assert all(torch.equal(n, model.state_dict()[name]) for name, n in counts.items())
         with torch.no_grad():
