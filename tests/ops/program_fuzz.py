@@ -1,5 +1,6 @@
-"""Mutated program tables through the engines: each is refused, or computed as PyTorch does. Run as a process of its own,
-so that a crash is one failure: ``python -m tests.ops.program_fuzz SEED COUNT``.
+"""Mutated program tables through the engines: each is refused, or computed as PyTorch does.
+
+Run as a process of its own, so that a crash is one failure: ``python -m tests.ops.program_fuzz SEED COUNT``.
 """
 
 from __future__ import annotations

@@ -18,8 +18,6 @@ def check_tensor(op: str, name: str, value: object) -> None:
         )
     if value.layout != torch.strided:
         raise InputError(f"{op}: {name} must be dense, got layout {value.layout}; pass {name}.to_dense()")
-    if value.is_quantized:
-        raise InputError(f"{op}: {name} must be plain numbers, got {value.dtype}; pass {name}.dequantize()")
 
 
 def check_matrix(op: str, name: str, tensor: object) -> None:

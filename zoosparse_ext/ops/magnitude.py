@@ -6,6 +6,9 @@ NaN weights are the last to go, the lowest column first, and only where k exceed
 
 With ``segments=[0, o1, …, P]`` each range of columns (a layer, say) is a selection of its own.
 
+A count must lie between 0 and the number of weights. Counts that are in a GPU tensor are not read back, which would
+wait for all work there: the kernel clamps them to these bounds.
+
 None of these functions is differentiable: a mask is constant between ties, and the threshold is detached.
 """
 

@@ -90,6 +90,10 @@ def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
     check_matrix("apply_mask_", "weights", weights)
     check_matrix("apply_mask_", "mask", mask)
     n, p = weights.shape
+    if weights.is_quantized:
+        raise InputError(
+            f"apply_mask_: weights must be plain numbers, got {weights.dtype}; pass weights.dequantize()"
+        )
     if weights.element_size() > 8:
         raise InputError(
             f"apply_mask_: weights of at most 8 bytes an element are expected, got {weights.dtype}"
