@@ -40,7 +40,8 @@ const scale = ([low, high], from, to) => (value) => from + ((value - low) / (hig
 function draw(svg, chart) {
   const x = scale(chart.xLimits, FRAME.left, FRAME.right);
   const y = scale(chart.yLimits, FRAME.bottom, FRAME.top);
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const below = (chart.legend ?? []).length > INSIDE ? LINE * Math.ceil(chart.legend.length / columns(chart.legend)) + 6 : 0;
+  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT + below}`);
   svg.replaceChildren(axes(chart, x, y), lines(chart, x, y), dots(chart, x, y), legend(chart));
 }
 
@@ -85,11 +86,21 @@ function dots(chart, x, y) {
   return group;
 }
 
+// A legend of few entries stands in the frame; a longer one below it, in as many columns as its longest name allows.
+const [INSIDE, LINE, LETTER] = [4, 14, 5.2];
+
+function columns(entries) {
+  const longest = Math.max(...entries.map(({ name }) => name.length));
+  return Math.max(1, Math.min(3, Math.floor((WIDTH - 16) / (32 + LETTER * longest))));
+}
+
 function legend({ legend: entries = [] }) {
   const group = element("g", { class: "legend" });
+  const [across, inside] = [columns(entries), entries.length <= INSIDE];
   entries.forEach(({ name, colour }, i) => {
-    const y = FRAME.bottom - 10 - 14 * (entries.length - 1 - i);
-    const [x1, x2] = [FRAME.left + 8, FRAME.left + 26];
+    const y = inside ? FRAME.bottom - 10 - LINE * (entries.length - 1 - i) : HEIGHT + 6 + LINE * Math.floor(i / across);
+    const x1 = inside ? FRAME.left + 8 : 8 + ((WIDTH - 16) / across) * (i % across);
+    const x2 = x1 + 18;
     group.append(element("line", { x1, x2, y1: y - 3, y2: y - 3, style: `stroke: ${colour}` }));
     group.append(element("text", { x: x2 + 6, y }, name));
   });
