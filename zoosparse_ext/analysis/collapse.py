@@ -27,7 +27,7 @@ def collapse(data: StudyData) -> pd.DataFrame:
     ...     "epoch": 0, "sparsity": 0.9, "accuracy": [0.10, 0.75], "sparsity_layer.conv": [1.0, 0.8]})
     >>> row = collapse(StudyData(models, twins)).iloc[0]
     >>> row["layers"], row[["n", "empty_layers", "collapsed", "accuracy_working"]].astype(float).tolist()
-    ('conv (1)', [2.0, 1.0, 1.0, 0.75])
+    ('conv in 1', [2.0, 1.0, 1.0, 0.75])
 
     Returns:
         one row per `series` and `level`, and one with the label "matched" for twins that were pruned to the sparsity of

@@ -49,7 +49,7 @@ def emptied_in_full(tables: Tables) -> str:
 def _layers(tables: Tables) -> str:
     twins = tables["emptied_layers"].groupby("layer", sort=False)["twins"].sum()
     counts = {str(layer): int(count) for layer, count in twins.items()}
-    return f": {layers_in_words(counts)}" if counts else ""
+    return f" ({layers_in_words(counts)})" if counts else ""
 
 
 def _joined(parts: list[tuple[int, str, str, str]], total: int) -> str:

@@ -54,7 +54,7 @@ COLLAPSE = (
     Column("level_label", "target", "text"),
     Column("n", "twins", "count"),
     Column("empty_layers", "empty layer", "count"),
-    Column("layers", "which (twins)", "text"),
+    Column("layers", "which layers", "text"),
     Column("one_answer", "one answer", "count"),
     Column("dead_outputs", "dead outputs", "count"),
     Column("accuracy", "accuracy"),

@@ -13,10 +13,10 @@ _READING = (
     "Little cost: the median model loses at most one point. In brackets: 95 % intervals, with the model as the unit. "
     "MP: magnitude pruning; VD: variational dropout."
 )
-_SERIES = (
-    "Every combination of method, scope, schedule and settings is a series of its own. Where magnitude pruning is "
-    "compared with variational dropout, {magnitude} and {variational} stand for them; other series are measured beside "
-    "them."
+_SERIES = "Every combination of method, scope, schedule and settings is a series of its own."
+_STANDING = (
+    "Where magnitude pruning is compared with variational dropout, {standing} stand for them; other series are "
+    "measured beside them."
 )
 TITLES = {
     "performance": "Performance against sparsity",
@@ -101,8 +101,10 @@ def reading(tables: Mapping[str, pd.DataFrame]) -> str:
     sentences = [_READING]
     magnitude, variational = magnitude_series(names), variational_series(names)
     if set(names) - {*magnitude, variational}:
-        standing = " and ".join(magnitude) or "no series"
-        sentences.append(_SERIES.format(magnitude=standing, variational=variational))
+        sentences.append(_SERIES)
+        if magnitude:
+            standing = f"{', '.join(magnitude)} and {variational}"
+            sentences.append(_STANDING.format(standing=standing))
     if tables["collapse"]["collapsed"].sum():
         sentences.append(MEANING)
     return " ".join(sentences)

@@ -99,10 +99,10 @@ def empty_layers(rows: pd.DataFrame) -> dict[str, int]:
 
 
 def layers_in_words(layers: dict[str, int]) -> str:
-    """The layers that are empty most often, with how often: "fc (12), conv (3)"; "" without any."""
+    """The layers that are empty most often, and in how many twins: "fc in 12, conv in 3"; "" without any."""
     ordered = sorted(layers.items(), key=lambda item: -item[1])  # stable: the network's order among equals
     more = f" and {len(ordered) - _NAMED} more" if len(ordered) > _NAMED else ""
-    return ", ".join(f"{name} ({count})" for name, count in ordered[:_NAMED]) + more
+    return ", ".join(f"{name} in {count}" for name, count in ordered[:_NAMED]) + more
 
 
 def _named(rows: pd.DataFrame) -> str:
@@ -110,7 +110,7 @@ def _named(rows: pd.DataFrame) -> str:
     names = ", ".join(map(str, rows["twin_id"][:_NAMED]))
     more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
     layers = layers_in_words(empty_layers(rows))
-    return f"{names}{more}{'; empty layers, with their twins: ' if layers else ''}{layers}"
+    return f"{names}{more}{'; empty: ' if layers else ''}{layers}"
 
 
 def _one_answer(predictions: Tensor) -> npt.NDArray[np.bool_]:

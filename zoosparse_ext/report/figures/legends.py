@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -55,10 +56,13 @@ def legend_above(axes: Axes) -> None:
 
 
 def columns_within(width: float, labels: Sequence[str], size: float = _SIZE) -> int:
-    """In how many columns a legend of these labels fits into so many points; at least one."""
+    """The most columns in which a legend of these labels fits into so many points; at least one."""
     widths = [size * (_width(label) + _BESIDE + _GAP) for label in labels]
-    width += size * _GAP  # after the last one
-    return len(labels) if sum(widths) <= width else max(1, int(width // max(widths)))
+    for columns in range(len(labels), 1, -1):
+        parts = np.array_split(widths, columns)  # as matplotlib fills them
+        if sum(part.max() for part in parts) <= width + size * _GAP:  # none after the last
+            return columns
+    return 1
 
 
 def legend_height(lines: int) -> float:

@@ -149,7 +149,7 @@ def difference_against_sparsity(data: StudyData, tables: Tables) -> Picture:
         axes.set_ylabel("difference in accuracy, points")
         points_axis(axes.yaxis)
         sparsity_axis(axes)
-        legend(axes, loc="lower left")
+        legend(axes, room=3, loc="lower left")
         caption = (
             "(a) Magnitude pruning minus variational dropout at equal sparsity, within each model, per "
             "tenth of "

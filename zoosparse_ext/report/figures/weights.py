@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from zoosparse_ext.analysis import ratio_matrix
 from zoosparse_ext.analysis.operating import DIVIDE
-from zoosparse_ext.analysis.series import magnitude_series, variational_series
+from zoosparse_ext.analysis.series import magnitude_series, series_order
 from zoosparse_ext.analysis.weights import ORIGINAL_SERIES
 from zoosparse_ext.report.figures.legends import columns_within, legend, legend_height
 from zoosparse_ext.report.figures.performance import Tables, colours_in, pairs_in, series_in
@@ -128,13 +128,19 @@ def overlap_of_methods(tables: Tables) -> Picture | None:
     colours = colours_in(tables)
     with canvas() as (figure, axes):
         named = rows.rename(columns={"first_series": "series", "second_series": "against"})
-        speaker = variational_series(named["against"])
+        others = sorted(named["against"].unique(), key=series_order)
         for name, against in pairs_in(named):
             part, colour = rows[(named["series"] == name) & (named["against"] == against)], colours[name]
+            first = against == others[0]
             band(axes, part["first_level"], part["jaccard_q25"], part["jaccard_q75"], colour)
-            line = "o-" if against == speaker else "s--"
-            axes.plot(part["first_level"], part["jaccard"], line, color=colour, label=f"{name} and {against}")
+            label = (f"{name} and {against}" if len(others) == 1 else name) if first else None
+            style = {"marker": "o", "ls": "-"} if first else {"marker": "s", "ls": DASHES[1], "mfc": "none"}
+            axes.plot(part["first_level"], part["jaccard"], color=colour, label=label, **style)
             axes.plot(part["first_level"], part["expected"], color=colour, ls=DASHES[2], lw=1.2)
+        if len(others) > 1:
+            axes.plot([], [], "o-", color=INK, label=f"and {others[0]}")
+            further = f"and {', '.join(others[1:])}"
+            axes.plot([], [], marker="s", ls=DASHES[1], mfc="none", color=INK, label=further)
         axes.plot([], [], color=INK, ls=DASHES[2], lw=1.2, label="independent masks")
         axes.set_ylim(0, 1)
         axes.set_ylabel("Jaccard index of kept weights")
