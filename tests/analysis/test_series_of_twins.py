@@ -153,7 +153,8 @@ def test_no_rows_have_no_labels() -> None:
 
 
 def test_kinds_and_order() -> None:
-    assert sorted(LABELS[::-1], key=series_order) == LABELS
+    backwards = LABELS[::-1]
+    assert sorted(backwards, key=series_order) == LABELS
     assert [name for name in LABELS if is_variational(name)] == ["VD", "VD molchanov"]
     assert [name for name in LABELS if is_magnitude(name)] == LABELS[:6]
     assert not is_variational("VDX global") and not is_magnitude("MPX")

@@ -54,13 +54,13 @@ COLLAPSE = (
     Column("level_label", "target", "text"),
     Column("n", "twins", "count"),
     Column("empty_layers", "empty layer", "count"),
-    Column("layers", "which layers", "text"),
+    Column("layers", "layers", "text"),
     Column("one_answer", "one answer", "count"),
     Column("dead_outputs", "dead outputs", "count"),
     Column("accuracy", "accuracy"),
-    Column("accuracy_working", "of the others"),
+    Column("accuracy_working", "others"),
     Column("change", "change", "points"),
-    Column("change_working", "of the others", "points"),
+    Column("change_working", "others", "points"),
 )
 LAYERS = (
     *_TWINS,

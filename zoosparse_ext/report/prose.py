@@ -65,7 +65,7 @@ DEFINITIONS = {
         way from its original to guessing the most frequent class ({chance} here), or is not a number.
         Twins pruned to the sparsity of their VD twins are not counted here. The second table counts them as well:
         empty layer: all prunable weights of a tensor are zero; dead output: all that comes in to an output or a channel
-        is; one answer: one class for all test images. Of the others: medians without twins that have an empty layer or
+        is; one answer: one class for all test images. Others: medians without twins that have an empty layer or
         one answer.
     """,
     "layers": """

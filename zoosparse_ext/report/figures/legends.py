@@ -18,6 +18,8 @@ _INSIDE = 6  # entries that leave room for the lines
 _SIZE = 8.5  # points, of letters in a legend of several lines
 _BESIDE, _GAP = 2.8, 2.0  # widths of a letter that an entry takes beside its text, and between two entries
 
+_LETTER = 0.62  # width of most letters
+
 
 def legend(axes: Axes, *, room: int = _INSIDE, **kwargs: Any) -> None:
     """A legend inside the axes, or above them where it has more than `room` entries; none without entries."""
@@ -40,7 +42,7 @@ def legend_above(axes: Axes) -> None:
         figure.subplots_adjust(top=0.91)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), borderaxespad=0.2)
         return
-    labels = [textwrap.fill(label, int(width / _SIZE / 0.58)) for label in labels]
+    labels = [textwrap.fill(label, int((width / _SIZE - _BESIDE) / _LETTER)) for label in labels]
     columns = columns_within(width, labels)
     lines = math.ceil(len(labels) / columns) + sum(label.count("\n") for label in labels)
     _make_taller(figure, legend_height(lines))
@@ -67,7 +69,7 @@ def columns_within(width: float, labels: Sequence[str], size: float = _SIZE) -> 
 
 def legend_height(lines: int) -> float:
     """Inches that a legend of so many lines takes."""
-    return (1.5 * lines + 1.0) * _SIZE / 72
+    return (1.61 * lines + 1.0) * _SIZE / 72
 
 
 @lru_cache(maxsize=1024)
