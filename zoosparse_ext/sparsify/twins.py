@@ -33,9 +33,6 @@ def twin_rows(
     by_layer = twins.sparsity(by_layer=True)
     for name, values in zip(layer_columns(twins.architecture), by_layer.cpu().numpy().T, strict=True):
         frame[name] = values
-    predictions = None if evaluation is None else evaluation.predictions
-    for name, values in collapse_columns(twins, by_layer, predictions).items():
-        frame[name] = values
     frame["loss"] = math.nan if evaluation is None else evaluation.loss.numpy()
     frame["accuracy"] = math.nan if evaluation is None else evaluation.accuracy.numpy()
     for column in ("agreement", "kappa", "agreement_on_errors"):
@@ -44,6 +41,9 @@ def twin_rows(
         compared = compare_predictions(source_predictions, evaluation.predictions, evaluation.labels)
         for column, values in compared.items():
             frame[column] = values.numpy()
+    predictions = None if evaluation is None else evaluation.predictions
+    for column, counts in collapse_columns(twins, by_layer, predictions).items():
+        frame[column] = counts
     return frame
 
 
