@@ -222,7 +222,9 @@ bool refuses(const std::vector<TrainOp>& original, size_t index, int column, int
 
 // What overflows, column by column.
 void test_edges() {
-  expect(!refuses(program(), 0, 16, 7), "a reserved column", "", 16);
+  expect(!refuses(program(), 0, 17, 7), "a reserved column", "", 17);
+  expect(!refuses(program(), 0, 16, 3), "frozen weight and bias", "", 16);
+  expect(refuses(program(), 0, 16, 4), "what may be frozen", "", 16);
   for (int column = 1; column <= 12; ++column)
     for (const int64_t number : {kLeast, int64_t{-1}, (int64_t{1} << 24) + 1, int64_t{1} << 32, kMost})
       expect(refuses(program(), 0, column, number), "a size", "refused", column);

@@ -1,7 +1,8 @@
 """The table that encodes a program, checked for the reference as `csrc/program_table.cpp` checks it for the kernels.
 
 Columns of the table int64 [L, 18]: kind, in channels, height, width, out channels, height, width, kernel height, width,
-stride height, width, padding height, width, weight column, bias column (−1 without), activation, two reserved.
+stride height, width, padding height, width, weight column, bias column (−1 without), activation, frozen
+(1: the weight, 2: the bias, 3: both), one reserved.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ def check_program(op: str, program: Tensor, values: Tensor, image: Sequence[int]
     for index, (row, value) in enumerate(zip(program.tolist(), numbers.tolist(), strict=True)):
         if not (0 <= row[0] < len(KINDS) and 0 <= row[15] < len(ACTIVATIONS)):
             raise InputError(f"{op}: operation {index} is of unknown kind {row[0]} or activation {row[15]}")
+        if not 0 <= row[16] <= 3:
+            raise InputError(
+                f"{op}: operation {index} has {row[16]} in column 16 of the program; frozen are 0 to 3"
+            )
         _check_sizes(f"{op}: operation {index}", row)
         kind = KINDS[row[0]]
         if row[1:4] != shape or not _is_consistent(kind, row):
