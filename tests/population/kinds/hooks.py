@@ -166,8 +166,7 @@ KINDS = [
     Kind(
         "A backward hook that changes gradients",
         chain,
-        REFUSED,
-        names=("hook", "4"),
+        RUNS,
         alter=all_of(lambda m: m[4].register_full_backward_hook(reversed_gradient)),
     ),
     Kind(

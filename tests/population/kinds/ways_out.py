@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, prune
+from torch.nn.utils import prune
 
 from tests.population.kinds.hooks import chain
 from tests.population.kinds.kind import CLASSES, images
@@ -72,13 +72,8 @@ def made_from(module: nn.Module) -> nn.Module:
     return made
 
 
-def without_parametrization(module: Any) -> None:
-    if parametrize.is_parametrized(module[4]):
-        parametrize.remove_parametrizations(module[4], "weight")
-
-
-def permanently_pruned(module: Any) -> None:
-    prune.remove(module.gru, "weight_hh_l0")
+def with_plain_activation(module: Any) -> None:
+    module[1] = nn.ReLU()
 
 
 def run_once(module: nn.Module) -> None:
@@ -131,10 +126,8 @@ WAYS_OUT: dict[str, list[WayOut]] = {
     "Scores of each pixel, [B, C, H, W]": [around(lambda m, x: m.inner(x).mean((2, 3)))],
     "ScriptModule": [made_from],
     "A traced module": [made_from],
+    "A scripted activation in a module": [with_plain_activation],
     "A scripted layer with weights in a module": [made_from],
-    "An exported program": [made_from],
-    "Pruned weights of a recurrent layer": [permanently_pruned],
-    "A parametrization on one model of four": [without_parametrization],
     "Lazy layers": [run_once],
     "A sparse parameter": [dense],
     "One model on the meta device": [with_memory],

@@ -266,9 +266,8 @@ KINDS = [
     Kind(
         "Pruned weights of a recurrent layer",
         changed(Recurrent, lambda m: prune.l1_unstructured(m.gru, "weight_hh_l0", 0.3)),
-        REFUSED,
+        RUNS,
         sequences,
-        names=("gru", "weight_hh_l0"),
         masked=True,
     ),
     Kind(
@@ -312,8 +311,8 @@ KINDS = [
     Kind(
         "A parametrization on one model of four",
         chain,
-        REFUSED,
-        names=("model 2", "parametriz"),
+        FAST,
+        told="parametrization",
         alter=lambda models: parametrizations.weight_norm(models[2][4]) and None,
     ),
     Kind("Frozen layers", changed(chain, frozen("0")), RUNS, untrained=frozenset({"0.weight", "0.bias"})),
@@ -356,7 +355,8 @@ KINDS = [
     Kind(
         "A scripted activation in a module",
         changed(chain, lambda m: m.__setitem__(1, scripted(m[1], torch.jit.script))),
-        RUNS,
+        REFUSED,
+        names=("1", "script"),
     ),
     Kind(
         "A scripted layer with weights in a module",
@@ -365,13 +365,11 @@ KINDS = [
         names=("script", "4"),
     ),
     Kind("A torch.fx graph", made_of(chain, traced_graph), RUNS),
-    Kind("An exported program", made_of(chain, exported), REFUSED, names=("GraphModule",)),
+    Kind("An exported program", made_of(chain, exported), RUNS),
     Kind("Lazy layers", lazy(initialized=False), REFUSED, names=("0.weight", "lazy")),
     Kind("Lazy layers that have seen a batch", lazy(initialized=True), FAST),
     Kind("Quantized layers", made_of(chain, quantized), REFUSED, names=("4", "quantized")),
-    Kind(
-        "Observers of quantization", made_of(chain, prepared), REFUSED, names=("0.activation_post_process",)
-    ),
+    Kind("Observers of quantization", made_of(chain, prepared), REFUSED, names=("0", "quantized")),
     Kind("Complex weights", Complex, REFUSED, features, names=("spectrum", "complex64")),
     Kind("A parameter of integers", Integers, REFUSED, features, names=("key", "int64")),
     Kind("A sparse parameter", Sparse, REFUSED, features, names=("matrix", "sparse")),
