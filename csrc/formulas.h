@@ -18,8 +18,20 @@ ZOOSPARSE_FORMULA typename M::F logistic_of(typename M::F x) {
   return 1.0f / (1.0f + M::exp(-x));
 }
 
-// y = f(x) and dy/dx. A derivative that needs x is computed here and saved, so that y may overwrite x; the others
-// follow from y, and are 0 here.
+// dy/dx from y, of activations for which derivative_from_output() holds.
+template <ActivationKind kind, class M>
+ZOOSPARSE_FORMULA typename M::F derivative_at(typename M::F y, float slope) {
+  typedef typename M::F F;
+  const F one = F{} + 1.0f;
+  if constexpr (kind == ActivationKind::relu) return y > 0.0f ? one : F{};
+  if constexpr (kind == ActivationKind::leaky_relu) return y > 0.0f ? one : one * slope;
+  if constexpr (kind == ActivationKind::tanh) return one - y * y;
+  if constexpr (kind == ActivationKind::sigmoid) return y * (one - y);
+  return one;
+}
+
+// y = f(x) and dy/dx. A derivative that needs x is computed here and saved, so that y may overwrite x; those that
+// always follow from y are 0 here.
 template <class M>
 struct Activated {
   typename M::F value, derivative;
@@ -29,7 +41,7 @@ template <ActivationKind kind, class M>
 ZOOSPARSE_FORMULA Activated<M> activated(typename M::F x, float slope) {
   typedef typename M::F F;
   if constexpr (kind == ActivationKind::relu) return {F{} > x ? F{} : x, F{}};  // NaN stays NaN
-  if constexpr (kind == ActivationKind::leaky_relu) return {x > 0.0f ? x : x * slope, F{}};
+  if constexpr (kind == ActivationKind::leaky_relu) return {x > 0.0f ? x : x * slope, derivative_at<kind, M>(x, slope)};
   if constexpr (kind == ActivationKind::tanh) return {M::tanh(x), F{}};
   if constexpr (kind == ActivationKind::sigmoid) return {logistic_of<M>(x), F{}};
   if constexpr (kind == ActivationKind::silu) {
@@ -41,18 +53,6 @@ ZOOSPARSE_FORMULA Activated<M> activated(typename M::F x, float slope) {
     return {x * cdf, cdf + x * M::exp(x * x * -0.5f) * kInverseSqrtTau};
   }
   return {x, F{}};
-}
-
-// dy/dx from y, of activations for which derivative_from_output() holds.
-template <ActivationKind kind, class M>
-ZOOSPARSE_FORMULA typename M::F derivative_at(typename M::F y, float slope) {
-  typedef typename M::F F;
-  const F one = F{} + 1.0f;
-  if constexpr (kind == ActivationKind::relu) return y > 0.0f ? one : F{};
-  if constexpr (kind == ActivationKind::leaky_relu) return y > 0.0f ? one : one * slope;
-  if constexpr (kind == ActivationKind::tanh) return one - y * y;
-  if constexpr (kind == ActivationKind::sigmoid) return y * (one - y);
-  return one;
 }
 
 // ---- Sparse variational dropout: Molchanov, Ashukha, Vetrov, ICML 2017, eq. 14 -------------------------------------

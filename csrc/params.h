@@ -9,10 +9,6 @@ namespace zoosparse {
 
 enum class OpKind : int32_t { conv2d, linear, max_pool2d, avg_pool2d, activation, dropout, flatten, global_avg_pool2d };
 enum class ActivationKind : int32_t { identity, relu, leaky_relu, tanh, sigmoid, silu, gelu };
-// Whether an activation's derivative follows from its value; else it is saved on the way forward.
-ZOOSPARSE_HOST_DEVICE constexpr bool derivative_from_output(ActivationKind kind) {
-  return kind != ActivationKind::silu && kind != ActivationKind::gelu;
-}
 
 // Of one sample: -log softmax of the label, or the mean square distance of the scores to the label's one-hot vector.
 enum class LossKind : int32_t { cross_entropy, squared_error };
@@ -33,6 +29,16 @@ struct TrainOp {
   float value;  // negative slope of a leaky ReLU, or rate of a dropout
   float clamp;  // bound of log alpha, in variational dropout
 };
+
+// Whether an activation's derivative follows from its value; else it is saved on the way forward. A leaky ReLU of a
+// negative slope has positive values on both sides.
+ZOOSPARSE_HOST_DEVICE constexpr bool derivative_from_output(const TrainOp& op) {
+  return op.activation != ActivationKind::silu && op.activation != ActivationKind::gelu &&
+         !(op.activation == ActivationKind::leaky_relu && op.value < 0);
+}
+
+// Batches of `size` samples, the last of which may be shorter; no sum can overflow.
+constexpr int64_t batches(int64_t samples, int64_t size) { return samples / size + (samples % size != 0); }
 
 // Many training steps of many models. Pointers that a mode does not use are null.
 struct TrainParams {

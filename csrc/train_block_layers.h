@@ -68,7 +68,7 @@ ZOOSPARSE_HOST_DEVICE static inline void load_images(const Block<Team>& block, c
 template <class Team>
 ZOOSPARSE_HOST_DEVICE static inline void activation_forward(const Block<Team>& block, const BlockStage& stage,
                                                             const SampleRun& run) {
-  const bool saves = !derivative_from_output(stage.op.activation);
+  const bool saves = !derivative_from_output(stage.op);
   block.each_element(run.count, stage.out_elements, [&](int number, int element) {
     float* const sample = block.sample(number);
     const Activated<Scalar> result = activated_as(stage.op.activation, stage.op.value, sample[stage.input + element]);
@@ -80,7 +80,7 @@ ZOOSPARSE_HOST_DEVICE static inline void activation_forward(const Block<Team>& b
 template <class Team>
 ZOOSPARSE_HOST_DEVICE static inline void activation_backward(const Block<Team>& block, const BlockStage& stage,
                                                              int samples, int gradient) {
-  const bool saved = !derivative_from_output(stage.op.activation);
+  const bool saved = !derivative_from_output(stage.op);
   block.each_element(samples, stage.out_elements, [&](int number, int element) {
     float* const sample = block.sample(number);
     sample[gradient + element] *=

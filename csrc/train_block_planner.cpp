@@ -99,7 +99,7 @@ BlockStage BlockPlanner::convolution(const TrainOp& op, int index, bool pooled) 
 BlockStage BlockPlanner::other(const TrainOp& op, int index) {
   BlockStage stage = this->stage(op, index);
   const bool activation = op.kind == OpKind::activation;
-  const bool saves = activation ? !derivative_from_output(op.activation) : op.kind == OpKind::dropout;
+  const bool saves = activation ? !derivative_from_output(op) : op.kind == OpKind::dropout;
   if (saves) stage.saved = place(stage.out_elements);
   if (op.kind == OpKind::max_pool2d) stage.saved = place(stage.out_elements);  // windows may have over 256 places
   const bool in_place = is_element_wise(op) && !value_is_needed_;

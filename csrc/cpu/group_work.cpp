@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "params.h"
+
 namespace zoosparse {
 namespace {
 
@@ -19,7 +21,7 @@ int GroupWork::pieces_of(int64_t batch_size) {
 GroupWork::GroupWork(int64_t samples, int64_t batch_size)
     : samples_(samples),
       batch_size_(batch_size),
-      steps_((samples + batch_size - 1) / batch_size),
+      steps_(batches(samples, batch_size)),
       pieces_(pieces_of(batch_size)),
       taken_((1u << kMostPieces) - 1) {}
 

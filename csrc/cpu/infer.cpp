@@ -44,15 +44,16 @@ class Inference {
       : kernels_(infer_kernels()), weights_(weights.contiguous()), pixels_(images.contiguous()) {
     check_matrix(weights, op, "weights");
     check_dtype(weights, at::kFloat, op, "weights");
-    TORCH_CHECK(images.dim() == 4, op, ": images must be [M, C, H, W], got shape ", images.sizes());
-    TORCH_CHECK(mode >= 0 && mode <= 2, op, ": mode must be 0 (auto), 1 (dense) or 2 (sparse), got ", mode);
+    TORCH_CHECK_VALUE(images.dim() == 4, op, ": images must be [M, C, H, W], got shape ", images.sizes());
+    TORCH_CHECK_VALUE(mode >= 0 && mode <= 2, op, ": mode must be 0 (auto), 1 (dense) or 2 (sparse), got ", mode);
     mode_ = static_cast<InferMode>(mode);
     ops_ =
         decode_program(op, program, values, at::empty({0}, values.options()), images.sizes().slice(1), weights.size(1));
     set_images(op, mean, std);
-    planner_ = std::make_unique<InferPlanner>(ops_, kernels_.lanes);
+    planner_ = refusing(op, [&] { return std::make_unique<InferPlanner>(ops_, kernels_.lanes); });
     sort_rows();
-    TORCH_CHECK(plan().classes == classes, op, ": the program gives ", plan().classes, " scores, classes is ", classes);
+    TORCH_CHECK_VALUE(plan().classes == classes, op, ": the program gives ", plan().classes, " scores, classes is ",
+                      classes);
   }
 
   int64_t models() const { return weights_.size(0); }
@@ -202,12 +203,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, 
   check_dtype(labels, at::kLong, "infer", "labels");
   check_shape(labels, {inference.images()}, "infer", "labels");
   const int64_t n = inference.models();
-  TORCH_CHECK(classes <= 65536, "infer: at most 65536 classes, got ", classes);
+  TORCH_CHECK_VALUE(classes <= 65536, "infer: at most 65536 classes, got ", classes);
   const at::Tensor targets = labels.contiguous();
   const int64_t* label = targets.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < inference.images(); ++i)
-    TORCH_CHECK(label[i] >= 0 && label[i] < classes, "infer: label ", label[i], " of image ", i, " lies outside the ",
-                classes, " classes");
+    TORCH_CHECK_VALUE(label[i] >= 0 && label[i] < classes, "infer: label ", label[i], " of image ", i,
+                      " lies outside the ", classes, " classes");
   auto predictions =
       at::empty({n, inference.images()}, weights.options().dtype(classes <= 256 ? at::kByte : at::kUInt16));
   auto loss = at::zeros({n}, weights.options().dtype(at::kDouble));

@@ -76,7 +76,7 @@ InferLayout InferPlanner::place(int32_t channels, int32_t height, int32_t width,
 
 InferLayout InferPlanner::place(InferLayout layout) {
   const int64_t vectors = static_cast<int64_t>(layout.channels) * layout.plane;
-  if (vectors * lanes_ * 4 > INT32_MAX) throw std::length_error("infer: a layer's activations are too large");
+  if (vectors * lanes_ * 4 > INT32_MAX) throw std::length_error("the activations of a layer are too large");
   layout.place = plan_.vectors;
   plan_.vectors += vectors;
   return layout;

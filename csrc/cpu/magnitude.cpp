@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "checks.h"
@@ -30,32 +31,39 @@ Format format_of(at::ScalarType dtype, const char* op) {
     case at::kBFloat16:
       return {&MagnitudeKernels::select16, &MagnitudeKernels::grid16, 0x7f80};
     default:
-      TORCH_CHECK(false, op, ": weights must be float32, float64, float16 or bfloat16, got ", dtype);
+      TORCH_CHECK_VALUE(false, op, ": weights must be float32, float64, float16 or bfloat16, got ", dtype);
   }
 }
 
-// k [N, S]; of 3 `dimensions` [K, N, S]
-void check_selection(const at::Tensor& weights, const at::Tensor& k, int64_t dimensions, at::IntArrayRef segments,
-                     const char* op) {
+// k [N, S] or [K, N, S], contiguous: every count lies between 0 and the width of its segment.
+void check_counts(const at::Tensor& k, at::IntArrayRef segments, const char* op) {
+  const int64_t s = k.size(-1), n = k.size(-2);
+  const auto* count = k.const_data_ptr<int64_t>();
+  for (int64_t row = 0; row < k.numel() / s; ++row)
+    for (int64_t i = 0; i < s; ++i, ++count) {
+      const int64_t width = segments[i + 1] - segments[i];
+      TORCH_CHECK_VALUE(*count >= 0 && *count <= width, op, ": k = ", *count, " in row ", row % n,
+                        s > 1 ? " for segment " + std::to_string(i) : "", ", but it must lie between 0 and the ", width,
+                        " weights that are there");
+    }
+}
+
+// What an operator is given, checked: k [N, S], of 3 `dimensions` [K, N, S], is returned contiguous.
+at::Tensor check_selection(const at::Tensor& weights, const at::Tensor& k, int64_t dimensions, at::IntArrayRef segments,
+                           const char* op) {
   check_matrix(weights, op, "weights");
   check_dtype(k, at::kLong, op, "k");
   const int64_t p = weights.size(1), s = static_cast<int64_t>(segments.size()) - 1;
-  TORCH_CHECK(p < (int64_t{1} << 31), op, ": at most 2^31 - 1 columns, got ", p);  // lanes count in 32 bits
-  TORCH_CHECK(s >= 1 && segments.front() == 0 && segments.back() == p, op, ": segments must go from 0 to ", p, ", got ",
-              segments);
-  TORCH_CHECK(k.dim() == dimensions && k.size(-2) == weights.size(0) && k.size(-1) == s, op, ": k must be ",
-              dimensions == 3 ? "[K, " : "[", weights.size(0), ", ", s, "], got ", k.sizes());
-  TORCH_CHECK(k.is_contiguous() && k.device() == weights.device(), op, ": k must be contiguous, beside the weights");
-  const auto* counts = k.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < s; ++i) {
-    const int64_t width = segments[i + 1] - segments[i];
-    TORCH_CHECK(width >= 0, op, ": segments must rise, got ", segments);
-    for (int64_t row = 0; row < k.numel() / s; ++row) {
-      const int64_t count = counts[row * s + i];
-      TORCH_CHECK(count >= 0 && count <= width, op, ": k = ", count, " in row ", row % weights.size(0),
-                  ", but there are ", width);
-    }
-  }
+  TORCH_CHECK_VALUE(p < (int64_t{1} << 31), op, ": at most 2^31 - 1 columns, got ", p);  // lanes count in 32 bits
+  TORCH_CHECK_VALUE(s >= 1 && segments.front() == 0 && segments.back() == p, op, ": segments must go from 0 to ", p,
+                    ", got ", segments);
+  TORCH_CHECK_VALUE(k.dim() == dimensions && k.size(-2) == weights.size(0) && k.size(-1) == s, op, ": k must be ",
+                    dimensions == 3 ? "[K, " : "[", weights.size(0), ", ", s, "], got ", k.sizes());
+  for (int64_t i = 0; i < s; ++i)
+    TORCH_CHECK_VALUE(segments[i] <= segments[i + 1], op, ": segments must rise, got ", segments);
+  auto counts = k.contiguous();
+  check_counts(counts, segments, op);
+  return counts;
 }
 
 // Scratch of `words` words for elements of `size` bytes; a vector never lies in two lines of the cache.
@@ -98,24 +106,24 @@ void select_rows(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef
 }  // namespace
 
 at::Tensor magnitude_threshold(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, 2, segments, "magnitude_threshold");
+  const auto counts = check_selection(weights, k, 2, segments, "magnitude_threshold");
   auto thresholds = at::empty(k.sizes(), weights.options());  // [N, S]
-  select_rows(weights.contiguous(), k, segments, {}, thresholds, false, "magnitude_threshold");
+  select_rows(weights.contiguous(), counts, segments, {}, thresholds, false, "magnitude_threshold");
   return thresholds;
 }
 
 at::Tensor magnitude_mask(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, 2, segments, "magnitude_mask");
+  const auto counts = check_selection(weights, k, 2, segments, "magnitude_mask");
   auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
-  select_rows(weights.contiguous(), k, segments, mask, {}, false, "magnitude_mask");
+  select_rows(weights.contiguous(), counts, segments, mask, {}, false, "magnitude_mask");
   return mask;
 }
 
 at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
-  check_selection(weights, k, 2, segments, "magnitude_prune_");
+  const auto counts = check_selection(weights, k, 2, segments, "magnitude_prune_");
   auto mask = at::empty(weights.sizes(), weights.options().dtype(at::kBool));  // [N, P]
   const auto rows = weights.contiguous();                                      // a copy when weights is a strided view
-  select_rows(rows, k, segments, mask, {}, true, "magnitude_prune_");
+  select_rows(rows, counts, segments, mask, {}, true, "magnitude_prune_");
   if (!rows.is_same(weights)) weights.copy_(rows);
   return mask;
 }
@@ -123,7 +131,7 @@ at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArr
 at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments) {
   constexpr const char* op = "magnitude_masks";
   check_matrix(weights, op, "weights");
-  check_selection(weights, k, 3, segments, op);
+  const auto counts = check_selection(weights, k, 3, segments, op);
   const Format format = format_of(weights.scalar_type(), op);
   const auto select = magnitude_kernels().*format.grid;
   const int64_t masks = k.size(0), n = weights.size(0), p = weights.size(1), s = k.size(2), width = (p + 7) / 8;
@@ -131,7 +139,7 @@ at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::I
   const auto rows = weights.contiguous();
   const auto* const words = static_cast<const uint8_t*>(rows.const_data_ptr());
   auto* const bits = packed.mutable_data_ptr<uint8_t>();
-  const auto* const counts = k.const_data_ptr<int64_t>();
+  const auto* const first_count = counts.const_data_ptr<int64_t>();
   for_row_ranges(n, p * masks, [&](int64_t first, int64_t last) {
     const auto scratch = make_scratch(grid_scratch_words(p), rows.element_size());
     std::vector<int64_t> order(static_cast<size_t>(2 * masks));
@@ -140,7 +148,7 @@ at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::I
           .weights = words + row * p * rows.element_size(),
           .packed = bits + row * width,
           .segments = segments.data(),
-          .k = counts + row * s,
+          .k = first_count + row * s,
           .masks = masks,
           .mask_stride = n * width,
           .k_stride = n * s,

@@ -24,7 +24,7 @@ at::Tensor pack_mask(const at::Tensor& mask) {
 }
 
 at::Tensor unpack_mask(const at::Tensor& packed, int64_t p) {
-  TORCH_CHECK(p >= 0, "unpack_mask: p must not be negative, got ", p);
+  TORCH_CHECK_VALUE(p >= 0, "unpack_mask: p must not be negative, got ", p);
   check_matrix(packed, "unpack_mask", "packed");
   check_dtype(packed, at::kByte, "unpack_mask", "packed");
   const int64_t n = packed.size(0), bytes = (p + 7) / 8;
@@ -45,7 +45,7 @@ void apply_mask_(at::Tensor& weights, const at::Tensor& mask) {
   const int64_t n = weights.size(0), p = weights.size(1), width = packed ? (p + 7) / 8 : p;
   check_shape(mask, {n, width}, "apply_mask_", "mask");
   const int size = static_cast<int>(weights.element_size());
-  TORCH_CHECK(size <= 8, "apply_mask_: weights of dtype ", weights.scalar_type(), " are not supported");
+  TORCH_CHECK_VALUE(size <= 8, "apply_mask_: weights of dtype ", weights.scalar_type(), " are not supported");
 
   auto rows = weights.contiguous();  // [N, P]; a copy when weights is a strided view
   const auto keep = mask.contiguous();

@@ -133,7 +133,7 @@ void TrainPlanner::add_other(const TrainOp& op, int index) {
   TrainStage stage = this->stage(op, index);
   const bool activation = op.kind == OpKind::activation, element_wise = activation || op.kind == OpKind::dropout;
   const bool saves =
-      activation ? !derivative_from_output(op.activation) : op.kind == OpKind::dropout || op.kind == OpKind::max_pool2d;
+      activation ? !derivative_from_output(op) : op.kind == OpKind::dropout || op.kind == OpKind::max_pool2d;
   if (saves) stage.saved = place(stage.out_elements);
   const bool in_place = element_wise && !value_is_needed_;
   stage.output = in_place ? stage.input : place(stage.out_elements);

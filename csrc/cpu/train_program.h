@@ -1,4 +1,4 @@
-// The table that encodes a program, decoded and checked: whatever passes cannot make the engine leave its memory.
+// A program's table, tensors in: what csrc/program_table.h refuses becomes an error of the operator.
 #pragma once
 
 #include <ATen/core/Tensor.h>

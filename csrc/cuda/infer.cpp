@@ -7,6 +7,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <memory>
 #include <tuple>
 #include <vector>
 
@@ -34,7 +35,8 @@ struct Results {
 };
 
 const at::Tensor& on_device(const at::Tensor& weights, const char* op) {
-  TORCH_CHECK(weights.is_cuda(), op, ": weights are on ", weights.device(), ", expected the device of the images");
+  TORCH_CHECK_VALUE(weights.is_cuda(), op, ": weights are on ", weights.device(),
+                    ", expected the device of the images");
   return weights;
 }
 
@@ -47,15 +49,16 @@ class Inference {
     check_matrix(weights, op, "weights");
     check_dtype(weights, at::kFloat, op, "weights");
     check_beside(images, weights, op, "images");
-    TORCH_CHECK(images.dim() == 4, op, ": images must be [M, C, H, W], got shape ", images.sizes());
-    TORCH_CHECK(mode >= 0 && mode <= 2, op, ": mode must be 0 (auto), 1 (dense) or 2 (sparse), got ", mode);
+    TORCH_CHECK_VALUE(images.dim() == 4, op, ": images must be [M, C, H, W], got shape ", images.sizes());
+    TORCH_CHECK_VALUE(mode >= 0 && mode <= 2, op, ": mode must be 0 (auto), 1 (dense) or 2 (sparse), got ", mode);
     set_pixels(op, mean, std);
     const at::Tensor numbers = values.cpu();
     const auto ops = cpu::decode_program(op, program.cpu(), numbers, at::empty({0}, numbers.options()),
                                          images.sizes().slice(1), weights.size(1));
-    const InferPlanner planner(ops, kTileImages);
-    TORCH_CHECK(planner.plan().classes == classes, op, ": the program gives ", planner.plan().classes,
-                " scores, classes is ", classes);
+    const auto planned = refusing(op, [&] { return std::make_unique<InferPlanner>(ops, kTileImages); });
+    const InferPlanner& planner = *planned;
+    TORCH_CHECK_VALUE(planner.plan().classes == classes, op, ": the program gives ", planner.plan().classes,
+                      " scores, classes is ", classes);
     set_plan(planner.plan());
     run_.mode = static_cast<InferMode>(mode);
     run_.parameters = weights_.size(1);
@@ -178,12 +181,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, 
   check_beside(labels, weights, "infer", "labels");
   check_dtype(labels, at::kLong, "infer", "labels");
   check_shape(labels, {inference.images()}, "infer", "labels");
-  TORCH_CHECK(classes <= 65536, "infer: at most 65536 classes, got ", classes);
+  TORCH_CHECK_VALUE(classes <= 65536, "infer: at most 65536 classes, got ", classes);
   if (inference.images() > 0) {
     const auto [lowest, highest] = at::aminmax(labels);
     const auto low = lowest.item<int64_t>(), high = highest.item<int64_t>();
-    TORCH_CHECK(low >= 0 && high < classes, "infer: labels from ", low, " to ", high, " lie outside the ", classes,
-                " classes");
+    TORCH_CHECK_VALUE(low >= 0 && high < classes, "infer: labels from ", low, " to ", high, " lie outside the ",
+                      classes, " classes");
   }
   const int64_t n = inference.models();
   const auto of = [&](at::ScalarType dtype) { return weights.options().dtype(dtype); };

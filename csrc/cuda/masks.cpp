@@ -23,7 +23,7 @@ at::Tensor pack_mask(const at::Tensor& mask) {
 }
 
 at::Tensor unpack_mask(const at::Tensor& packed, int64_t p) {
-  TORCH_CHECK(p >= 0, "unpack_mask: p must not be negative, got ", p);
+  TORCH_CHECK_VALUE(p >= 0, "unpack_mask: p must not be negative, got ", p);
   check_matrix(packed, "unpack_mask", "packed");
   check_dtype(packed, at::kByte, "unpack_mask", "packed");
   const int64_t n = packed.size(0);
@@ -46,7 +46,7 @@ void apply_mask_(at::Tensor& weights, const at::Tensor& mask) {
   const int64_t n = weights.size(0), p = weights.size(1);
   check_shape(mask, {n, packed ? (p + 7) / 8 : p}, "apply_mask_", "mask");
   const int size = static_cast<int>(weights.element_size());
-  TORCH_CHECK(size <= 8, "apply_mask_: weights of dtype ", weights.scalar_type(), " are not supported");
+  TORCH_CHECK_VALUE(size <= 8, "apply_mask_: weights of dtype ", weights.scalar_type(), " are not supported");
 
   const Launch launch(weights);
   auto rows = weights.contiguous();  // [N, P]; a copy when weights is a strided view

@@ -47,7 +47,7 @@ struct Pack {
       const int64_t rest = p - byte * 8;
       for (int j = 0; j < 8 && j < rest; ++j) bools |= uint64_t{from[j]} << (8 * j);
     }
-    packed[row * bytes + byte] = to_bits(bools);
+    packed[row * bytes + byte] = to_bits(to_ones(bools));
   }
 };
 

@@ -7,7 +7,8 @@
 
 namespace zoosparse::cuda {
 
-// mask [n, p] bytes of 0 or 1 -> packed [n, ceil(p / 8)], bit j of byte i = column 8 i + j; bits beyond p are 0.
+// mask [n, p] bytes, any but 0 is kept -> packed [n, ceil(p / 8)], bit j of byte i = column 8 i + j; bits beyond p are
+// 0.
 void launch_pack_mask(const uint8_t* mask, int64_t n, int64_t p, uint8_t* packed, cudaStream_t stream);
 void launch_unpack_mask(const uint8_t* packed, int64_t n, int64_t p, uint8_t* mask, cudaStream_t stream);
 

@@ -4,8 +4,10 @@
 #include <ATen/ops/empty.h>
 
 #include <cstring>
+#include <memory>
 #include <tuple>
 
+#include "checks.h"
 #include "cuda/launch.h"
 #include "cuda/operators.h"
 #include "train_arguments.h"
@@ -33,6 +35,8 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
     const at::Tensor& order, int64_t batch_size, int64_t optimizer, const at::Tensor& hyper,
     const at::Tensor& lr_factor, const at::Tensor& packed_masks, const at::Tensor& dropout, const at::Tensor& seeds,
     int64_t seed, int64_t first_step, double kl_weight, bool variational_bias, int64_t loss, int64_t crop, bool flip) {
+  TORCH_CHECK_VALUE(weights.is_cuda(), "train_steps_: weights are on ", weights.device(),
+                    ", expected the CUDA device of the other tensors");
   const Launch launch(weights);
   const TrainArguments arguments({weights,          moment1, moment2,    log_sigma2, sigma_moment1, sigma_moment2,
                                   program,          values,  clamp,      images,     mean,          std,
@@ -40,11 +44,13 @@ std::tuple<at::Tensor, at::Tensor> train_steps_(
                                   packed_masks,     dropout, seeds,      seed,       first_step,    kl_weight,
                                   variational_bias, loss,    crop,       flip});
   const TrainParams& params = arguments.params();
-  TORCH_CHECK(params.parameters < (int64_t{1} << 31), "train_steps_: at most 2^31 - 1 parameters, got ",
-              params.parameters);
+  TORCH_CHECK_VALUE(params.parameters < (int64_t{1} << 31), "train_steps_: at most 2^31 - 1 parameters, got ",
+                    params.parameters);
   if (params.models > 0) {
-    const BlockPlanner planner(arguments.program(), params.log_sigma2 != nullptr);
-    BlockPlan plan = planner.plan();
+    const auto planner = refusing("train_steps_", [&] {
+      return std::make_unique<BlockPlanner>(arguments.program(), params.log_sigma2 != nullptr);
+    });
+    BlockPlan plan = planner->plan();
     const auto stages = stages_on_device(plan, weights);
     const TrainGrid grid = train_grid(plan, params);
     const auto scratch = at::empty({grid.blocks * grid.floats}, weights.options());

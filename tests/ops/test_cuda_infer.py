@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.ops.infer_nets import Net
 from zoosparse_ext import ops
+from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import infer as engine
 from zoosparse_ext.population.program import (
     Activation,
@@ -146,9 +147,9 @@ def test_on_another_stream() -> None:
 def test_errors() -> None:
     net = NETS["chain"]
     weights, program, images = net.weights(2).cuda(), net.encode(), net.images(3)
-    with pytest.raises(RuntimeError, match="infer_scores: images is on cpu"):
+    with pytest.raises(InputError, match="infer_scores: images is on cpu, expected cuda:0"):
         engine.infer_scores(weights, **program, **images)
-    with pytest.raises(RuntimeError, match="infer_scores: weights are on cpu"):
+    with pytest.raises(InputError, match="infer_scores: images is on cuda:0, expected cpu"):
         engine.infer_scores(weights.cpu(), **program, **there(images))
-    with pytest.raises(RuntimeError, match="labels from 0 to 7 lie outside the 7 classes"):
+    with pytest.raises(InputError, match="labels from 0 to 7 lie outside the 7 classes"):
         engine.infer(weights, **program, **there(images), labels=torch.tensor([0, 7, 1]).cuda())

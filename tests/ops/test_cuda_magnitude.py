@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from zoosparse_ext import ops
+from zoosparse_ext.errors import InputError
 
 pytestmark = pytest.mark.cuda
 
@@ -131,10 +132,19 @@ def test_direct_calls_cannot_leave_their_bounds() -> None:
     segments = [0, 9]
     mask = torch.ops.zoosparse.magnitude_mask(weights.cuda(), torch.tensor([[10], [-3]]).cuda(), segments)
     assert mask.sum(1).tolist() == [0, 9]
-    with pytest.raises(RuntimeError, match="segments must go from 0 to 9"):
+    with pytest.raises(ValueError, match="segments must go from 0 to 9"):
         torch.ops.zoosparse.magnitude_mask(weights.cuda(), torch.zeros(2, 1).long().cuda(), [0, 8])
-    with pytest.raises(RuntimeError, match="k is on cpu"):
+    with pytest.raises(ValueError, match="k is on cpu"):
         torch.ops.zoosparse.magnitude_mask(weights.cuda(), torch.zeros(2, 1).long(), segments)
+
+
+def test_counts_on_the_device_are_clamped_and_others_checked() -> None:
+    weights = rows("normal", 2, 9).cuda()
+    counts = torch.tensor([10, -3])
+    assert ops.magnitude_mask(weights, counts.cuda()).sum(1).tolist() == [0, 9]
+    for k in (counts, counts.tolist()):
+        with pytest.raises(InputError, match="k = 10 in row 0, but it must lie between 0 and the 9 weights"):
+            ops.magnitude_mask(weights, k)
 
 
 def test_runs_on_the_current_stream() -> None:

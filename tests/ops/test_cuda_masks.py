@@ -40,6 +40,16 @@ def test_rows_that_are_not_aligned() -> None:
     assert torch.equal(ops.pack_mask(shifted).cpu(), ops.pack_mask(shifted.cpu()))
 
 
+@pytest.mark.parametrize("p", WIDTHS)
+def test_any_byte_but_0_is_true(p: int) -> None:
+    values = torch.randint(0, 256, (3, p), dtype=torch.uint8, generator=torch.Generator().manual_seed(p))
+    mask = (values * (values % 3 > 0)).view(torch.bool)
+    assert torch.equal(ops.pack_mask(mask.cuda()).cpu(), ops.pack_mask(mask))
+    weights = torch.ones(3, p)
+    given = ops.apply_mask_(weights.cuda(), mask.cuda())
+    assert torch.equal(given.cpu(), ops.apply_mask_(weights, mask))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("p", WIDTHS)
 def test_apply_mask_equals_cpu(p: int, dtype: torch.dtype) -> None:

@@ -17,7 +17,7 @@ def test_there_is_a_native_kernel() -> None:
 def test_direct_calls_need_everything_on_the_device() -> None:
     weights = torch.zeros(1, 10, device="cuda")
     empty = torch.empty(0)
-    with pytest.raises(RuntimeError, match="moment1 is on cpu, expected cuda"):
+    with pytest.raises(ValueError, match="moment1 is on cpu, expected cuda"):
         torch.ops.zoosparse.train_steps_(
             *(weights, torch.zeros(1, 10), empty, empty, empty, empty),
             *(torch.zeros(1, 18, dtype=torch.int64), torch.zeros(1, dtype=torch.float64), empty.double()),

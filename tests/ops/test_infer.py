@@ -229,11 +229,11 @@ def test_errors(level: str) -> None:
 @pytest.mark.skipif(not engine.available(), reason="the reference relies on PyTorch's own messages")
 def test_errors_of_the_native_engine(level: str) -> None:
     weights, program, images = SMALL.weights(2), SMALL.encode(), SMALL.images(3)
-    with pytest.raises(RuntimeError, match="label 7 of image 1 lies outside the 7 classes"):
+    with pytest.raises(InputError, match="label 7 of image 1 lies outside the 7 classes"):
         engine.infer(weights, **program, **images, labels=torch.tensor([0, 7, 1]))
-    with pytest.raises(RuntimeError, match="infer_scores: operation 6 uses columns beyond"):
+    with pytest.raises(InputError, match="infer_scores: operation 6 uses columns beyond"):
         engine.infer_scores(weights[:, :-1], **program, **images)
-    with pytest.raises(RuntimeError, match="infer_scores: images must be Float"):
+    with pytest.raises(InputError, match="infer_scores: images must be Float"):
         engine.infer_scores(weights, **program, **{**images, "images": images["images"].double()})
-    with pytest.raises(RuntimeError, match="infer_scores: operation 0 has other shapes"):
+    with pytest.raises(InputError, match="infer_scores: operation 0 has other shapes"):
         engine.infer_scores(weights, **program, **{**images, "images": images["images"][:, :, :5]})

@@ -69,6 +69,55 @@ def test_apply_mask_to_a_strided_view(level: str) -> None:
     assert torch.equal(base, expected)
 
 
+def any_bytes(n: int, p: int) -> torch.Tensor:
+    """A bool mask as a view of uint8: half of the bytes are 0, the others anything."""
+    generator = torch.Generator().manual_seed(p)
+    values = torch.randint(0, 256, (n, p), dtype=torch.uint8, generator=generator)
+    return (values * (torch.rand(n, p, generator=generator) > 0.5)).view(torch.bool)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int8], ids=str)
+@pytest.mark.parametrize("p", [1, 7, 8, 9, 31, 32, 33, 64, 129, 1001])
+def test_any_byte_but_0_is_true(level: str, p: int, dtype: torch.dtype) -> None:
+    """In bools and in bits, in the kernels and in the reference."""
+    mask = any_bytes(3, p)
+    kept = mask.view(torch.uint8) != 0
+    packed = ops.pack_mask(mask)
+    assert torch.equal(packed, ops.pack_mask(kept))
+    assert torch.equal(reference._pack_mask_reference(mask), packed)
+    assert torch.equal(ops.unpack_mask(packed, p).view(torch.uint8), kept.view(torch.uint8))
+    weights = torch.arange(1, 3 * p + 1).view(3, p).remainder(100).add(1).to(dtype)
+    expected = weights * kept
+    for form in (mask, packed):
+        assert torch.equal(ops.apply_mask_(weights.clone(), form), expected)
+        by_reference = weights.clone()
+        reference._apply_mask_reference(by_reference, form)
+        assert torch.equal(by_reference, expected)
+    leaf = torch.ones(3, p, requires_grad=True)
+    ops.apply_mask_(leaf * 1, mask).sum().backward()
+    assert torch.equal(leaf.grad, kept.float())
+
+
+def test_the_mask_of_a_view_of_bytes() -> None:
+    """2 is as true as 1: a byte that a comparison did not make."""
+    mask = torch.tensor([[0, 1, 2, 128, 255, 0, 4, 0, 2]], dtype=torch.uint8).view(torch.bool)
+    kept = [0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    assert ops.apply_mask_(torch.ones(1, 9), mask).tolist() == [kept]
+    assert ops.apply_mask_(torch.ones(1, 9), ops.pack_mask(mask)).tolist() == [kept]
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 13), (0, 4, 13), (2, 0, 13), (2, 4, 0)])
+def test_stacks_of_masks(level: str, shape: tuple[int, int, int]) -> None:
+    mask = torch.rand(shape) > 0.5
+    packed = ops.pack_mask(mask)
+    assert packed.shape == (*shape[:2], (shape[2] + 7) // 8)
+    assert torch.equal(ops.unpack_mask(packed, shape[2]), mask)
+    for one, bits in zip(mask, packed, strict=True):
+        assert torch.equal(ops.pack_mask(one), bits)
+    turned = mask.transpose(0, 1)
+    assert torch.equal(ops.unpack_mask(ops.pack_mask(turned), shape[2]), turned)
+
+
 def test_apply_mask_and_autograd(level: str) -> None:
     mask = torch.tensor([[True, False]])
     leaf = torch.tensor([[1.0, 2.0]], requires_grad=True)
@@ -100,6 +149,8 @@ def test_apply_mask_bumps_the_version(level: str) -> None:
         (lambda: ops.unpack_mask(torch.ones(3, 1, dtype=torch.uint8), 9), r"shape \[3, 2\], got \[3, 1\]"),
         (lambda: ops.unpack_mask(torch.ones(3, 0, dtype=torch.uint8), -1), "-1 columns"),
         (lambda: ops.unpack_mask(torch.ones(3, 1), 8), "packed must be torch.uint8"),
+        (lambda: ops.unpack_mask(torch.ones(2, 3, 1).byte(), 9), r"shape \[2, 3, 2\], got \[2, 3, 1\]"),
+        (lambda: ops.unpack_mask(torch.ones(2, 2, 2, 2).byte(), 9), r"got shape \[2, 2, 2, 2\]"),
         (lambda: ops.apply_mask_(torch.ones(2, 9), torch.ones(2, 8) > 0), r"bool mask of shape \[2, 9\]"),
         (lambda: ops.apply_mask_(torch.ones(2, 9), torch.ones(2, 9).byte()), r"packed uint8 .*\[2, 2\]"),
         (lambda: ops.apply_mask_(torch.ones(2, 9), torch.ones(2, 9)), "bool or packed uint8"),

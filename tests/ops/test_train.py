@@ -431,7 +431,7 @@ def test_bad_input_is_named():
         ({"packed_masks": torch.zeros(3, 2, dtype=torch.uint8)}, "packed_masks must have shape"),
     ]:
         arguments = problem.arguments(optimizer="sgd", hyper=table, moment1=torch.zeros_like(problem.weights))
-        with pytest.raises(RuntimeError, match=message):
+        with pytest.raises(InputError, match=message):
             train.train_steps_(problem.weights.clone(), **(arguments | change))
-    with pytest.raises(RuntimeError, match="needs moment1 moment2"):
+    with pytest.raises(InputError, match="needs moment1 moment2"):
         train.train_steps_(problem.weights.clone(), **problem.arguments(optimizer="adam", hyper=table))

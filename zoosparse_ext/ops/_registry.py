@@ -16,8 +16,12 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..errors import InputError
+from ._autograd import in_place, without_derivative
+from ._checks import check_devices
+from ._vmap import Rows, batching_rule
 
 LIBRARY = "zoosparse"
 _library = torch.library.Library(LIBRARY, "FRAGMENT")
@@ -39,12 +43,27 @@ class Implementation(NamedTuple):
     why: str
 
 
-def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any] | None = None) -> None:
+def define(
+    schema: str,
+    reference: Callable[..., Any],
+    fake: Callable[..., Any],
+    *,
+    recorded: Callable[..., Any] | None = None,
+    numbers: bool = False,
+    rows: Rows | None = None,
+    anywhere: tuple[str, ...] = (),
+) -> None:
     """Register an operator under ``torch.ops.zoosparse``.
 
-    `reference` is the pure PyTorch implementation: the oracle of the tests, and what runs on any device
-    without a native kernel. `fake` computes the shapes of the results for `torch.compile`; without it the
-    reference is traced.
+    Args:
+        schema: with SymInt for sizes, so that `torch.compile` need not know them.
+        reference: the pure PyTorch implementation: the oracle of the tests, and what runs on any device without a
+            native kernel.
+        fake: the shapes of the results, for `torch.compile` and meta tensors.
+        recorded: runs in place of an operator that changes tensors where gradients are recorded.
+        numbers: the results are numbers that depend on the arguments, and have no derivative.
+        rows: makes `torch.vmap` fold a batch into rows.
+        anywhere: arguments that need not be where the first one is.
     """
     name = schema.split("(", 1)[0]
 
@@ -54,10 +73,32 @@ def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any] 
         return reference(*args, **kwargs)
 
     _library.define(schema)
+    operator = getattr(getattr(torch.ops, LIBRARY), name).default
+    names = [argument.name for argument in operator._schema.arguments]
+
+    @functools.wraps(fake)
+    def run_fake(*args: Any) -> Any:
+        tensors = {n: arg for n, arg in zip(names, args, strict=True) if isinstance(arg, Tensor)}
+        check_devices(name, tensors, anywhere)
+        return fake(*args)
+
     _library.impl(name, run_reference, "CompositeExplicitAutograd")
-    if fake is not None:
-        torch.library.register_fake(f"{LIBRARY}::{name}", fake, lib=_library)
+    torch.library.register_fake(f"{LIBRARY}::{name}", run_fake, lib=_library)
+    if recorded is not None:
+        _library.impl(name, in_place(operator, recorded), "Autograd", with_keyset=True)
+    elif numbers:
+        _library.impl(name, without_derivative(operator), "Autograd", with_keyset=True)
+    if rows is not None:
+        torch.library.register_vmap(f"{LIBRARY}::{name}", batching_rule(operator, rows), lib=_library)
     _operators.append(name)
+
+
+def call(operator: Callable[..., Any], *args: Any) -> Any:
+    """Run an operator; what its kernel refuses is an InputError."""
+    try:
+        return operator(*args)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def load_native() -> None:

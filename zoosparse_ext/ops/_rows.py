@@ -1,4 +1,9 @@
-"""Arguments of the row-wise operators, checked and brought into the one form that the kernels take."""
+"""Counts and segments of the row-wise operators, brought into the one form that the kernels take.
+
+Numbers that are in a tensor are left to the kernels, which look at them where they are: reading them here would stop
+`torch.compile` and `torch.vmap`, and on a GPU wait for all its work. Compiled code leaves all of them to the kernels,
+so that it need not be compiled again for others.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +14,23 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ._checks import check_devices, check_integer
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-
-def check_matrix(op: str, name: str, tensor: Tensor) -> None:
-    """The tensor must have two dimensions."""
-    if tensor.dim() != 2:
-        raise InputError(
-            f"{op}: {name} must be a matrix with one row per model, got shape {list(tensor.shape)}"
-            + (f"; for a single model pass {name}[None]" if tensor.dim() == 1 else "")
-        )
-
-
-def check_dtype(op: str, name: str, tensor: Tensor, *expected: torch.dtype) -> None:
-    """The tensor must have one of the dtypes."""
-    if tensor.dtype not in expected:
-        names = " or ".join(str(dtype) for dtype in expected)
-        raise InputError(f"{op}: {name} must be {names}, got {tensor.dtype}")
+Count = int | Tensor | Sequence[int]
 
 
 def segment_offsets(op: str, p: int, segments: Sequence[int] | Tensor | None) -> list[int]:
     """Boundaries [0, o1, …, P] as a list; None is the whole row."""
     if segments is None:
         return [0, p]
-    offsets = [int(offset) for offset in segments]
+    given = segments.tolist() if isinstance(segments, Tensor) else segments
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise InputError(f"{op}: segments must be a list of columns, got {segments!r}")
+    offsets = [_integer(op, "a boundary of segments", offset) for offset in given]
+    if torch.compiler.is_compiling():
+        return offsets
     rising = all(a <= b for a, b in pairwise(offsets))
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != p or not rising:
         raise InputError(f"{op}: segments must rise from 0 to the number of columns {p}, got {offsets}")
@@ -41,38 +38,80 @@ def segment_offsets(op: str, p: int, segments: Sequence[int] | Tensor | None) ->
 
 
 def counts(
-    op: str, weights: Tensor, k: int | Tensor | Sequence[int], offsets: list[int], whole: bool
+    op: str, weights: Tensor, k: Count, offsets: list[int], whole: bool, masks: bool = False
 ) -> Tensor:
-    """`k` as int64 [N, S] on the device of `weights`, checked against the widths of the segments.
+    """`k` as int64 [N, S] on the device of `weights`; for many `masks` [K, N, S].
 
     `whole` says that the caller gave no segments: a vector then holds one count per row, else one per segment.
     """
     n, s = weights.shape[0], len(offsets) - 1
-    widths = [end - start for start, end in pairwise(offsets)]
-    if isinstance(k, int):
-        if not 0 <= k <= min(widths, default=0):
-            raise InputError(_count_message(op, k, widths, whole))
+    if isinstance(k, int) and not isinstance(k, bool) and not masks:
+        _check_count(op, k, offsets, whole)
         return torch.full((n, s), k, dtype=torch.int64, device=weights.device)
-    given = torch.as_tensor(k, device=weights.device)
+    if masks and isinstance(k, list | tuple):
+        for count in k:
+            if isinstance(count, int) and not isinstance(count, bool):
+                _check_count(op, count, offsets, whole)
+    given = _count_tensor(op, k)
+    if masks and given.dim() == 0:
+        raise InputError(f"{op}: k must hold one count for each mask, got {int(given)}; pass [{int(given)}]")
+    if given.device.type == "meta":
+        check_devices(op, {"weights": weights, "k": given})
+    lead = given.shape[: int(masks)]
+    each = tuple(given.shape[int(masks) :])
+    shapes = [(n,)] if whole else [(s,), (n, s)]
+    if each and each not in shapes:
+        expected = " or ".join(str(list(shape)) for shape in shapes)
+        of_each = " for each mask" if masks else ""
+        raise InputError(f"{op}: k{of_each} must be an int or of shape {expected}, got {list(each)}")
+    if not each:
+        given = given[..., None, None]
+    elif len(each) == 1:
+        given = given[..., :, None] if whole else given[..., None, :]
+    full = given.to(torch.int64).expand(*lead, n, s)
+    if full.device.type == "cpu" and weights.device.type == "cuda" and not torch.compiler.is_compiling():
+        check_counts(op, full, offsets)  # the kernels there cannot raise
+    return full.to(weights.device).contiguous()
+
+
+def check_counts(op: str, k: Tensor, offsets: list[int]) -> None:
+    """All of `k` [N, S] or [K, N, S] must lie between 0 and the widths of the segments."""
+    widths = [end - start for start, end in pairwise(offsets)]
+    outside = (k < 0) | (k > torch.tensor(widths, device=k.device))
+    if bool(outside.any()):
+        place = outside.nonzero()[0].tolist()
+        row, segment = place[-2:]
+        where = f" in row {row}" + (f" for segment {segment}" if len(widths) > 1 else "")
+        raise InputError(_count_message(op, int(k[tuple(place)]), where, widths[segment]))
+
+
+def _check_count(op: str, k: int, offsets: list[int], whole: bool) -> None:
+    if torch.compiler.is_compiling():
+        return
+    for segment, (start, end) in enumerate(pairwise(offsets)):
+        if not 0 <= k <= end - start:
+            raise InputError(_count_message(op, k, "" if whole else f" for segment {segment}", end - start))
+
+
+def _count_message(op: str, k: int, where: str, width: int) -> str:
+    return f"{op}: k = {k}{where}, but it must lie between 0 and the {width} weights that are there"
+
+
+def _count_tensor(op: str, k: object) -> Tensor:
+    if isinstance(k, Tensor):
+        given = k
+    else:
+        try:
+            given = torch.tensor(k)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise InputError(f"{op}: k must be an int or integers, got {k!r} ({error})") from None
+        if given.numel() == 0:
+            given = given.to(torch.int64)
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         raise InputError(f"{op}: k must be an int or an integer tensor, got {given.dtype}")
-    shapes = [(n,)] if whole else [(s,), (n, s)]
-    if given.dim() and tuple(given.shape) not in shapes:
-        expected = " or ".join(str(list(shape)) for shape in shapes)
-        raise InputError(f"{op}: k must be an int or of shape {expected}, got {list(given.shape)}")
-    full = (given[:, None] if whole and given.dim() else given).to(torch.int64).expand(n, s).contiguous()
-    outside = (full < 0) | (full > torch.tensor(widths, device=full.device))
-    if bool(outside.any()):
-        row, segment = outside.nonzero()[0].tolist()
-        raise InputError(_count_message(op, int(full[row, segment]), widths, whole, row, segment))
-    return full
+    return given
 
 
-def _count_message(
-    op: str, k: int, widths: list[int], whole: bool, row: int | None = None, segment: int | None = None
-) -> str:
-    if segment is None:
-        segment = widths.index(min(widths)) if widths else 0
-    where = ("" if row is None else f" in row {row}") + ("" if whole else f" for segment {segment}")
-    width = widths[segment] if widths else 0
-    return f"{op}: k = {k}{where}, but it must lie between 0 and the {width} weights that are there"
+def _integer(op: str, name: str, value: object) -> int:
+    check_integer(op, name, value)
+    return value if isinstance(value, int) else int(value)  # type: ignore[call-overload]

@@ -15,16 +15,12 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import _registry
+from ._checks import check_devices, check_dtype, check_matrix, check_tensor
+from ._program import ACTIVATIONS, KINDS, check_program
 
 MODES = ("auto", "dense", "sparse")  # in the order of their numbers
 DEVICES = ("cpu", "cuda")  # that have a native engine
-
-_KINDS = (
-    "conv2d", "linear", "max_pool2d", "avg_pool2d", "activation", "dropout", "flatten", "global_avg_pool2d",
-)  # fmt: skip
-_ACTIVATIONS = (
-    "identity", "relu", "leaky_relu", "tanh", "sigmoid", "silu", "gelu",
-)  # fmt: skip
+_ANYWHERE = ("program", "values", "mean", "std")
 
 
 def available(device: str = "cpu") -> bool:
@@ -63,7 +59,7 @@ def infer(
         accuracy = correct / len(labels)
 
     Args:
-        weights: [N, P] float32.
+        weights: [N, P] float32; images and labels are on its device, the rest there or on the CPU.
         program, values: the program's table int64 [L, 18] and numbers float64 [L].
         images: [M, C, H, W], uint8 (divided by 255) or float32; the networks see ``(image − mean) / std``.
         mean, std: per channel [C].
@@ -75,19 +71,12 @@ def infer(
         correct predictions, int64 [N].
 
     Raises:
-        InputError: an unknown `sparse`.
-        RuntimeError: shapes, dtypes or labels that do not fit.
+        InputError: an unknown `sparse`; shapes, dtypes, devices, labels or a program that do not fit.
+        NotImplementedError: a backward reaches the loss: the engine has no derivative.
     """
-    predictions, loss, correct = torch.ops.zoosparse.infer(
-        weights,
-        program,
-        values,
-        images,
-        mean,
-        std,
-        labels,
-        _classes("infer", program),
-        _mode("infer", sparse),
+    tensors = _tensors("infer", weights, program, values, images, mean, std, labels)
+    predictions, loss, correct = _registry.call(
+        torch.ops.zoosparse.infer, *tensors, _classes("infer", program), _mode("infer", sparse)
     )
     return predictions, loss, correct
 
@@ -108,16 +97,23 @@ def infer_scores(
 
         scores = infer_scores(weights, program=table, values=values, images=images, mean=mean, std=std)
     """
-    return torch.ops.zoosparse.infer_scores(
-        weights,
-        program,
-        values,
-        images,
-        mean,
-        std,
+    tensors = _tensors("infer_scores", weights, program, values, images, mean, std)
+    scores: Tensor = _registry.call(
+        torch.ops.zoosparse.infer_scores,
+        *tensors,
         _classes("infer_scores", program),
         _mode("infer_scores", sparse),
     )
+    return scores
+
+
+def _tensors(op: str, *tensors: Tensor) -> tuple[Tensor, ...]:
+    names = ("weights", "program", "values", "images", "mean", "std", "labels")[: len(tensors)]
+    named = dict(zip(names, tensors, strict=True))
+    for name, tensor in named.items():
+        check_tensor(op, name, tensor)
+    check_devices(op, named, _ANYWHERE)
+    return tensors
 
 
 def _mode(op: str, sparse: str) -> int:
@@ -144,6 +140,7 @@ def _scores_reference(
     classes: int,
     mode: int,
 ) -> Tensor:
+    _check_reference(weights, program, values, images, mean, std, classes)
     pixels = images.to(torch.float32) / (255.0 if images.dtype == torch.uint8 else 1.0)
     pixels = (pixels - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
     scores = []
@@ -155,9 +152,25 @@ def _scores_reference(
     return torch.stack(scores) if scores else weights.new_empty(0, len(images), classes)
 
 
+def _check_reference(
+    weights: Tensor, program: Tensor, values: Tensor, images: Tensor, mean: Tensor, std: Tensor, classes: int
+) -> None:
+    check_matrix("infer", "weights", weights)
+    check_dtype("infer", "weights", weights, torch.float32)
+    check_dtype("infer", "images", images, torch.uint8, torch.float32)
+    if images.dim() != 4:
+        raise InputError(f"infer: images must be [M, C, H, W], got shape {list(images.shape)}")
+    for name, tensor in (("mean", mean), ("std", std)):
+        if tensor.shape != (images.shape[1],):
+            raise InputError(f"infer: {name} must have shape [{images.shape[1]}], got {list(tensor.shape)}")
+    check_program("infer", program, values, images.shape[1:], weights.shape[1])
+    if int(program[-1, 4]) != classes:
+        raise InputError(f"infer: the program gives {int(program[-1, 4])} scores, classes is {classes}")
+
+
 def _operation(fields: list[int], value: float, row: Tensor, hidden: Tensor) -> Tensor:
     """One line of a program's table on [M, C, H, W]; `row` [P] are the weights of one model."""
-    kind = _KINDS[fields[0]]
+    kind = KINDS[fields[0]]
     kernel, stride, padding = tuple(fields[7:9]), tuple(fields[9:11]), tuple(fields[11:13])
     if kind in ("conv2d", "linear"):
         shape = (fields[4], fields[1], *kernel)
@@ -172,7 +185,7 @@ def _operation(fields: list[int], value: float, row: Tensor, hidden: Tensor) -> 
     if kind == "flatten":
         return hidden.reshape(-1, fields[4], 1, 1)
     if kind == "activation":
-        name = _ACTIVATIONS[fields[15]]
+        name = ACTIVATIONS[fields[15]]
         if name == "leaky_relu":
             return F.leaky_relu(hidden, value)
         return hidden if name == "identity" else getattr(F, name)(hidden)
@@ -191,6 +204,9 @@ def _infer_reference(
     mode: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     scores = _scores_reference(weights, program, values, images, mean, std, classes, mode)
+    check_dtype("infer", "labels", labels, torch.int64)
+    if labels.shape != images.shape[:1] or not bool(((labels >= 0) & (labels < classes)).all()):
+        raise InputError(f"infer: labels must be one of {classes} classes for each of {len(images)} images")
     targets = labels.expand(scores.shape[:2])
     loss = F.cross_entropy(scores.movedim(2, 1), targets, reduction="none").sum(1, dtype=torch.float64)
     predicted = torch.nan_to_num(scores, nan=-torch.inf).argmax(2)
@@ -232,8 +248,16 @@ def _scores_fake(
 
 _SHARED = "Tensor weights, Tensor program, Tensor values, Tensor images, Tensor mean, Tensor std"
 _registry.define(
-    f"infer({_SHARED}, Tensor labels, int classes, int mode) -> (Tensor, Tensor, Tensor)",
+    f"infer({_SHARED}, Tensor labels, SymInt classes, int mode) -> (Tensor, Tensor, Tensor)",
     _infer_reference,
     _infer_fake,
+    numbers=True,
+    anywhere=_ANYWHERE,
 )
-_registry.define(f"infer_scores({_SHARED}, int classes, int mode) -> Tensor", _scores_reference, _scores_fake)
+_registry.define(
+    f"infer_scores({_SHARED}, SymInt classes, int mode) -> Tensor",
+    _scores_reference,
+    _scores_fake,
+    numbers=True,
+    anywhere=_ANYWHERE,
+)

@@ -6,6 +6,9 @@ NaN weights are the last to go, the lowest column first, and only where k exceed
 
 With ``segments=[0, o1, …, P]`` each range of columns (a layer, say) is a selection of its own.
 
+A count must lie between 0 and the number of weights. Counts that are in a GPU tensor are not read back, which would
+wait for all work there: the kernel clamps them to these bounds.
+
 None of these functions is differentiable: a mask is constant between ties, and the threshold is detached.
 """
 
@@ -18,12 +21,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ._registry import define
-from ._rows import DTYPES, check_dtype, check_matrix, counts, segment_offsets
+from ._checks import check_dtype, check_matrix
+from ._registry import call, define
+from ._rows import DTYPES, Count, check_counts, counts, segment_offsets
+from ._vmap import Rows
 from .masks import pack_mask
-
-Count = int | Tensor | Sequence[int]
 
 
 def magnitude_threshold(weights: Tensor, k: Count, segments: Sequence[int] | None = None) -> Tensor:
@@ -47,8 +49,9 @@ def magnitude_threshold(weights: Tensor, k: Count, segments: Sequence[int] | Non
         InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
             0 to P; `weights` is no matrix of these dtypes.
     """
-    matrix, k_matrix, offsets = _arguments("magnitude_threshold", weights, k, segments)
-    thresholds = torch.ops.zoosparse.magnitude_threshold(matrix, k_matrix, offsets)
+    offsets = _segments("magnitude_threshold", weights, segments)
+    numbers = counts("magnitude_threshold", weights, k, offsets, whole=segments is None)
+    thresholds: Tensor = call(torch.ops.zoosparse.magnitude_threshold, weights.detach(), numbers, offsets)
     return thresholds[:, 0] if segments is None else thresholds
 
 
@@ -72,7 +75,10 @@ def magnitude_mask(weights: Tensor, k: Count, segments: Sequence[int] | None = N
         InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
             0 to P; `weights` is no matrix of these dtypes.
     """
-    return torch.ops.zoosparse.magnitude_mask(*_arguments("magnitude_mask", weights, k, segments))
+    offsets = _segments("magnitude_mask", weights, segments)
+    numbers = counts("magnitude_mask", weights, k, offsets, whole=segments is None)
+    mask: Tensor = call(torch.ops.zoosparse.magnitude_mask, weights.detach(), numbers, offsets)
+    return mask
 
 
 def magnitude_prune_(weights: Tensor, k: Count, segments: Sequence[int] | None = None) -> Tensor:
@@ -98,13 +104,9 @@ def magnitude_prune_(weights: Tensor, k: Count, segments: Sequence[int] | None =
         InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
             0 to P; `weights` is no matrix of these dtypes.
     """
-    arguments = _arguments("magnitude_prune_", weights, k, segments)
-    if weights.requires_grad and torch.is_grad_enabled():
-        mask = torch.ops.zoosparse.magnitude_mask(*arguments)
-        weights.masked_fill_(~mask, 0)
-        return mask
-    mask = torch.ops.zoosparse.magnitude_prune_(*arguments)
-    torch.autograd.graph.increment_version(weights)
+    offsets = _segments("magnitude_prune_", weights, segments)
+    numbers = counts("magnitude_prune_", weights, k, offsets, whole=segments is None)
+    mask: Tensor = call(torch.ops.zoosparse.magnitude_prune_, weights, numbers, offsets)
     return mask
 
 
@@ -132,34 +134,20 @@ def magnitude_masks(
     Raises:
         InputError: as :func:`magnitude_mask`; `k` is a single number.
     """
-    check_matrix("magnitude_masks", "weights", weights)
-    given = torch.as_tensor(k)  # where it is: reading numbers back from a GPU would wait for all its work
-    if given.dim() == 0:
-        raise InputError(
-            f"magnitude_masks: k must hold one count for each mask, got {int(given)}; pass [{int(given)}]"
-        )
-    numbers = given.dim() == 1 and given.dtype == torch.int64  # one for all rows: no tensors to look through
-    each = [
-        _arguments("magnitude_masks", weights, count, segments)[1]
-        for count in (given.tolist() if numbers else given)
-    ]
-    matrix, _, offsets = _arguments("magnitude_masks", weights, 0, segments)
-    stacked = (
-        torch.stack(each) if each else given.new_empty((0, len(weights), len(offsets) - 1), dtype=torch.int64)
-    )
-    return torch.ops.zoosparse.magnitude_masks(matrix, stacked, offsets)
+    offsets = _segments("magnitude_masks", weights, segments)
+    numbers = counts("magnitude_masks", weights, k, offsets, whole=segments is None, masks=True)
+    packed: Tensor = call(torch.ops.zoosparse.magnitude_masks, weights.detach(), numbers, offsets)
+    return packed
 
 
-def _arguments(
-    op: str, weights: Tensor, k: Count, segments: Sequence[int] | None
-) -> tuple[Tensor, Tensor, list[int]]:
+def _segments(op: str, weights: Tensor, segments: Sequence[int] | None) -> list[int]:
     check_matrix(op, "weights", weights)
     check_dtype(op, "weights", weights, *DTYPES)
-    offsets = segment_offsets(op, weights.shape[1], segments)
-    return weights.detach(), counts(op, weights, k, offsets, whole=segments is None), offsets
+    return segment_offsets(op, weights.shape[1], segments)
 
 
 def _threshold_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
+    check_counts("magnitude_threshold", k, segments)
     thresholds = weights.new_full(k.shape, -math.inf)
     for s, (start, end) in enumerate(pairwise(segments)):
         if start < end:
@@ -170,6 +158,7 @@ def _threshold_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Ten
 
 
 def _mask_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
+    check_counts("magnitude_mask", k, segments)
     mask = torch.ones_like(weights, dtype=torch.bool, memory_format=torch.contiguous_format)
     for s, (start, end) in enumerate(pairwise(segments)):
         order = weights[:, start:end].abs().argsort(dim=1, stable=True)  # NaN last, equals by column
@@ -179,12 +168,20 @@ def _mask_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
 
 
 def _masks_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
+    check_counts("magnitude_masks", k, segments)
     masks = [pack_mask(_mask_reference(weights, each, segments)) for each in k]
     return torch.stack(masks) if masks else _masks_fake(weights, k, segments)
 
 
 def _prune_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
+    check_counts("magnitude_prune_", k, segments)
     mask = _mask_reference(weights, k, segments)
+    weights.masked_fill_(~mask, 0)
+    return mask
+
+
+def _prune_recorded(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
+    mask: Tensor = torch.ops.zoosparse.magnitude_mask(weights.detach(), k, segments)
     weights.masked_fill_(~mask, 0)
     return mask
 
@@ -201,8 +198,21 @@ def _masks_fake(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
     return weights.new_empty((k.shape[0], weights.shape[0], (weights.shape[1] + 7) // 8), dtype=torch.uint8)
 
 
-_SELECT = "Tensor k, int[] segments) -> Tensor"
-define(f"magnitude_threshold(Tensor weights, {_SELECT}", _threshold_reference, _threshold_fake)
-define(f"magnitude_mask(Tensor weights, {_SELECT}", _mask_reference, _mask_fake)
-define(f"magnitude_prune_(Tensor(a!) weights, {_SELECT}", _prune_reference, _mask_fake)
-define(f"magnitude_masks(Tensor weights, {_SELECT}", _masks_reference, _masks_fake)
+_SELECT = "Tensor k, SymInt[] segments) -> Tensor"
+_ROWS = Rows((0, 0), 0)
+define(
+    f"magnitude_threshold(Tensor weights, {_SELECT}",
+    _threshold_reference,
+    _threshold_fake,
+    numbers=True,
+    rows=_ROWS,
+)
+define(f"magnitude_mask(Tensor weights, {_SELECT}", _mask_reference, _mask_fake, rows=_ROWS)
+define(
+    f"magnitude_prune_(Tensor(a!) weights, {_SELECT}",
+    _prune_reference,
+    _mask_fake,
+    recorded=_prune_recorded,
+    rows=_ROWS,
+)
+define(f"magnitude_masks(Tensor weights, {_SELECT}", _masks_reference, _masks_fake, rows=Rows((0, 1), 1))

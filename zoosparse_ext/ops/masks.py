@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ._registry import define
-from ._rows import check_dtype, check_matrix
+from ._checks import check_devices, check_dtype, check_integer, check_matrix, check_tensor
+from ._registry import call, define
+from ._vmap import Rows
 
 
 def pack_mask(mask: Tensor) -> Tensor:
@@ -21,17 +22,19 @@ def pack_mask(mask: Tensor) -> Tensor:
     tensor([[13,  1]], dtype=torch.uint8)
 
     Args:
-        mask: bool [N, P], True = kept.
+        mask: bool [N, P] or [K, N, P], True = kept; any byte but 0 is True.
 
     Returns:
-        uint8 [N, ceil(P / 8)], little bit order, bits beyond P are 0.
+        uint8 [N, ceil(P / 8)] or [K, N, ceil(P / 8)], little bit order, bits beyond P are 0.
 
     Raises:
-        InputError: `mask` is not a bool matrix.
+        InputError: `mask` is not a bool matrix, or a stack of them.
     """
-    check_matrix("pack_mask", "mask", mask)
+    _check_matrices("pack_mask", "mask", mask)
     check_dtype("pack_mask", "mask", mask, torch.bool)
-    return torch.ops.zoosparse.pack_mask(mask)
+    stacked = mask.dim() == 3
+    packed: Tensor = call(torch.ops.zoosparse.pack_mask, mask.flatten(0, 1) if stacked else mask)
+    return packed.view(*mask.shape[:-1], packed.shape[-1]) if stacked else packed
 
 
 def unpack_mask(packed: Tensor, p: int) -> Tensor:
@@ -41,23 +44,27 @@ def unpack_mask(packed: Tensor, p: int) -> Tensor:
     tensor([[ True, False,  True,  True, False, False, False, False,  True]])
 
     Args:
-        packed: uint8 [N, ceil(p / 8)]; bits beyond `p` are ignored.
+        packed: uint8 [N, ceil(p / 8)] or [K, N, ceil(p / 8)], as from :func:`magnitude_masks`; bits beyond `p` are
+            ignored.
         p: number of columns.
 
     Returns:
-        bool [N, p].
+        bool [N, p] or [K, N, p].
 
     Raises:
-        InputError: `packed` is not a uint8 matrix of that width.
+        InputError: `packed` is not a uint8 matrix of that width, or a stack of them.
     """
-    check_matrix("unpack_mask", "packed", packed)
+    _check_matrices("unpack_mask", "packed", packed)
     check_dtype("unpack_mask", "packed", packed, torch.uint8)
-    if p < 0 or packed.shape[1] != (p + 7) // 8:
+    check_integer("unpack_mask", "p", p)
+    if p < 0 or packed.shape[-1] != (p + 7) // 8:
         raise InputError(
-            f"unpack_mask: {p} columns need packed of shape [{packed.shape[0]}, {max(0, p + 7) // 8}], "
+            f"unpack_mask: {p} columns need packed of shape {[*packed.shape[:-1], max(0, p + 7) // 8]}, "
             f"got {list(packed.shape)}"
         )
-    return torch.ops.zoosparse.unpack_mask(packed, p)
+    stacked = packed.dim() == 3
+    mask: Tensor = call(torch.ops.zoosparse.unpack_mask, packed.flatten(0, 1) if stacked else packed, p)
+    return mask.view(*packed.shape[:-1], p) if stacked else mask
 
 
 def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
@@ -71,7 +78,8 @@ def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         weights: [N, P], any dtype of at most 8 bytes an element.
-        mask: bool [N, P], or packed uint8 [N, ceil(P / 8)] as from :func:`pack_mask`; True = kept.
+        mask: bool [N, P], or packed uint8 [N, ceil(P / 8)] as from :func:`pack_mask`; True = kept; any byte of a bool
+            but 0 is True.
 
     Returns:
         `weights`.
@@ -82,6 +90,10 @@ def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
     check_matrix("apply_mask_", "weights", weights)
     check_matrix("apply_mask_", "mask", mask)
     n, p = weights.shape
+    if weights.is_quantized:
+        raise InputError(
+            f"apply_mask_: weights must be plain numbers, got {weights.dtype}; pass weights.dequantize()"
+        )
     if weights.element_size() > 8:
         raise InputError(
             f"apply_mask_: weights of at most 8 bytes an element are expected, got {weights.dtype}"
@@ -96,19 +108,21 @@ def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
             f"got {list(mask.shape)}"
         )
     if mask.device != weights.device:
-        raise InputError(f"apply_mask_: weights are on {weights.device}, mask is on {mask.device}")
-    if weights.requires_grad and torch.is_grad_enabled():
-        keep = mask if mask.dtype == torch.bool else unpack_mask(mask, p)
-        return weights.masked_fill_(~keep, 0)
-    torch.ops.zoosparse.apply_mask_(weights, mask)
-    torch.autograd.graph.increment_version(weights)
+        check_devices("apply_mask_", {"weights": weights, "mask": mask})
+    call(torch.ops.zoosparse.apply_mask_, weights, mask)
     return weights
+
+
+def _check_matrices(op: str, name: str, tensor: Tensor) -> None:
+    check_tensor(op, name, tensor)
+    if tensor.dim() != 3:
+        check_matrix(op, name, tensor)
 
 
 def _pack_mask_reference(mask: Tensor) -> Tensor:
     n, p = mask.shape
     bits = mask.new_zeros((n, (p + 7) // 8 * 8), dtype=torch.uint8)
-    bits[:, :p] = mask
+    bits[:, :p] = ~_is_pruned(mask)
     return (bits.view(n, (p + 7) // 8, 8) << _bit_positions(mask)).sum(-1, dtype=torch.uint8)
 
 
@@ -118,8 +132,14 @@ def _unpack_mask_reference(packed: Tensor, p: int) -> Tensor:
 
 
 def _apply_mask_reference(weights: Tensor, mask: Tensor) -> None:
-    keep = mask if mask.dtype == torch.bool else _unpack_mask_reference(mask, weights.shape[1])
-    weights.masked_fill_(~keep, 0)
+    packed = mask.dtype == torch.uint8
+    keep = torch.ops.zoosparse.unpack_mask(mask, weights.shape[1]) if packed else mask
+    weights.masked_fill_(_is_pruned(keep), 0)
+
+
+def _is_pruned(mask: Tensor) -> Tensor:
+    """Where a bool mask holds a 0: other bytes than 1, as a view of uint8 has, are True."""
+    return mask.view(torch.uint8) == 0
 
 
 def _bit_positions(like: Tensor) -> Tensor:
@@ -139,6 +159,17 @@ def _apply_mask_fake(weights: Tensor, mask: Tensor) -> None:
     return None
 
 
-define("pack_mask(Tensor mask) -> Tensor", _pack_mask_reference, _pack_mask_fake)
-define("unpack_mask(Tensor packed, int p) -> Tensor", _unpack_mask_reference, _unpack_mask_fake)
-define("apply_mask_(Tensor(a!) weights, Tensor mask) -> ()", _apply_mask_reference, _apply_mask_fake)
+define("pack_mask(Tensor mask) -> Tensor", _pack_mask_reference, _pack_mask_fake, rows=Rows((0,), 0))
+define(
+    "unpack_mask(Tensor packed, SymInt p) -> Tensor",
+    _unpack_mask_reference,
+    _unpack_mask_fake,
+    rows=Rows((0,), 0),
+)
+define(
+    "apply_mask_(Tensor(a!) weights, Tensor mask) -> ()",
+    _apply_mask_reference,
+    _apply_mask_fake,
+    recorded=_apply_mask_reference,
+    rows=Rows((0, 0)),
+)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError, ZoosparseError
 from . import _registry
+from ._checks import check_devices, check_integer, check_tensor
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")  # in the order of their numbers
 LOSSES = ("cross_entropy", "mse")  # in the order of their numbers
@@ -22,10 +23,16 @@ HYPER_COLUMNS = ("lr", "weight_decay", "beta1", "beta2", "eps", "nesterov")
 _SCHEMA = (
     "train_steps_(Tensor(a!) weights, Tensor(b!) moment1, Tensor(c!) moment2, Tensor(d!) log_sigma2, "
     "Tensor(e!) sigma_moment1, Tensor(f!) sigma_moment2, Tensor program, Tensor values, Tensor clamp, "
-    "Tensor images, Tensor mean, Tensor std, Tensor labels, Tensor order, int batch_size, int optimizer, "
-    "Tensor hyper, Tensor lr_factor, Tensor packed_masks, Tensor dropout, Tensor seeds, int seed, int first_step, "
-    "float kl_weight, bool variational_bias, int loss, int crop, bool flip) -> (Tensor, Tensor)"
+    "Tensor images, Tensor mean, Tensor std, Tensor labels, Tensor order, SymInt batch_size, int optimizer, "
+    "Tensor hyper, Tensor lr_factor, Tensor packed_masks, Tensor dropout, Tensor seeds, SymInt seed, "
+    "SymInt first_step, "
+    "float kl_weight, bool variational_bias, int loss, SymInt crop, bool flip) -> (Tensor, Tensor)"
 )
+
+
+_ANYWHERE = (
+    "program", "values", "clamp", "mean", "std", "order", "hyper", "lr_factor", "packed_masks", "dropout", "seeds",
+)  # fmt: skip
 
 
 def available(device: str = "cpu") -> bool:
@@ -111,48 +118,52 @@ def train_steps_(
         Loss (without KL) float64 [N] and correct predictions int64 [N], summed over the T samples as they were trained.
 
     Raises:
-        InputError: an unknown optimizer or loss.
+        InputError: an unknown optimizer or loss; shapes, dtypes, devices, indices or a program that do not fit;
+            layers that share columns.
         ZoosparseError: the native engine is not there; `available()` says so beforehand.
-        RuntimeError: shapes, dtypes or indices that do not fit.
+        RuntimeError: gradients are recorded and a tensor requires one: as PyTorch's own in-place operations on a leaf.
     """
     if optimizer not in OPTIMIZERS:
         raise InputError(f"train_steps_: unknown optimizer {optimizer!r}; known: {', '.join(OPTIMIZERS)}")
-
     if loss not in LOSSES:
         raise InputError(f"train_steps_: unknown loss {loss!r}; known: {', '.join(LOSSES)}")
+    numbers = {"batch_size": batch_size, "seed": seed, "first_step": first_step, "crop": crop}
+    for name, number in numbers.items():
+        check_integer("train_steps_", name, number)
+    check_tensor("train_steps_", "weights", weights)
 
     def given(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(0, dtype=dtype, device=weights.device) if tensor is None else tensor
 
-    loss_sum, correct = torch.ops.zoosparse.train_steps_(
-        weights,
-        given(moment1),
-        given(moment2),
-        given(log_sigma2),
-        given(sigma_moment1),
-        given(sigma_moment2),
-        program,
-        values,
-        given(clamp, torch.float64),
-        images,
-        mean,
-        std,
-        labels,
-        order,
-        batch_size,
-        OPTIMIZERS.index(optimizer),
-        hyper,
-        lr_factor,
-        given(packed_masks, torch.uint8),
-        given(dropout),
-        seeds,
-        seed,
-        first_step,
-        kl_weight,
-        variational_bias,
-        LOSSES.index(loss),
-        crop,
-        flip,
+    tensors = {
+        "weights": weights,
+        "moment1": given(moment1),
+        "moment2": given(moment2),
+        "log_sigma2": given(log_sigma2),
+        "sigma_moment1": given(sigma_moment1),
+        "sigma_moment2": given(sigma_moment2),
+        "program": program,
+        "values": values,
+        "clamp": given(clamp, torch.float64),
+        "images": images,
+        "mean": mean,
+        "std": std,
+        "labels": labels,
+        "order": order,
+        "hyper": hyper,
+        "lr_factor": lr_factor,
+        "packed_masks": given(packed_masks, torch.uint8),
+        "dropout": given(dropout),
+        "seeds": seeds,
+    }
+    for name, tensor in tensors.items():
+        check_tensor("train_steps_", name, tensor)
+    check_devices("train_steps_", tensors, _ANYWHERE)
+    numbers |= {"optimizer": OPTIMIZERS.index(optimizer), "loss": LOSSES.index(loss)}
+    switches = {"kl_weight": float(kl_weight), "variational_bias": bool(variational_bias), "flip": bool(flip)}
+    arguments = tensors | numbers | switches
+    loss_sum, correct = _registry.call(
+        torch.ops.zoosparse.train_steps_, *(arguments[name] for name in _ARGUMENTS)
     )
     return loss_sum, correct
 
@@ -169,4 +180,21 @@ def _fake(weights: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
     return weights.new_empty(n, dtype=torch.float64), weights.new_empty(n, dtype=torch.int64)
 
 
-_registry.define(_SCHEMA, _missing, _fake)
+def _refuse_gradients(*args: object) -> tuple[Tensor, Tensor]:
+    """As PyTorch's in-place operations on a leaf; there is no derivative for other tensors either."""
+    for name, tensor in zip(_ARGUMENTS, args, strict=True):
+        if isinstance(tensor, Tensor) and tensor.requires_grad:
+            if tensor.is_leaf:
+                raise RuntimeError(
+                    f"train_steps_: {name}: a leaf Variable that requires grad is being used in an in-place operation; "
+                    "call it under torch.no_grad()"
+                )
+            raise RuntimeError(
+                f"train_steps_: the gradient of {name} is recorded, and training has no derivative; pass "
+                f"{name}.detach(), or call it under torch.no_grad()"
+            )
+    raise RuntimeError("train_steps_: training has no derivative, forward mode included")
+
+
+_registry.define(_SCHEMA, _missing, _fake, recorded=_refuse_gradients, anywhere=_ANYWHERE)
+_ARGUMENTS = tuple(argument.name for argument in torch.ops.zoosparse.train_steps_.default._schema.arguments)

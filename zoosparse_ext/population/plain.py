@@ -14,6 +14,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.trace import in_mode
 
 _WRAPPERS = {  # class → where it keeps the module that it wraps
     "DataParallel": "module",
@@ -105,9 +106,19 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_layers(module: nn.Module) -> None:
+    try:
+        with in_mode(module, False):
+            pass
+    except NotImplementedError as error:  # of torch.export
+        raise InputError(
+            f"{type(module).__name__} cannot be put into evaluation mode ({error}); a population needs the module that "
+            "it was made from"
+        ) from error
     for name, layer in module.named_modules():
         shown = f"{name!r} of {type(module).__name__}" if name else type(layer).__name__
-        if isinstance(layer, torch.jit.ScriptModule):
+        if isinstance(layer, torch.jit.ScriptModule) and (
+            layer is module or any(True for _ in layer.parameters())
+        ):
             raise InputError(f"{shown} is scripted; a population needs the module that it was made from")
         if type(layer).__module__.startswith(_QUANTIZED):
             raise InputError(

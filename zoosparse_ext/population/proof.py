@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 from zoosparse_ext.errors import InputError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture, ProgramModule
 from zoosparse_ext.population.forward import StepNoise, forward
-from zoosparse_ext.population.likeness import Difference, own_behavior
+from zoosparse_ext.population.likeness import Difference, differences, own_behavior
 from zoosparse_ext.population.modules import forward_modules, seeded
 from zoosparse_ext.population.plan import Plan, as_images
-from zoosparse_ext.population.program import Program
+from zoosparse_ext.population.program import Conv2d, Flatten, Linear, Program
 
 _BATCH = 4
 _LAYERS = 4  # whose inputs are tried
@@ -74,8 +75,8 @@ def example_for(architecture: Architecture, module: nn.Module) -> Tensor | None:
     """
     if architecture.input_shape is not None:
         return torch.randn(1, *architecture.input_shape, generator=_generator(0))
-    if architecture.program is not None:
-        return _example_of_chain(architecture.program)
+    if architecture.program is not None and (example := _example_of_chain(architecture.program)) is not None:
+        return example
     runner = copy.deepcopy(module).eval()
     for candidate in _candidates(module):
         batch = candidate.expand(3, *candidate.shape[1:])  # so that an axis of 1 is not taken for the batch
@@ -126,7 +127,7 @@ def prove(
         attempts.append(replace(attempts[-1], one_by_one=True))
     for attempt in attempts:
         if attempt.program is None:
-            _require_inputs_kept(architecture, models[0], batches[0])
+            _require_no_trace_left(architecture, models[0], batches[0])
         try:
             _compare(attempt, models, batches)
         except InputError:
@@ -148,13 +149,28 @@ def _compare(architecture: Architecture, models: Sequence[Model], batches: Seque
             _compare_training(architecture, model, batches[0])
 
 
-def _require_inputs_kept(architecture: Architecture, model: Model, inputs: Tensor) -> None:
-    given = inputs.clone()
-    with torch.no_grad(), seeded(None, 0):
-        copy.deepcopy(model.module).eval()(given)
-    if not torch.equal(given, inputs):
+def _require_no_trace_left(architecture: Architecture, model: Model, inputs: Tensor) -> None:
+    """Raise InputError if a module changes its input, or computes something else the second time."""
+    given, module = inputs.clone(), copy.deepcopy(model.module).eval()
+    with torch.no_grad():
+        scores = []
+        for _ in range(2):
+            with seeded(None, 0):
+                scores.append(module(given))
+            if not torch.equal(given, inputs):
+                raise InputError(
+                    f"{architecture.name!r} changes its input in place, which other models see as well; let it work on "
+                    "a copy"
+                )
+    if not torch.allclose(scores[0], scores[1], equal_nan=True):
+        before = dict(model.module.named_buffers())
+        changed = [name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name])]
+        found = differences(model.module, module, before)
+        changed += [".".join(filter(None, (difference.layer, difference.attribute))) for difference in found]
+        where = f" in {changed[0]!r}" if changed else ""
         raise InputError(
-            f"{architecture.name!r} changes its input in place, which other models see as well; let it work on a copy"
+            f"{architecture.name!r} computes something else when it is called again: it keeps something from call to "
+            f"call{where}, which a population cannot"
         )
 
 
@@ -300,6 +316,9 @@ def _batch(example: Tensor, seed: int) -> Tensor:
 
 def _example_of_chain(program: Program) -> Tensor | None:
     channels = program.layers[0].weight_shape[1]
+    leading = itertools.takewhile(lambda op: not isinstance(op, Flatten | Conv2d), program.operations)
+    if any(isinstance(op, Linear) for op in leading):  # it takes features, not images
+        return torch.randn(1, channels, generator=_generator(0))
     flat = [(channels, 1, 1)] + [
         (channels // side**2, side, side) for side in _SIDES if channels % side**2 == 0
     ]

@@ -176,12 +176,9 @@ def _proven(
     may_run_as_module: bool = True,
 ) -> Architecture:
     """The architecture, once its scores were compared with those of the modules."""
-    if example is None and input_shape is not None:
-        example = torch.randn(1, *input_shape, generator=torch.Generator().manual_seed(0))
-    if example is not None:
-        architecture = _fitting(architecture, first, example)
-    architecture = replace(architecture, input_shape=input_shape)
-    known = example if example is not None else example_for(architecture, first)
+    known = (
+        example if example is not None else example_for(replace(architecture, input_shape=input_shape), first)
+    )
     if known is None:
         if unlike:
             index, found = next(iter(unlike.items()))
@@ -190,6 +187,7 @@ def _proven(
                 "them, so that it can be seen whether this matters"
             )
         return replace(architecture, unproven="the shape of its inputs is not known: pass example=")
+    architecture = replace(_fitting(architecture, first, known), input_shape=input_shape)
     for index, found in unlike.items():
         _require_unread(index, modules[index], found, known)
     models = [

@@ -8,7 +8,7 @@
 namespace zoosparse {
 
 struct MaskKernels {
-  // mask [p] bytes of 0 or 1 -> packed [ceil(p / 8)], bit j of byte i = column 8 i + j; bits beyond p are 0.
+  // mask [p] bytes, any but 0 is kept -> packed [ceil(p / 8)], bit j of byte i = column 8 i + j; bits beyond p are 0.
   void (*pack)(const uint8_t* mask, int64_t p, uint8_t* packed);
   void (*unpack)(const uint8_t* packed, int64_t p, uint8_t* mask);
   // weights [p] elements of `size` (1, 2, 4 or 8) bytes: +0.0 where the mask is 0, untouched elsewhere.

@@ -2,6 +2,8 @@
 // packing takes 32.
 #include "cpu/simd/masks.h"
 
+#include <type_traits>
+
 #include "bits.h"
 #include "cpu/simd/vector.h"
 
@@ -12,15 +14,15 @@ void pack(const uint8_t* mask, int64_t p, uint8_t* packed) {
   int64_t column = 0;
 #if defined(__AVX2__)
   for (; column + 32 <= p; column += 32) {
-    const auto top_bits = _mm256_slli_epi16(load<__m256i>(mask + column), 7);
-    store(packed + column / 8, _mm256_movemask_epi8(top_bits));
+    const auto pruned = _mm256_cmpeq_epi8(load<__m256i>(mask + column), _mm256_setzero_si256());
+    store(packed + column / 8, ~_mm256_movemask_epi8(pruned));
   }
 #endif
-  for (; column + 8 <= p; column += 8) packed[column / 8] = to_bits(load<uint64_t>(mask + column));
+  for (; column + 8 <= p; column += 8) packed[column / 8] = to_bits(to_ones(load<uint64_t>(mask + column)));
   if (column < p) {
     uint64_t rest = 0;
     __builtin_memcpy(&rest, mask + column, p - column);
-    packed[column / 8] = to_bits(rest);
+    packed[column / 8] = to_bits(to_ones(rest));
   }
 }
 
@@ -42,10 +44,11 @@ void unpack(const uint8_t* packed, int64_t p, uint8_t* mask) {
   }
 }
 
-// keep[j] = all ones where bools' byte j is 1, all zeros where it is 0.
+// keep[j] = all ones where bools' byte j is not 0, all zeros where it is.
 template <class Word>
 inline Vector<Word, 8> widen(uint64_t bools) {
-  return -__builtin_convertvector(__builtin_bit_cast(Vector<uint8_t, 8>, bools), Vector<Word, 8>);
+  const auto kept = __builtin_bit_cast(Vector<uint8_t, 8>, bools) != 0;  // bytes of -1 or 0, whose sign is widened
+  return __builtin_bit_cast(Vector<Word, 8>, __builtin_convertvector(kept, Vector<std::make_signed_t<Word>, 8>));
 }
 
 // `bools(column)` gives the mask of eight columns from `column` on.
@@ -57,7 +60,7 @@ inline void keep_where(Word* weights, int64_t p, Bools bools) {
   if (column < p) {
     const uint64_t rest = bools(column);
     for (int j = 0; column + j < p; ++j)
-      if ((rest >> (8 * j) & 1) == 0) weights[column + j] = 0;
+      if ((rest >> (8 * j) & 0xff) == 0) weights[column + j] = 0;
   }
 }
 

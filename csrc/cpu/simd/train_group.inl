@@ -48,7 +48,7 @@ struct Group {
   F* shared_at(int64_t place) const { return shared + place; }
   I* winners(const TrainStage& stage) const { return reinterpret_cast<I*>(own + stage.saved); }
   F* saved_derivative(const TrainStage& stage) const {
-    return derivative_from_output(stage.op.activation) ? nullptr : at(stage.saved);
+    return derivative_from_output(stage.op) ? nullptr : at(stage.saved);
   }
   void add_to(int part) {
     weight_gradient = weight_gradient_of(part);

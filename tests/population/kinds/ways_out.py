@@ -128,6 +128,7 @@ WAYS_OUT: dict[str, list[WayOut]] = {
     "A traced module": [made_from],
     "A scripted activation in a module": [with_plain_activation],
     "A scripted layer with weights in a module": [made_from],
+    "An exported program": [made_from],
     "Lazy layers": [run_once],
     "A sparse parameter": [dense],
     "One model on the meta device": [with_memory],

@@ -312,8 +312,8 @@ KINDS = [
         "A parametrization on one model of four",
         chain,
         FAST,
-        told="parametrization",
         alter=lambda models: parametrizations.weight_norm(models[2][4]) and None,
+        told="4.weight",
     ),
     Kind("Frozen layers", changed(chain, frozen("0")), RUNS, untrained=frozenset({"0.weight", "0.bias"})),
     Kind(
@@ -369,7 +369,7 @@ KINDS = [
     Kind("Lazy layers", lazy(initialized=False), REFUSED, names=("0.weight", "lazy")),
     Kind("Lazy layers that have seen a batch", lazy(initialized=True), FAST),
     Kind("Quantized layers", made_of(chain, quantized), REFUSED, names=("4", "quantized")),
-    Kind("Observers of quantization", made_of(chain, prepared), REFUSED, names=("0", "quantized")),
+    Kind("Observers of quantization", made_of(chain, prepared), REFUSED, names=("'0'", "quantized")),
     Kind("Complex weights", Complex, REFUSED, features, names=("spectrum", "complex64")),
     Kind("A parameter of integers", Integers, REFUSED, features, names=("key", "int64")),
     Kind("A sparse parameter", Sparse, REFUSED, features, names=("matrix", "sparse")),

@@ -1,0 +1,80 @@
+"""What operators do where PyTorch records gradients: none is ever left out without a word.
+
+An operator that changes tensors in place raises their version counter, as PyTorch's own do, also under `no_grad`:
+otherwise a backward that still needs the old numbers would go on with the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+Operator = torch._ops.OpOverload
+Kernel = Callable[..., Any]
+
+
+def changed_arguments(operator: Operator) -> list[int]:
+    """Positions of the arguments that an operator changes in place."""
+    infos = [argument.alias_info for argument in operator._schema.arguments]
+    return [i for i, info in enumerate(infos) if info is not None and info.is_write]
+
+
+def in_place(operator: Operator, recorded: Kernel) -> Kernel:
+    """The Autograd kernel of an operator that changes tensors; `recorded` runs in its place where gradients are."""
+    changed = changed_arguments(operator)
+    below = torch._C._after_autograd_keyset
+    increment = torch.autograd.graph.increment_version
+
+    def kernel(keyset: Any, *args: Any) -> Any:
+        if _is_recorded(args):
+            return recorded(*args)
+        results = operator.redispatch(keyset & below, *args)
+        for i in changed:
+            increment(args[i])
+        return results
+
+    return kernel
+
+
+def without_derivative(operator: Operator) -> Kernel:
+    """The Autograd kernel of an operator whose results are numbers: a backward that reaches them raises."""
+    below = torch._C._after_autograd_keyset
+    error = f"the derivative of {operator} is not implemented; detach its inputs, or compute it in PyTorch"
+
+    def kernel(keyset: Any, *args: Any) -> Any:
+        def run(*inputs: Any) -> Any:
+            return operator.redispatch(keyset & below, *inputs)
+
+        if not _is_recorded(args):
+            return run(*args)
+        if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+            raise NotImplementedError(
+                error
+            )  # torch.func takes derivatives without a backward that could raise
+        return _WithoutDerivative.apply(error, run, *args)
+
+    return kernel
+
+
+class _WithoutDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, error: str, run: Kernel, *args: Any) -> Any:
+        ctx.error = error
+        return run(*args)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise NotImplementedError(ctx.error)
+
+
+def _is_recorded(args: tuple[Any, ...]) -> bool:
+    if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
+        return True
+    if forward_ad._current_level < 0:
+        return False
+    tensors = (arg for arg in args if isinstance(arg, Tensor))
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
