@@ -72,10 +72,6 @@ def made_from(module: nn.Module) -> nn.Module:
     return made
 
 
-def with_plain_activation(module: Any) -> None:
-    module[1] = nn.ReLU()
-
-
 def run_once(module: nn.Module) -> None:
     module(images(2))
 
@@ -126,7 +122,6 @@ WAYS_OUT: dict[str, list[WayOut]] = {
     "Scores of each pixel, [B, C, H, W]": [around(lambda m, x: m.inner(x).mean((2, 3)))],
     "ScriptModule": [made_from],
     "A traced module": [made_from],
-    "A scripted activation in a module": [with_plain_activation],
     "A scripted layer with weights in a module": [made_from],
     "An exported program": [made_from],
     "Lazy layers": [run_once],

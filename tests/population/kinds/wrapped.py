@@ -355,8 +355,7 @@ KINDS = [
     Kind(
         "A scripted activation in a module",
         changed(chain, lambda m: m.__setitem__(1, scripted(m[1], torch.jit.script))),
-        REFUSED,
-        names=("1", "script"),
+        RUNS,
     ),
     Kind(
         "A scripted layer with weights in a module",
@@ -365,7 +364,7 @@ KINDS = [
         names=("script", "4"),
     ),
     Kind("A torch.fx graph", made_of(chain, traced_graph), RUNS),
-    Kind("An exported program", made_of(chain, exported), RUNS),
+    Kind("An exported program", made_of(chain, exported), REFUSED, names=("GraphModule",)),
     Kind("Lazy layers", lazy(initialized=False), REFUSED, names=("0.weight", "lazy")),
     Kind("Lazy layers that have seen a batch", lazy(initialized=True), FAST),
     Kind("Quantized layers", made_of(chain, quantized), REFUSED, names=("4", "quantized")),
