@@ -59,6 +59,7 @@ TrainOp decode(const int64_t* row, double value, double clamp) {
   op.padding_height = number(11), op.padding_width = number(12);
   op.weight = row[13], op.bias = row[14];
   op.activation = static_cast<ActivationKind>(number(15));
+  op.weight_frozen = (row[16] & 1) != 0, op.bias_frozen = (row[16] & 2) != 0;
   op.value = static_cast<float>(value);
   op.clamp = static_cast<float>(clamp);
   return op;
@@ -137,6 +138,8 @@ std::vector<TrainOp> decode_program(const ProgramTable& table) {
     if (row[0] < 0 || row[0] > static_cast<int64_t>(OpKind::global_avg_pool2d) || row[15] < 0 ||
         row[15] > static_cast<int64_t>(ActivationKind::gelu))
       refuse("operation ", i, " is of unknown kind ", row[0], " or activation ", row[15]);
+    if (row[16] < 0 || row[16] > 3)
+      refuse("operation ", i, " has ", row[16], " in column 16; frozen are 0: nothing, 1: weight, 2: bias, 3: both");
     check_sizes(row, i);
     const double clamp = table.clamp != nullptr ? table.clamp[i] : 10.0;
     const TrainOp op = decode(row, table.values[i], clamp);

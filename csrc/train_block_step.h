@@ -8,7 +8,8 @@ namespace zoosparse {
 
 // ---- The update -----------------------------------------------------------------------------------------------------
 
-// Calls body(column, bound of log alpha, whether it is variational) for every column of the layers.
+// Calls body(column, bound of log alpha, whether it is variational, whether it is frozen) for every column of the
+// layers.
 template <class Team, class Body>
 ZOOSPARSE_HOST_DEVICE static inline void each_column(const Block<Team>& block, const Body& body) {
   for (int s = 0; s < block.plan.count; ++s) {
@@ -16,9 +17,10 @@ ZOOSPARSE_HOST_DEVICE static inline void each_column(const Block<Team>& block, c
     const TrainOp& op = stage.op;
     if (op.kind != OpKind::conv2d && op.kind != OpKind::linear) continue;
     block.team.each(op.out_channels * stage.taps,
-                    [&](int i) { body(op.weight + i, op.clamp, block.plan.variational); });
+                    [&](int i) { body(op.weight + i, op.clamp, block.plan.variational, op.weight_frozen); });
     if (op.bias >= 0)
-      block.team.each(op.out_channels, [&](int i) { body(op.bias + i, op.clamp, block.has_variational_bias(op)); });
+      block.team.each(op.out_channels,
+                      [&](int i) { body(op.bias + i, op.clamp, block.has_variational_bias(op), op.bias_frozen); });
   }
 }
 
@@ -73,8 +75,11 @@ ZOOSPARSE_HOST_DEVICE static inline void end_step(const Block<Team>& block, int6
   });
   block.team.barrier();
   with_optimizer(params.optimizer, [&](auto kind) {
-    each_column(block, [&](int64_t column, float bound, bool variational) {
-      update_column<decltype(kind)::value>(block, column, bound, variational);
+    each_column(block, [&](int64_t column, float bound, bool variational, bool frozen) {
+      if (frozen)
+        begin_column(block, column, bound, variational);
+      else
+        update_column<decltype(kind)::value>(block, column, bound, variational);
     });
   });
   block.team.barrier();
@@ -151,8 +156,9 @@ ZOOSPARSE_FORMULA void train_block(const Block<Team>& block, int at_once) {
   if (block.memory.weights != row)
     block.team.each(static_cast<int>(params.parameters), [&](int p) { block.memory.weights[p] = row[p]; });
   block.team.barrier();
-  each_column(block,
-              [&](int64_t column, float bound, bool variational) { begin_column(block, column, bound, variational); });
+  each_column(block, [&](int64_t column, float bound, bool variational, bool) {
+    begin_column(block, column, bound, variational);
+  });
   block.team.barrier();
   int64_t step = 0;
   for (int64_t start = 0; start < params.samples; start += params.batch_size, ++step) {

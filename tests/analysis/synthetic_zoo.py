@@ -225,3 +225,78 @@ class _Maker:
             ]
         )
         return Zoo(models, history, pd.DataFrame(self.rows), torch.from_numpy(self.labels), populations)
+
+
+# Series beside the usual ones: method, scope, key, accuracy lost beyond that of magnitude pruning.
+FURTHER_SERIES = (
+    ("magnitude", "output", "magnitude-output", 0.005),
+    ("magnitude", "2:4", "magnitude-2:4", 0.0),
+    ("magnitude", "global", "magnitude-global-cubic", -0.005),
+    ("magnitude", "global", "magnitude-global-50_epochs-lr_0.001", -0.01),
+    ("gradient", "layer", "gradient-layer", 0.02),
+    ("random", "global", "random-global", 0.1),
+    ("wanda", "output", "wanda-output", 0.003),
+)
+COLLAPSED = 0.9  # of the ratios: there random pruning empties a layer of every third model
+
+
+def many_series_zoo(n: int = 12, *, images: int = 200, ratios: tuple[float, ...] = (0.5, 0.8, 0.9)) -> Zoo:
+    """The synthetic zoo with further scores, scopes, schedules and options, and a second variational dropout."""
+    maker = _ManySeries(n, images, 1, 0)
+    zoo = maker.zoo(("global", "layer"), ("magnitude", "variational"), ratios)
+    for method, scope, key, cost in FURTHER_SERIES:
+        asked = (0.5,) if ":" in scope else ratios
+        zoo.populations[key] = [
+            maker.population([t for r in asked for t in maker.pruned(method, scope, key, r, cost)])
+        ]
+    zoo.populations["variational-molchanov"] = [maker.population(maker.molchanov())]
+    zoo.twins = pd.DataFrame(maker.rows)
+    return zoo
+
+
+class _ManySeries(_Maker):
+    """Rows with the columns that zoos of today have."""
+
+    def record(
+        self, twin: dict[str, object], model: int, epoch: int, mask: np.ndarray, predictions: np.ndarray
+    ) -> None:
+        super().record(twin, model, epoch, mask, predictions)
+        outputs = [(~mask[s.slice]).reshape(s.shape[0], -1).all(axis=1) for s in self.layers]
+        self.rows[-1] |= {
+            "empty_layers": sum(bool(dead.all()) for dead in outputs),
+            "dead_outputs": int(sum(dead.sum() for dead in outputs)),
+            "one_answer": float((predictions == predictions[0]).all()),
+        }
+
+    def pruned(self, method: str, scope: str, key: str, target: float, cost: float) -> list:
+        kept = []
+        for model, name in enumerate(self.ids):
+            twin = {
+                "twin_id": f"{name}/{key}-{target:g}",
+                "source_id": name,
+                "method": method,
+                "scope": scope,
+            }
+            twin |= {"target": target, "matched": None, "series": key}
+            score = np.abs(self.weights[model])
+            if method == "random":
+                score = self.generator.random(len(score))
+            mask = self.mask(score, target, scope)
+            loss = float(np.interp(target, (0.0, *RATIOS), _MP_LOSS)) + cost * target
+            predictions = self.twin_answers(model, loss)
+            if method == "random" and target == COLLAPSED and model % 3 == 0:
+                mask[self.layers[1].slice] = False
+                predictions = np.full_like(predictions, 3)
+            for epoch in range(self.fine_tuning + 1):
+                self.record(twin, model, epoch, mask, predictions)
+            kept.append((twin, model, mask, predictions))
+        return kept
+
+    def molchanov(self) -> list:
+        before = len(self.rows)
+        kept = self.variational()
+        for row in self.rows[before:]:
+            row |= {"twin_id": f"{row['twin_id']}-molchanov", "series": "variational-molchanov"}
+            row["accuracy"] = float(row["accuracy"]) - 0.01
+        renamed = [{**twin, "twin_id": f"{twin['twin_id']}-molchanov"} for twin, *_ in kept]
+        return [(twin, *rest) for twin, (_, *rest) in zip(renamed, kept, strict=True)]

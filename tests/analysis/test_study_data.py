@@ -16,7 +16,7 @@ TABLES = [
     analysis.robustness, analysis.layer_sparsity, analysis.spared_layers, analysis.layer_trajectories,
     analysis.agreement_by_sparsity, analysis.agreement_of_originals, analysis.correlation_with_original,
     analysis.trajectories, analysis.weight_histograms, analysis.weight_statistics, analysis.mask_overlaps,
-    analysis.check_claims,
+    analysis.check_claims, analysis.collapse, analysis.emptied_layers,
 ]  # fmt: skip
 
 

@@ -48,7 +48,11 @@ def test_numbers_for_people(shown, expected):
 )
 def test_a_crossover_outside_of_the_data_is_told_in_words(values, words):
     row = {"claim": "c", "subject": "MP − VD", "measure": "m", "unit": "share", "n": 9, "criterion": "x"}
-    row |= {"verdict": "undecided", **dict(zip(("value", "low", "high"), values, strict=True))}
+    row |= {
+        "verdict": "undecided",
+        "stands": True,
+        **dict(zip(("value", "low", "high"), values, strict=True)),
+    }
     readable = readable_claims(pd.DataFrame([row])).iloc[0]
     assert (readable["measured"], readable["interval"], readable["models"]) == (*words, "9")
     assert claims_in_short(pd.DataFrame([row]))[0].numbers == f"m: {words[0]} (MP)"

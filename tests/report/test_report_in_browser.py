@@ -45,6 +45,35 @@ def test_every_figure_is_drawn_without_sideways_scrolling(tab, width):
     assert len(drawn) > 20 and all(size > 250 and marks > 10 for size, marks in drawn)
 
 
+@pytest.mark.parametrize("width", [390, 820, 1400])
+def test_legends_of_many_series_stay_in_their_figures(browser, many_page, width):
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto(many_page.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    texts, outside = tab.evaluate(
+        """() => {
+          const texts = [...document.querySelectorAll('figure svg text')].map((text) => {
+            const [box, frame] = [text, text.closest('svg')].map((one) => one.getBoundingClientRect());
+            const sides = [frame.left - box.left, box.right - frame.right];
+            const ends = [frame.top - box.top, box.bottom - frame.bottom];
+            return [text.textContent, Math.max(...sides, ...ends) / frame.width];
+          });
+          return [texts.length, texts.filter(([, beyond]) => beyond > 0.03)]; // "100 %" at the end of an axis
+        }"""
+    )
+    assert texts > 500 and outside == []
+    legend = tab.locator("[data-chart=accuracy] .legend text").evaluate_all(
+        "all => all.map(text => text.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+    )
+    assert len(legend) == 11
+    for i, (left, top, right, bottom) in enumerate(legend):  # no name covers another
+        assert all(
+            right <= a + 1 or c <= left + 1 or bottom <= b + 2 or d <= top + 2
+            for a, b, c, d in legend[i + 1 :]
+        )
+    tab.close()
+
+
 @pytest.mark.parametrize(
     ("width", "media", "columns"), [(390, "screen", 1), (820, "screen", 2), (700, "print", 2)]
 )

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.twins import VD, epochs_of_twins
+from zoosparse_ext.analysis.series import VD
+from zoosparse_ext.analysis.twins import epochs_of_twins
 from zoosparse_ext.report import models as models_module
 from zoosparse_ext.report import write_report
 from zoosparse_ext.report.figures.behaviour import original_against_twin

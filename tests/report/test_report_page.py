@@ -14,8 +14,8 @@ from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.report import page as page_module
 from zoosparse_ext.report import write_report
 from zoosparse_ext.report.figures import weights
+from zoosparse_ext.report.figures.legends import legend_above
 from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
-from zoosparse_ext.report.figures.style import legend_above
 from zoosparse_ext.report.headline import comparison
 from zoosparse_ext.report.prose import QUESTIONS
 

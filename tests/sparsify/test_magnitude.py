@@ -124,6 +124,7 @@ def test_table_of_twins() -> None:
         *("twin_id", "source_id", "method", "scope", "target", "matched", "series", "epoch", "sparsity"),
         *(f"sparsity_layer.{layer}" for layer in "0368"),
         *("loss", "accuracy", "agreement", "kappa", "agreement_on_errors"),
+        *("empty_layers", "dead_outputs", "one_answer"),
     ]
     assert (
         set(history.epoch) == {0}

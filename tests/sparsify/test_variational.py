@@ -154,6 +154,7 @@ def test_the_trajectory(engine: str, data: zs.Dataset) -> None:
         *("twin_id", "source_id", "method", "scope", "target", "matched", "series", "epoch", "sparsity"),
         *(f"sparsity_layer.{layer}" for layer in "0368"),
         *("loss", "accuracy", "agreement", "kappa", "agreement_on_errors"),
+        *("empty_layers", "dead_outputs", "one_answer"),
     ]
     assert history.epoch.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     (series,) = set(history.series)

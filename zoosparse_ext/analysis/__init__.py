@@ -23,6 +23,7 @@ from zoosparse_ext.analysis.agreement import (
 )
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, wilson
 from zoosparse_ext.analysis.claims import Check, Claim, check_claims
+from zoosparse_ext.analysis.collapse import collapse, emptied_layers
 from zoosparse_ext.analysis.correlation import correlate, correlation_with_original, top_overlap
 from zoosparse_ext.analysis.data import Group, Layer, StudyData
 from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
@@ -56,11 +57,13 @@ __all__ = [
     "agreement_of_twins",
     "bootstrap",
     "check_claims",
+    "collapse",
     "compare_by_sparsity",
     "compare_matched",
     "correlate",
     "correlation_with_original",
     "crossover",
+    "emptied_layers",
     "epochs_of_twins",
     "equal_spread",
     "final_twins",

@@ -22,7 +22,8 @@ from zoosparse_ext.analysis.data import StudyData, remembered
 from zoosparse_ext.analysis.methods import crossover, difference_between, matched_pairs, pairs_by_sparsity
 from zoosparse_ext.analysis.operating import DIVIDE, operating_name, operating_twins
 from zoosparse_ext.analysis.robustness import deviation_of
-from zoosparse_ext.analysis.twins import series_order
+from zoosparse_ext.analysis.series import MP, series_order, stands_for_its_method, variational_series
+from zoosparse_ext.analysis.twins import series_of
 
 MIN_MODELS = 5  # fewer decide nothing
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
@@ -55,6 +56,7 @@ class Claim:
     n: int  # models
     criterion: str
     verdict: str
+    stands: bool = True  # for magnitude pruning or variational dropout; other series are measured beside them
 
 
 ROBUST = Check(
@@ -91,9 +93,11 @@ CORRELATED = Check(
 def check_claims(data: StudyData) -> pd.DataFrame:
     """The paper's claims as checks: one row per claim and series, the fields of :class:`Claim`.
 
-    Robustness, agreement and correlation are judged on magnitude twins at the largest ratio up to 80 % and on
-    VD twins where they end. A claim about a method that the zoo does not have is "undecided" with n = 0, so
-    that every claim is always in the table. Fewer than five models decide nothing.
+    Robustness, agreement and correlation are judged on pruned twins at the largest ratio up to 80 % and on
+    VD twins where they end. The paper speaks of magnitude pruning and variational dropout; other series (scores,
+    patterns, schedules, settings) have rows of their own in which `stands` is False. A claim about a method that
+    the zoo does not have is "undecided" with n = 0, so that every claim is always in the table. Fewer than five
+    models decide nothing.
 
     >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.90]})
     >>> set(check_claims(StudyData(models, pd.DataFrame()))["verdict"])
@@ -117,38 +121,49 @@ def verdict(interval: Interval, low: float = -np.inf, high: float = np.inf) -> s
     return FAILS if interval.high < low or interval.low > high else UNDECIDED
 
 
-def _measured(check: Check, subject: str, interval: Interval) -> Claim:
+def _measured(check: Check, subject: str, interval: Interval, stands: bool) -> Claim:
     return Claim(
         check.claim, subject, check.measure, check.unit, interval.estimate, interval.low, interval.high,
-        interval.n, check.criterion, verdict(interval, check.low, check.high),
+        interval.n, check.criterion, verdict(interval, check.low, check.high), stands,
     )  # fmt: skip
 
 
-def _robust(operating: dict[str, pd.DataFrame]) -> Iterator[Claim]:
+def _judged(operating: dict[str, pd.DataFrame]) -> Iterator[tuple[str, bool, pd.DataFrame]]:
+    """Each series with what it is called at its operating point, and whether it stands for its method."""
+    speakers = stands_for_its_method(operating)
     for series, twins in operating.items():
+        yield operating_name(series, twins), series in speakers, twins
+
+
+def _robust(operating: dict[str, pd.DataFrame]) -> Iterator[Claim]:
+    for subject, stands, twins in _judged(operating):
         spread = deviation_of(twins["change"].to_numpy(dtype=float))
-        yield _measured(ROBUST, operating_name(series, twins), spread)
+        yield _measured(ROBUST, subject, spread, stands)
 
 
 def _methods(data: StudyData) -> list[Claim]:
     pairs, matched = pairs_by_sparsity(data), matched_pairs(data)
+    speaker = variational_series(series_of(data))
+    compared = {*zip(pairs["series"], pairs["against"], strict=True)} or {(MP, speaker)}
     claims: list[Claim] = []
-    for series in sorted(pairs["series"].unique(), key=series_order) or ["MP"]:
-        own, exact = pairs[pairs["series"] == series], matched[matched["series"] == series]
-        subject = f"{series} − VD"
+    for series, against in sorted(compared, key=lambda pair: tuple(map(series_order, pair))):
+        own, exact = (
+            table[(table["series"] == series) & (table["against"] == against)] for table in (pairs, matched)
+        )
+        subject, stands = f"{series} − {against}", against == speaker
         for check, low, high in ((MP_AHEAD, 0.0, DIVIDE), (VD_AHEAD, DIVIDE, 1.01)):
-            claims.append(_measured(check, subject, difference_between(own, low, high)))
+            claims.append(_measured(check, subject, difference_between(own, low, high), stands))
             at_end = difference_between(exact, low, high)
             if at_end.n:
                 sharper = replace(check, measure="the same, pruned to exactly the sparsity VD ended at")
-                claims.append(_measured(sharper, subject, at_end))
-        claims.append(_crossing(own, subject))
+                claims.append(_measured(sharper, subject, at_end, stands))
+        claims.append(_crossing(own, subject, stands))
     return claims
 
 
-def _crossing(pairs: pd.DataFrame, subject: str) -> Claim:
+def _crossing(pairs: pd.DataFrame, subject: str, stands: bool) -> Claim:
     """What the data say refutes a crossover at 80 % only if they reach that far: the last one may lie beyond."""
-    claim = _measured(CROSSING, subject, crossover(pairs))
+    claim = _measured(CROSSING, subject, crossover(pairs), stands)
     reach = pairs["sparsity"].max()
     short = reach < CROSSING.low or (np.isposinf(claim.low) and reach < CROSSING.high)
     return replace(claim, verdict=UNDECIDED) if short else claim
@@ -156,16 +171,15 @@ def _crossing(pairs: pd.DataFrame, subject: str) -> Claim:
 
 def _agree(data: StudyData, operating: dict[str, pd.DataFrame]) -> Iterator[Claim]:
     baseline = agreement_of_originals(data)
-    for series, twins in operating.items():
-        subject = operating_name(series, twins)
-        yield _measured(KAPPA, subject, bootstrap(twins["kappa"].to_numpy(dtype=float)))
+    for subject, stands, twins in _judged(operating):
+        yield _measured(KAPPA, subject, bootstrap(twins["kappa"].to_numpy(dtype=float)), stands)
         if len(baseline):
             excess = twins["agreement"].to_numpy(dtype=float) - baseline["agreement"].median()
-            yield _measured(BEYOND_BASELINE, subject, bootstrap(excess))
+            yield _measured(BEYOND_BASELINE, subject, bootstrap(excess), stands)
 
 
 def _correlated(operating: dict[str, pd.DataFrame]) -> Iterator[Claim]:
-    for series, twins in operating.items():
+    for subject, stands, twins in _judged(operating):
         before = twins["source_accuracy"].to_numpy(dtype=float)
         after = twins["accuracy"].to_numpy(dtype=float)
-        yield _measured(CORRELATED, operating_name(series, twins), correlate(before, after))
+        yield _measured(CORRELATED, subject, correlate(before, after), stands)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.sparsify.twins import layer_names
 
 Array = npt.NDArray[Any]
 
@@ -21,6 +22,7 @@ MODEL_COLUMNS = ("model_id", "accuracy")
 TWIN_COLUMNS = ("twin_id", "source_id", "method", "epoch", "sparsity", "accuracy")
 # Columns that an imported zoo may lack, with the value that means "not known".
 OPTIONAL_TWIN_COLUMNS: dict[str, object] = {
+    "series": None,
     "scope": None,
     "target": np.nan,
     "matched": None,
@@ -28,6 +30,9 @@ OPTIONAL_TWIN_COLUMNS: dict[str, object] = {
     "agreement": np.nan,
     "kappa": np.nan,
     "agreement_on_errors": np.nan,
+    "empty_layers": np.nan,
+    "dead_outputs": np.nan,
+    "one_answer": np.nan,
 }
 
 
@@ -101,9 +106,10 @@ class StudyData:
     Args:
         models: one row per original: `model_id`, `accuracy` on the test images in [0, 1], and whatever
             describes it.
-        twins: one row per twin and epoch: `twin_id`, `source_id`, `method` ("magnitude" or "variational"),
-            `epoch`, `sparsity`, `accuracy`; optional `scope`, `target`, `matched`, `loss`, `agreement`,
-            `kappa`, `agreement_on_errors`, `sparsity_layer.<layer>`.
+        twins: one row per twin and epoch: `twin_id`, `source_id`, `method` ("magnitude", "variational", or
+            another score), `epoch`, `sparsity`, `accuracy`; optional `series` (the key of its series), `scope`,
+            `target`, `matched`, `loss`, `agreement`, `kappa`, `agreement_on_errors`, `sparsity_layer.<layer>`,
+            `empty_layers`, `dead_outputs`, `one_answer`.
         history: one row per original and epoch of its training.
         labels: [M] classes of the test images.
         populations: groups of rows by population name; the originals are called "original".
@@ -134,6 +140,7 @@ class StudyData:
         for name, unknown_value in OPTIONAL_TWIN_COLUMNS.items():
             if name not in twins:
                 twins[name] = unknown_value
+        twins["empty_layers"] = twins["empty_layers"].astype(float).fillna(_empty_layers(twins))
         object.__setattr__(self, "twins", twins)
 
     @classmethod
@@ -203,6 +210,14 @@ class StudyData:
         return [name for name in ordered if name in columns]
 
 
+def _empty_layers(twins: pd.DataFrame) -> pd.Series:
+    """Prunable layers that are all zero, from the sparsity of each, for tables of before they were counted."""
+    columns = [name for name in twins.columns if str(name).startswith("sparsity_layer.")]
+    if not columns:
+        return (twins["sparsity"] == 1).astype(float)
+    return (twins[columns] == 1).sum(axis=1).astype(float)
+
+
 Remembered = TypeVar("Remembered")
 
 
@@ -261,17 +276,26 @@ def _array(tensor: Any) -> Any:
 
 
 def _group(population: Any) -> Group:
-    layers = population.layers() if callable(getattr(population, "layers", None)) else ()
+    layers = tuple(population.layers()) if callable(getattr(population, "layers", None)) else ()
     return Group(
         rows=population.models.reset_index(drop=True),
-        layers=tuple(_layer(record) for record in layers),
+        layers=_layers(layers),
         weights=_array(getattr(population, "weights", None)),
         packed_masks=_array(getattr(population, "packed_masks", None)),
         predictions=_array(getattr(population, "predictions", None)),
     )
 
 
-def _layer(record: Any) -> Layer:
-    # A tensor is called "module_list.3.weight"; tables name its layer "module_list.3".
-    name = record.name.rpartition(".")[0] or record.name
-    return Layer(name, record.slice.start, record.slice.stop, bool(record.prunable), tuple(record.shape))
+def _layers(records: tuple[Any, ...]) -> tuple[Layer, ...]:
+    """What tables call the tensors "module_list.3.weight" and "module_list.3.bias": both "module_list.3"."""
+    names = iter(layer_names([record.name for record in records if record.prunable]))
+    return tuple(
+        Layer(
+            next(names) if record.prunable else layer_names([record.name])[0],
+            record.slice.start,
+            record.slice.stop,
+            bool(record.prunable),
+            tuple(record.shape),
+        )
+        for record in records
+    )

@@ -14,7 +14,8 @@ import pandas as pd
 from zoosparse_ext.analysis.agreement import sample_pairs
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
 from zoosparse_ext.analysis.data import Array, StudyData
-from zoosparse_ext.analysis.twins import VD, cells, final_twins
+from zoosparse_ext.analysis.series import is_variational
+from zoosparse_ext.analysis.twins import cells, final_twins
 from zoosparse_ext.analysis.weights import twin_rows
 from zoosparse_ext.errors import InputError
 
@@ -86,7 +87,7 @@ def mask_overlaps(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed: int = 0)
         seed: of those draws.
 
     Returns:
-        one row per `relation` and pair of cells: "methods" (a model's magnitude twins, including those
+        one row per `relation` and pair of cells: "methods" (a model's pruned twins, including those
         matched to its VD twin, against its VD twin), "ratios" (two ratios of one model and series), "models"
         (two models at one series and level); `first_*`, `second_*` name the cells, `pairs` counts, `jaccard`
         with quartiles and the 95 % interval of its median (`_low`, `_high`; models are resampled), and
@@ -132,8 +133,9 @@ _TWIN = ["twin_id", "source_id", "series", "level", "level_label"]
 
 def _method_pairs(data: StudyData) -> pd.DataFrame:
     twins = final_twins(data)
-    vd = twins[twins["series"] == VD][_TWIN]
-    joined = twins[twins["series"] != VD][_TWIN].merge(vd, on="source_id", suffixes=("_1", "_2"))
+    is_vd = twins["series"].map(is_variational).astype(bool)
+    vd = twins[is_vd][_TWIN]
+    joined = twins[~is_vd][_TWIN].merge(vd, on="source_id", suffixes=("_1", "_2"))
     matched = final_twins(data, matched=True)
     matched = matched[[*_TWIN, "matched"]].assign(level=np.nan, level_label="matched")
     to_vd = matched.merge(
@@ -144,8 +146,8 @@ def _method_pairs(data: StudyData) -> pd.DataFrame:
 
 def _ratio_pairs(data: StudyData) -> pd.DataFrame:
     twins = final_twins(data)
-    magnitude = twins[twins["series"] != VD][_TWIN]
-    joined = magnitude.merge(magnitude, on=["source_id", "series"], suffixes=("_1", "_2"))
+    pruned = twins[~twins["series"].map(is_variational).astype(bool)][_TWIN]
+    joined = pruned.merge(pruned, on=["source_id", "series"], suffixes=("_1", "_2"))
     joined = joined[joined["level_1"] < joined["level_2"]].sort_values(["level_1", "level_2"], kind="stable")
     return _cell_pairs("ratios", joined.assign(series_1=joined["series"], series_2=joined["series"]))
 
@@ -192,7 +194,7 @@ def _overlap_of_pairs(data: StudyData, first: list[str], second: list[str]) -> O
 
 
 def ratio_matrix(overlaps: pd.DataFrame, series: str) -> pd.DataFrame:
-    """Median Jaccard index between every two ratios of one magnitude series, as a symmetric matrix with ones
+    """Median Jaccard index between every two ratios of one series, as a symmetric matrix with ones
     inside.
 
     Args:

@@ -3,7 +3,8 @@
 Variational dropout (VD) reaches its sparsity by itself, so equal sparsity has to be made: (a) every VD epoch
 against the same model's magnitude twins, interpolated to that epoch's sparsity, averaged within bins; (b) a
 magnitude twin pruned to exactly the sparsity its VD twin ended at. In both, differences are taken within a
-model, and the model is the unit.
+model, and the model is the unit. Magnitude pruning is that of :func:`~zoosparse_ext.analysis.series.magnitude_series`,
+each series on its own, against every series of VD on its own.
 """
 
 from __future__ import annotations
@@ -15,23 +16,18 @@ import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_columns, medians, wilson
 from zoosparse_ext.analysis.data import Array, StudyData, remembered
+from zoosparse_ext.analysis.series import is_variational, magnitude_series
 from zoosparse_ext.analysis.significance import adjusted, signed_rank
-from zoosparse_ext.analysis.twins import (
-    VD,
-    bin_label,
-    bin_middle,
-    cells,
-    epochs_of_twins,
-    final_twins,
-)
+from zoosparse_ext.analysis.twins import bin_label, bin_middle, cells, epochs_of_twins, final_twins, series_of
 
 _REACHED_BY = 0.25  # share of the models that a bin needs to bear on the crossover
-_PAIR_COLUMNS = ["series", "level", "source_id", "sparsity", "magnitude", "variational", "difference"]
+_PAIR = ["series", "against"]  # labels of the magnitude series and of the VD series
+_PAIR_COLUMNS = [*_PAIR, "level", "source_id", "sparsity", "magnitude", "variational", "difference"]
 _DIFFERENCE_COLUMNS = ["difference_median", "difference_low", "difference_high"]
 _WIN_COLUMNS = ["wins_share", "wins_low", "wins_high"]
-_BIN_COLUMNS = ["series", "level", "level_label", "n", "sparsity", "magnitude", "variational",
+_BIN_COLUMNS = [*_PAIR, "level", "level_label", "n", "sparsity", "magnitude", "variational",
                 *_DIFFERENCE_COLUMNS, *_WIN_COLUMNS, "effect", "p"]  # fmt: skip
-_MATCHED_COLUMNS = [name for name in _BIN_COLUMNS if name != "level"]
+_MATCHED_COLUMNS = [*(name for name in _BIN_COLUMNS if name != "level"), "collapsed", "difference_working"]
 
 
 @remembered
@@ -44,24 +40,21 @@ def pairs_by_sparsity(data: StudyData) -> pd.DataFrame:
     models on the way, not trained to an end; :func:`matched_pairs` has no such handicap.
 
     Returns:
-        one row per magnitude `series`, `level` (middle of the tenth) and `source_id`: mean `sparsity`,
-        accuracies `magnitude` and `variational`, `difference` = magnitude − variational.
+        one row per magnitude `series`, VD series `against`, `level` (middle of the tenth) and `source_id`: mean
+        `sparsity`, accuracies `magnitude` and `variational`, `difference` = magnitude − variational.
     """
     twins = epochs_of_twins(data)
-    vd = twins[(twins["series"] == VD) & (twins["epoch"] > 0)].copy()
-    vd["level"] = bin_middle(vd["sparsity"])
-    magnitude = twins[(twins["series"] != VD) & twins["final"]]
+    vd = twins[twins["series"].map(is_variational).astype(bool) & (twins["epoch"] > 0)].copy()
+    vd = vd.assign(against=vd["series"], level=bin_middle(vd["sparsity"]))
+    magnitude = twins[twins["series"].isin(magnitude_series(series_of(data))) & twins["final"]]
     parts = []
     for series, group in magnitude.groupby("series"):
         part = vd.assign(series=series, magnitude=_interpolated(group, vd), variational=vd["accuracy"])
         parts.append(part.dropna(subset=["magnitude", "variational"]))
     if not parts:
         return pd.DataFrame(columns=_PAIR_COLUMNS)
-    means = (
-        pd.concat(parts)
-        .groupby(["series", "level", "source_id"], as_index=False)[["sparsity", "magnitude", "variational"]]
-        .mean()
-    )
+    columns = ["sparsity", "magnitude", "variational"]
+    means = pd.concat(parts).groupby([*_PAIR, "level", "source_id"], as_index=False)[columns].mean()
     return means.assign(difference=means["magnitude"] - means["variational"])[_PAIR_COLUMNS]
 
 
@@ -100,16 +93,16 @@ def compare_by_sparsity(data: StudyData) -> pd.DataFrame:
     ('40–50 %', [0.05, 1.0])
 
     Returns:
-        one row per magnitude `series` and tenth: `n` models, medians of `sparsity`, `magnitude`,
+        one row per magnitude `series`, VD series `against` and tenth: `n` models, medians of `sparsity`, `magnitude`,
         `variational` accuracy; `difference_{median,low,high}` of magnitude − variational (95 % bootstrap);
         `wins_share` of models where magnitude is ahead (ties count half), with its Wilson interval; `effect` and
         `p_adjusted` (see :mod:`~zoosparse_ext.analysis.significance`; the family is the table). Empty when a method is
         missing.
     """
     rows = []
-    for (series, level), pairs in cells(pairs_by_sparsity(data)):
-        label = bin_label(level)
-        rows.append({"series": series, "level": level, "level_label": label, **_summary(pairs)})
+    for (series, against, level), pairs in cells(pairs_by_sparsity(data), *_PAIR, "level"):
+        keys = {"series": series, "against": against, "level": level, "level_label": bin_label(level)}
+        rows.append({**keys, **_summary(pairs)})
     return _adjusted(pd.DataFrame(rows, columns=_BIN_COLUMNS))
 
 
@@ -132,20 +125,27 @@ def matched_pairs(data: StudyData) -> pd.DataFrame:
     """Each VD twin's last epoch beside the magnitude twin that was pruned to its sparsity.
 
     Returns:
-        one row per magnitude `series` and `source_id`, the columns of :func:`pairs_by_sparsity`. Several VD
-        twins of a model are averaged, so that a model counts once.
+        one row per magnitude `series`, VD series `against` and `source_id`, the columns of :func:`pairs_by_sparsity`,
+        and `works`: neither twin has an empty layer or answers one class for all test images. Several VD twins of a
+        model and series are averaged, so that a model counts once.
     """
     matched = final_twins(data, matched=True)
+    matched = matched[matched["series"].isin(magnitude_series(series_of(data)))]
     vd = final_twins(data)
-    vd = vd[vd["series"] == VD].set_index("twin_id")["accuracy"]
-    pairs = matched.assign(magnitude=matched["accuracy"], variational=matched["matched"].map(vd))
+    vd = vd[vd["series"].map(is_variational).astype(bool)].set_index("twin_id")
+    of_vd = {name: matched["matched"].map(vd[name]) for name in ("accuracy", "series", "works")}
+    pairs = matched.assign(
+        magnitude=matched["accuracy"], variational=of_vd["accuracy"], against=of_vd["series"]
+    )
+    pairs["works"] = matched["works"] & of_vd["works"].eq(True)
     pairs = pairs.dropna(subset=["magnitude", "variational"])
-    columns = ["sparsity", "magnitude", "variational"]
+    columns = {"sparsity": "mean", "magnitude": "mean", "variational": "mean", "works": "all"}
     if pairs.empty:
-        return pd.DataFrame(columns=_PAIR_COLUMNS)
-    means = pairs.groupby(["series", "source_id"], as_index=False)[columns].mean()
+        return pd.DataFrame(columns=[*_PAIR_COLUMNS, "works"])
+    means = pairs.groupby([*_PAIR, "source_id"], as_index=False).agg(columns)
     level = bin_middle(means["sparsity"])
-    return means.assign(level=level, difference=means["magnitude"] - means["variational"])[_PAIR_COLUMNS]
+    means = means.assign(level=level, difference=means["magnitude"] - means["variational"])
+    return means[[*_PAIR_COLUMNS, "works"]]
 
 
 def compare_matched(data: StudyData) -> pd.DataFrame:
@@ -153,16 +153,20 @@ def compare_matched(data: StudyData) -> pd.DataFrame:
     sparsity.
 
     Returns:
-        per magnitude `series` a row "all" and one per occupied tenth; the columns of
-        :func:`compare_by_sparsity`.
+        per magnitude `series` and VD series `against` a row "all" and one per occupied tenth; the columns of
+        :func:`compare_by_sparsity`, `collapsed` (models of which a twin has an empty layer or answers one class for
+        all test images) and `difference_working`, the median difference of the other models.
     """
     pairs = matched_pairs(data)
     rows = []
-    for (series,), group in cells(pairs, "series"):
-        rows.append({"series": series, "level_label": "all", **_summary(group)})
+    for (series, against), group in cells(pairs, *_PAIR):
         tenths = list(cells(group, "level"))
-        for (level,), part in tenths if len(tenths) > 1 else ():
-            rows.append({"series": series, "level_label": bin_label(level), **_summary(part)})
+        parts = [(bin_label(level), part) for (level,), part in tenths] if len(tenths) > 1 else []
+        for label, part in [("all", group), *parts]:
+            keys = {"series": series, "against": against, "level_label": label}
+            working = part.loc[part["works"].astype(bool), "difference"].median()
+            collapsed = {"collapsed": int((~part["works"].astype(bool)).sum()), "difference_working": working}
+            rows.append({**keys, **_summary(part), **collapsed})
     return _adjusted(pd.DataFrame(rows, columns=_MATCHED_COLUMNS))
 
 

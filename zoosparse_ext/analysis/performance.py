@@ -60,6 +60,8 @@ def _describe(twins: pd.DataFrame) -> dict[str, float]:
         "change_high": interval.high,
         **lost,
         **signed_rank(change),
+        "collapsed": int((~twins["works"]).sum()),
+        **{f"{name}_working": twins.loc[twins["works"], name].median() for name in ("accuracy", "change")},
     }
 
 
@@ -82,4 +84,7 @@ _COLUMNS = [
     *(f"change_{name}" for name in ("median", "low", "high")),
     *(f"lost_{points}{end}" for points in LOSSES for end in ("", "_low", "_high")),
     "effect",
+    "collapsed",
+    "accuracy_working",
+    "change_working",
 ]

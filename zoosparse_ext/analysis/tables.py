@@ -6,6 +6,7 @@ import pandas as pd
 
 from zoosparse_ext.analysis.agreement import agreement_by_sparsity, agreement_of_originals
 from zoosparse_ext.analysis.claims import check_claims
+from zoosparse_ext.analysis.collapse import collapse, emptied_layers
 from zoosparse_ext.analysis.correlation import correlation_with_original
 from zoosparse_ext.analysis.data import StudyData
 from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
@@ -22,6 +23,8 @@ TABLES = {
     "methods_by_sparsity": compare_by_sparsity,
     "methods_matched": compare_matched,
     "robustness": robustness,
+    "collapse": collapse,
+    "emptied_layers": emptied_layers,
     "layers": layer_sparsity,
     "spared_layers": spared_layers,
     "layer_trajectories": layer_trajectories,

@@ -9,19 +9,18 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.data import StudyData, remembered
+from zoosparse_ext.analysis.series import is_variational, series_labels, series_order
 
-MAGNITUDE, VARIATIONAL = "magnitude", "variational"
-VD = "VD"
 BIN_WIDTH = 0.1  # of sparsity; 80 %, where the paper sees the methods cross, is an edge
-_SCOPE_NAMES = {"global": "MP global", "layer": "MP per layer"}
 
 
 def epochs_of_twins(data: StudyData, *, matched: bool = False) -> pd.DataFrame:
     """Every row of the twins table with what is needed to compare it.
 
-    Added columns: `series` ("MP global", "MP per layer", "VD"), `level` (the asked sparsity of a magnitude
-    twin; NaN for a VD twin, which nobody asked), `level_label` ("80 %"; "end" for VD, which is where it
-    got to), `source_accuracy`, `change` (accuracy minus the original's), `final` (the twin's last epoch).
+    Added columns: `series` (its label: "MP global", "random per layer", "VD"), `level` (the asked sparsity of a
+    pruned twin; NaN for a VD twin, which nobody asked), `level_label` ("80 %"; "end" for VD, which is where it
+    got to), `source_accuracy`, `change` (accuracy minus the original's), `final` (the twin's last epoch), `works`
+    (False where a layer is empty, or the twin answers one class for all test images).
 
     Args:
         matched: False leaves out magnitude twins that were pruned to the sparsity of a VD twin; True returns
@@ -43,15 +42,16 @@ def _unmatched(data: StudyData) -> pd.DataFrame:
 def _join(data: StudyData, matched: bool) -> pd.DataFrame:
     twins = data.twins
     is_matched = twins["matched"].notna() & (twins["matched"] != "")
-    twins = twins[is_matched == matched].copy()
+    twins = twins.assign(series=series_labels(twins))[is_matched == matched].copy()
     accuracy = data.models.set_index("model_id")["accuracy"]
     twins["source_accuracy"] = twins["source_id"].map(accuracy).astype(float)
     twins["change"] = twins["accuracy"] - twins["source_accuracy"]
     last = twins.groupby("twin_id")["epoch"].transform("max")
     twins["final"] = twins["epoch"] == last
-    twins["series"] = [series_name(m, s) for m, s in zip(twins["method"], twins["scope"], strict=True)]
-    twins["level"] = twins["target"].astype(float).round(6).where(twins["method"] != VARIATIONAL)
+    asked = ~twins["series"].map(is_variational).astype(bool)
+    twins["level"] = twins["target"].astype(float).round(6).where(asked)
     twins["level_label"] = [level_label(level) for level in twins["level"]]
+    twins["works"] = (twins["empty_layers"] == 0) & (twins["one_answer"] != 1)
     return twins.reset_index(drop=True)
 
 
@@ -69,17 +69,10 @@ def final_twins(data: StudyData, *, matched: bool = False) -> pd.DataFrame:
     return twins[twins["final"]].reset_index(drop=True)
 
 
-def series_name(method: str, scope: object = None) -> str:
-    """How a method is called in tables and figures."""
-    if method == VARIATIONAL:
-        return VD
-    return _SCOPE_NAMES.get(str(scope), "MP")
-
-
-def series_order(name: str) -> tuple[int, str]:
-    """Sort key: magnitude pruning global, per layer, then variational dropout."""
-    known = [*_SCOPE_NAMES.values(), "MP", VD]
-    return (known.index(name) if name in known else len(known), name)
+def series_of(data: StudyData) -> list[str]:
+    """Every series of a study, also of matched twins, in the order in which they are shown."""
+    tables = (epochs_of_twins(data), epochs_of_twins(data, matched=True))
+    return sorted({name for table in tables for name in table["series"].unique()}, key=series_order)
 
 
 def cells(twins: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:

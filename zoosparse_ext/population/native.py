@@ -19,15 +19,10 @@ def why_not(population: Population, device: torch.device, variational: bool = Fa
         return f"{architecture.name!r} is not a chain: {architecture.reason}"
     if device.type not in engine.DEVICES or weights.dtype != torch.float32:
         return f"it takes float32 on the CPU or on CUDA devices, not {weights.dtype} on {device}"
-    if still := sorted(architecture.frozen_names):
-        return f"it trains all layers, and {still[0]!r} is frozen"
-    fixed = [
-        f"{op.name}.weight"
-        for op in architecture.program.layers
-        if f"{op.name}.weight" not in architecture.prunable_names
-    ]
-    if variational and fixed:
-        return f"it puts variational noise on all layers, and {fixed[0]!r} is not prunable"
+    noisy = architecture.prunable_names - architecture.frozen_names
+    quiet = [f"{op.name}.weight" for op in architecture.program.layers if f"{op.name}.weight" not in noisy]
+    if variational and quiet:
+        return f"it puts variational noise on all layers, and {quiet[0]!r} is frozen or not prunable"
     return engine.why_unavailable(device.type)
 
 

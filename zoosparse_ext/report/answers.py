@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from zoosparse_ext.analysis.agreement import baseline
 from zoosparse_ext.analysis.claims import CORRELATED, CROSSING, KAPPA
-from zoosparse_ext.analysis.twins import VD, series_order
+from zoosparse_ext.analysis.series import (
+    is_variational,
+    magnitude_series,
+    series_order,
+    variational_series,
+)
+from zoosparse_ext.report.collapse import emptied_in_full
 from zoosparse_ext.report.format import capital, number, percent, plural, points
-from zoosparse_ext.report.headline import NO_TWINS, Tables, method_name
+from zoosparse_ext.report.headline import NO_TWINS, Tables
+from zoosparse_ext.report.names import method_name
 
 _SHOWN_RATIOS = (0.5, 0.8, 0.9)
 _ALIKE = 0.1  # kept ratios closer than this differ by rounding and the size of small layers
@@ -21,7 +29,9 @@ def performance(tables: Tables) -> str:
     parts = []
     for name in sorted(table["series"].unique(), key=series_order):
         rows = table[table["series"] == name]
-        rows = rows if name == VD else rows[rows["level"].round(3).isin(_SHOWN_RATIOS)]
+        if not is_variational(name):
+            shown = rows["level"].round(3).isin(_SHOWN_RATIOS)
+            rows = rows[shown] if shown.any() else rows.iloc[[_closest(rows["level"], 0.8)]]
         costs = [
             f"{points(r['change_median'])} at {percent(r['sparsity'], 0)}" for r in rows.to_dict("records")
         ]
@@ -33,23 +43,24 @@ def performance(tables: Tables) -> str:
 
 
 def methods(tables: Tables) -> str:
-    claims = tables["claims"]
+    claims, table = tables["claims"], tables["methods_by_sparsity"]
     crossing = claims[claims["measure"] == CROSSING.measure].iloc[0]
     if crossing["n"] == 0:
         return "Only one of the two methods has twins here: there is nothing to compare."
-    table = tables["methods_by_sparsity"]
-    name = str(table["series"].iloc[0])
+    speaker = variational_series(table["against"])
+    table = table[table["against"] == speaker]
+    name = magnitude_series(table["series"])[0]
     reach = percent(table.loc[table["series"] == name, "sparsity"].max(), 0)
-    name = method_name(name)
+    name, against = method_name(name), method_name(speaker)
     if np.isposinf(crossing["value"]):
         return capital(f"{name} is still ahead in the sparsest tenth that VD reaches, at about {reach}.")
     if np.isneginf(crossing["value"]):
-        return f"Variational dropout is ahead of {name} at every sparsity compared, up to {reach}."
+        return capital(f"{against} is ahead of {name} at every sparsity compared, up to {reach}.")
     low, high = (
         percent(v, 0) if np.isfinite(v) else "beyond the data" for v in (crossing["low"], crossing["high"])
     )
     return capital(
-        f"{name} is ahead up to about {percent(crossing['value'], 0)} sparsity and variational dropout above "
+        f"{name} is ahead up to about {percent(crossing['value'], 0)} sparsity and {against} above "
         f"(95 % interval of the crossover: {low} to {high})."
     )
 
@@ -63,7 +74,8 @@ def robustness(tables: Tables) -> str:
     return (
         f"The spread of accuracy widens at {wider} and narrows at {narrower} of {len(table)} settings and "
         "cannot "
-        f"be told from unchanged at the others; {failed:,} of {plural(total, 'twin')} failed."
+        f"be told from unchanged at the others; {failed:,} of {plural(total, 'twin')} failed. "
+        f"{emptied_in_full(tables)}"
     )
 
 
@@ -72,12 +84,12 @@ def layers(tables: Tables) -> str:
     parts = []
     for name in sorted(table["series"].unique(), key=series_order):
         rows = table[table["series"] == name]
-        row = rows.iloc[int((rows["level"] - 0.8).abs().fillna(0).argmin())]
+        row = rows.iloc[_closest(rows["level"], 0.8)]
         most, least = row["most_spared_ratio"], row["most_pruned_ratio"]
         if most - least < _ALIKE:
             parts.append(f"{method_name(name)} prunes all layers alike")
             continue
-        where = "at its end" if name == VD else f"at {row['level_label']}"
+        where = "at its end" if is_variational(name) else f"at {row['level_label']}"
         parts.append(
             f"{method_name(name)} {where} spares {row['most_spared']} ({number(most)} times the average "
             "share "
@@ -118,38 +130,47 @@ def correlation(tables: Tables) -> str:
 
 def trajectories(tables: Tables) -> str:
     table = tables["trajectories"]
-    vd = table[table["series"] == VD]
     parts = []
-    if len(vd):
+    for name in sorted(filter(is_variational, table["series"].unique()), key=series_order):
+        vd = table[table["series"] == name]
         first, last = vd.iloc[0], vd.iloc[-1]
         parts.append(
-            f"in {plural(last['epoch'], 'epoch')} variational dropout goes from "
+            f"in {plural(last['epoch'], 'epoch')} {method_name(name)} goes from "
             f"{percent(first['sparsity'])} to "
             f"{percent(last['sparsity'])} sparsity and from {percent(first['accuracy'])} to "
             f"{percent(last['accuracy'])} median accuracy"
         )
-    tuned = table[(table["series"] != VD) & table["target"].notna()]
-    if len(tuned) and tuned["epoch"].max() > 0:
-        tuned = tuned[tuned["series"] == tuned["series"].iloc[0]]
-        tuned = tuned[tuned["target"] == tuned["target"].max()]
-        gain, epochs = tuned["change"].iloc[-1] - tuned["change"].iloc[0], tuned["epoch"].max()
-        at = percent(tuned["target"].iloc[0], 0)
-        parts.append(
-            f"fine-tuning for {plural(epochs, 'epoch')} at {at} changes the median by {points(gain)} points"
-        )
+    tuned = table[~table["series"].map(is_variational).astype(bool) & table["target"].notna()]
+    several = tuned["series"].nunique() > 1
+    for name in (
+        magnitude_series(tuned["series"])[:1] or sorted(tuned["series"].unique(), key=series_order)[:1]
+    ):
+        rows = tuned[tuned["series"] == name]
+        rows = rows[rows["target"] == rows["target"].max()]
+        if rows["epoch"].max() > 0:
+            gain, epochs = rows["change"].iloc[-1] - rows["change"].iloc[0], rows["epoch"].max()
+            at = percent(rows["target"].iloc[0], 0)
+            of = f" of {method_name(name)}" if several else ""
+            parts.append(
+                f"fine-tuning{of} for {plural(epochs, 'epoch')} at {at} changes the median by {points(gain)} points"
+            )
     return capital("; ".join(parts)) + "." if parts else NO_TWINS
 
 
 def weights(tables: Tables) -> str:
     table = tables["mask_overlaps"]
     methods = table[table["relation"] == "methods"]
+    methods = methods[methods["second_series"] == variational_series(methods["second_series"])]
+    speakers = magnitude_series(methods["first_series"])
+    methods = methods[methods["first_series"].isin(speakers or methods["first_series"])]
     matched = methods[methods["first_label"] == "matched"]
     rows = matched if len(matched) else methods.sort_values("first_level").tail(1)
     parts = []
     for row in rows.head(1).to_dict("records"):
+        against = method_name(row["second_series"])
         where = "at equal sparsity" if len(matched) else f"at {row['first_label']} against VD's end"
         parts.append(
-            f"{method_name(row['first_series'])} and variational dropout of one model share "
+            f"{method_name(row['first_series'])} and {against} of one model share "
             f"{percent(row['jaccard'], 0)} of the weights that either keeps {where} (independent masks: "
             f"{percent(row['expected'], 0)})"
         )
@@ -160,6 +181,11 @@ def weights(tables: Tables) -> str:
             f"masks of two models overlap within {number(100 * excess, 0)} points of what chance gives"
         )
     return capital("; ".join(parts)) + "." if parts else "No masks are stored, so overlap is unknown."
+
+
+def _closest(levels: pd.Series, to: float) -> int:
+    """Position of the level nearest to a ratio; of series without levels the first."""
+    return int((levels - to).abs().fillna(0).to_numpy().argmin())
 
 
 ANSWERS: dict[str, Callable[[Tables], str]] = {

@@ -28,6 +28,7 @@ PERFORMANCE = (
 )
 METHODS = (
     Column("series", "method", "text"),
+    Column("against", "against", "text"),
     Column("level_label", "sparsity", "text"),
     Column("n", "models", "count"),
     Column("sparsity", "median sparsity"),
@@ -47,6 +48,19 @@ ROBUSTNESS = (
     Column("verdict", "population", "text"),
     Column("std_change", "std of change", "spread"),
     Column("failures", "failures", "count"),
+)
+COLLAPSE = (
+    Column("series", "method", "text"),
+    Column("level_label", "target", "text"),
+    Column("n", "twins", "count"),
+    Column("empty_layers", "empty layer", "count"),
+    Column("layers", "layers", "text"),
+    Column("one_answer", "one answer", "count"),
+    Column("dead_outputs", "dead outputs", "count"),
+    Column("accuracy", "accuracy"),
+    Column("accuracy_working", "others"),
+    Column("change", "change", "points"),
+    Column("change_working", "others", "points"),
 )
 LAYERS = (
     *_TWINS,

@@ -19,22 +19,13 @@ from zoosparse_ext.analysis.claims import (
     ROBUST,
     UNDECIDED,
 )
-from zoosparse_ext.analysis.twins import VD
+from zoosparse_ext.analysis.series import VD, is_variational
+from zoosparse_ext.report.collapse import emptied
 from zoosparse_ext.report.format import capital, measured, number, percent, points
+from zoosparse_ext.report.names import method_name
 
 Tables = Mapping[str, pd.DataFrame]
 NO_TWINS = "This zoo has no twins yet."
-_NAMES = {
-    "MP global": "global magnitude pruning",
-    "MP per layer": "per-layer magnitude pruning",
-    "MP": "magnitude pruning",
-    VD: "variational dropout",
-}
-
-
-def method_name(series: str) -> str:
-    """ "MP global" in words."""
-    return _NAMES.get(series, series)
 
 
 def headline(tables: Tables) -> str:
@@ -49,19 +40,19 @@ def headline(tables: Tables) -> str:
 
 
 def comparison(tables: Tables) -> list[str]:
-    """The other methods beside the best one, and both at equal sparsity, a sentence each."""
+    """The other series beside the best one, both methods at equal sparsity, and what is empty, a sentence each."""
     others = [_beside(choice) for choice in sparsest_affordable(tables["performance"])[1:]]
     sentences = [capital("; ".join(others)) + "."] if others else []
     matched = tables["methods_matched"]
     for row in matched[matched["level_label"] == "all"].head(1).to_dict("records"):
         where = f"the sparsity at which its variational twin ends (median {percent(row['sparsity'], 0)})"
         sentences.append(f"With every model pruned by magnitude to {where}, {_winner(row)}.")
-    return sentences
+    return [*sentences, *filter(None, [emptied(tables)])]
 
 
 def _beside(choice: Operating) -> str:
     name, sparsity, cost = method_name(choice.series), percent(choice.sparsity, 0), _cost(choice)
-    if choice.series == VD:
+    if is_variational(choice.series):
         return f"{name} ends at {sparsity} sparsity, {'for' if choice.within else 'at a cost of'} {cost}"
     return f"{name} reaches {sparsity} for {cost}" if choice.within else f"{name} costs {cost} at {sparsity}"
 
@@ -71,24 +62,42 @@ def _cost(choice: Operating) -> str:
     gains = choice.change > 0.0005  # less rounds to 0.0 points
     sign = 100 if gains else -100
     text = f"{'a gain of ' if gains else ''}{number(sign * choice.change, 1)} points of accuracy"
-    if np.isnan(choice.low):
-        return text
-    low, high = sorted((sign * choice.low, sign * choice.high))
-    return f"{text} ({number(low, 1)} to {number(high, 1)})"
+    aside = []
+    if not np.isnan(choice.low):
+        low, high = sorted((sign * choice.low, sign * choice.high))
+        aside.append(f"{number(low, 1)} to {number(high, 1)}")
+    if choice.collapsed:
+        aside.append(_without(choice.collapsed, choice.n, number(sign * choice.working, 1)))
+    return f"{text} ({'; '.join(aside)})" if aside else text
+
+
+def _without(collapsed: int, n: int, working: str) -> str:
+    """The median of those that work, beside that of all."""
+    if collapsed == n:
+        return "every twin collapsed" if n > 1 else "the twin collapsed"
+    return f"{working} without the {collapsed} of {n} that collapsed"
 
 
 def _winner(row: Mapping[object, object]) -> str:
     """Who is ahead, from a row of magnitude − VD and its interval."""
-    median, low, high = (float(str(row[f"difference_{name}"])) for name in ("median", "low", "high"))
-    magnitude = method_name(str(row["series"]))
+    median, low, high, working = (
+        float(str(row[f"difference_{name}"])) for name in ("median", "low", "high", "working")
+    )
+    magnitude, variational = (method_name(str(row[side])) for side in ("series", "against"))
+    collapsed, n = (int(str(row[name])) for name in ("collapsed", "n"))
+    aside = f"; {_without(collapsed, n, f'{points(working)} points')}" if collapsed else ""
     if np.isnan(low):
-        return f"{magnitude} differs from it by {points(median)} points"
+        return f"{magnitude} differs from it by {points(median)} points{aside}"
     if low <= 0 <= high:
-        known = f"{points(median)} points, {points(low)} to {points(high)}"
-        return f"{magnitude} and variational dropout cannot be told apart ({known})"
-    name, ends = (magnitude, (low, high)) if median > 0 else (method_name(VD), (-high, -low))
+        known = f"{points(median)} points, {points(low)} to {points(high)}{aside}"
+        return f"{magnitude} and {variational} cannot be told apart ({known})"
+    ahead = median > 0
+    name, ends = (magnitude, (low, high)) if ahead else (variational, (-high, -low))
     interval = f"{number(100 * ends[0], 1)} to {number(100 * ends[1], 1)}"
-    return f"{name} is ahead by {number(abs(100 * median), 1)} points ({interval})"
+    aside = (
+        f"; {_without(collapsed, n, number(100 * (working if ahead else -working), 1))}" if collapsed else ""
+    )
+    return f"{name} is ahead by {number(abs(100 * median), 1)} points ({interval}{aside})"
 
 
 # What the first number of a claim is, in as few words as fit on its line.
@@ -111,21 +120,38 @@ class ClaimInShort:
 
 
 def claims_in_short(claims: pd.DataFrame) -> list[ClaimInShort]:
-    """The claims table folded to one line per claim, for the first screen."""
+    """The claims table folded to one line per claim; the verdict is that of the series that stand for their method."""
     lines = []
     for claim, checks in claims.groupby("claim", sort=False):
         measure, unit = checks["measure"].iloc[0], checks["unit"].iloc[0]
-        first = checks[checks["measure"] == measure].to_dict("records")
-        numbers = [f"{measured(row['value'], unit)} ({_series_of(row['subject'])})" for row in first]
+        first = checks[checks["measure"] == measure]
+        stand = _standing(first)
+        numbers, beside = (
+            ", ".join(
+                f"{measured(row['value'], unit)} ({_series_of(row['subject'])})"
+                for row in rows.to_dict("records")
+            )
+            for rows in (first[stand], first[~stand])
+        )
         points_of = ", points" if unit in ("spread", "difference") else ""
-        text = f"{_SHORT.get(measure, measure)}{points_of}: {', '.join(numbers)}"
-        lines.append(ClaimInShort(str(claim), text, _overall(checks["verdict"])))
+        text = f"{_SHORT.get(measure, measure)}{points_of}: {numbers}{'; beside them ' if beside else ''}{beside}"
+        lines.append(ClaimInShort(str(claim), text, _overall(checks.loc[_standing(checks), "verdict"])))
     return lines
 
 
+def _standing(claims: pd.DataFrame) -> pd.Series:
+    """Rows of series that stand for their method; all of them where none does."""
+    stand = claims["stands"].astype(bool)
+    return stand if stand.any() else ~stand
+
+
 def _series_of(subject: str) -> str:
-    """ "MP global" of "MP global, 80 %" and of "MP global − VD"."""
-    return subject.partition(",")[0].removesuffix(" − VD")
+    """ "MP global, cubic" of "MP global, cubic, 80 %", and "MP global" of "MP global − VD"."""
+    series, _, against = subject.partition(" − ")
+    if against:
+        return series if against == VD else subject
+    head, _, last = subject.rpartition(", ")
+    return head if head and last.endswith(" %") else subject
 
 
 def _overall(verdicts: pd.Series) -> str:
@@ -138,7 +164,8 @@ def _overall(verdicts: pd.Series) -> str:
 
 
 def count_verdicts(claims: pd.DataFrame) -> str:
-    """ "12 of 15 checks hold, 1 does not, 2 are undecided"."""
+    """ "12 of 15 checks hold, 1 does not, 2 are undecided", of those of the paper's methods."""
+    claims = claims[_standing(claims)]
     counts = claims["verdict"].value_counts()
     holds, fails, undecided = (int(counts.get(verdict, 0)) for verdict in (HOLDS, FAILS, UNDECIDED))
     return (

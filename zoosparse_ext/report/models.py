@@ -17,8 +17,9 @@ import pandas as pd
 
 from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.analysis.agreement import agreement_of_twins
-from zoosparse_ext.analysis.twins import VD, epochs_of_twins, series_order
-from zoosparse_ext.report.figures.style import colour_variable
+from zoosparse_ext.analysis.series import is_variational, series_order
+from zoosparse_ext.analysis.twins import epochs_of_twins, series_of
+from zoosparse_ext.report.figures.palette import colours_of, css_colour
 
 MAX_MODELS = 2000  # the page opens in two seconds with these; the tables hold all
 MAX_EPOCHS = 26  # of variational dropout; more are thinned out evenly
@@ -60,7 +61,7 @@ def models_of(data: StudyData) -> dict[str, Any] | None:
 
     Returns:
         `ids`, `accuracy`, `facts` (what distinguishes a model) aligned over models; `layers`: names; `series`:
-        `name`, `colour` and `steps`, which are ratios of magnitude pruning or epochs of variational dropout;
+        `name`, `colour` (in CSS) and `steps`, which are ratios of pruning or epochs of variational dropout;
         `total`: models of the study, of which at most MAX_MODELS are here. Shares are whole numbers of
         1/10,000, unknown ones None.
     """
@@ -89,26 +90,26 @@ def as_json(models: dict[str, Any]) -> str:
 
 
 def _series(data: StudyData, ids: list[object], layers: list[str]) -> list[dict[str, Any]]:
-    final = agreement_of_twins(data)
-    magnitude = final[final["series"] != VD]
-    names = sorted(magnitude["series"].unique(), key=series_order)
+    final, colours = agreement_of_twins(data), colours_of(series_of(data))
     made = []
-    for name in names:
-        ratios = magnitude[magnitude["series"] == name].groupby("level")
-        steps = [_step(rows["level_label"].iloc[0], rows, ids, layers) for _, rows in ratios]
-        made.append({"name": name, "colour": colour_variable(name), "steps": steps})
-    if len(names) < final["series"].nunique():
-        made.append({"name": VD, "colour": colour_variable(VD), "steps": _epochs(data, final, ids, layers)})
+    for name in sorted(final["series"].unique(), key=series_order):
+        rows = final[final["series"] == name]
+        if is_variational(name):
+            steps = _epochs(data, rows, ids, layers)
+        else:
+            ratios = rows.groupby("level")
+            steps = [_step(part["level_label"].iloc[0], part, ids, layers) for _, part in ratios]
+        made.append({"name": name, "colour": css_colour(colours[name]), "steps": steps})
     return made
 
 
 def _epochs(
     data: StudyData, final: pd.DataFrame, ids: list[object], layers: list[str]
 ) -> list[dict[str, Any]]:
-    """Variational dropout by epoch; the last one has the agreement that the predictions tell."""
+    """A series of variational dropout by epoch; the last one has the agreement that the predictions tell."""
     twins = epochs_of_twins(data)
-    twins = twins[twins["series"] == VD]
     known = final.set_index("twin_id")["agreement"]
+    twins = twins[twins["twin_id"].isin(known.index)]
     twins.loc[twins["final"], "agreement"] = twins["twin_id"].map(known)[twins["final"]]
     epochs = np.sort(twins["epoch"].unique())
     kept = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), MAX_EPOCHS)).round().astype(int))

@@ -101,7 +101,7 @@ def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, pro
         claims=_claim_rows(tables["claims"]),
         summary=claims_in_short(tables["claims"]),
         sections=parts,
-        reading=prose.READING,
+        reading=prose.reading(tables),
         provenance=_flatten({key: value for key, value in provenance.items() if key != "settings"}),
         settings=_flatten(provenance.get("settings", {})),
         drawing=lambda picture: Markup(picture.svg),

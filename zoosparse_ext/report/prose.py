@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-READING = (
+from collections.abc import Mapping
+
+import pandas as pd
+
+from zoosparse_ext.analysis.series import magnitude_series, variational_series
+from zoosparse_ext.report.collapse import MEANING
+
+_READING = (
     "Little cost: the median model loses at most one point. In brackets: 95 % intervals, with the model as the unit. "
     "MP: magnitude pruning; VD: variational dropout."
+)
+_SERIES = "Every combination of method, scope, schedule and settings is a series of its own."
+_STANDING = (
+    "Where magnitude pruning is compared with variational dropout, {standing} stand for them; other series are "
+    "measured beside them."
 )
 TITLES = {
     "performance": "Performance against sparsity",
@@ -41,16 +53,20 @@ DEFINITIONS = {
         All differences are magnitude minus variational, in points, taken within a model; the model is the
         unit that is resampled. (a) uses VD epochs on the way, which had less training than the last one,
         and interpolates magnitude accuracy between ratios; (b) has neither handicap. Crossover: where the
-        median difference last falls through zero. Effect: rank-biserial correlation of the differences, 1
-        where MP is ahead in every model. Adjusted p: Wilcoxon's signed-rank test of no difference, adjusted
-        over all rows of a table by Benjamini and Hochberg.
+        median difference last falls through zero. Other scores than the magnitude are not compared here,
+        nor, where there are plain ones, patterns, schedules and other settings. Effect: rank-biserial
+        correlation of the differences, 1 where MP is ahead in every model. Adjusted p: Wilcoxon's signed-rank
+        test of no difference, adjusted over all rows of a table by Benjamini and Hochberg.
     """,
     "robustness": """
         std: sample standard deviation over models, in points of accuracy. Wider, narrower: the 95 %
         bootstrap interval of after / before excludes 1 and the Pitman–Morgan test of equal spread, adjusted
         over all rows by Benjamini and Hochberg, is below 0.05. A twin fails when it falls more than half of the
         way from its original to guessing the most frequent class ({chance} here), or is not a number.
-        Twins pruned to the sparsity of their VD twins are not counted here.
+        Twins pruned to the sparsity of their VD twins are not counted here. The second table counts them as well:
+        empty layer: all prunable weights of a tensor are zero; dead output: all that comes in to an output or a channel
+        is; one answer: one class for all test images. Others: medians without twins that have an empty layer or
+        one answer.
     """,
     "layers": """
         Layer sparsity: zeros over the prunable weights of the layer. Kept, times average: share of weights
@@ -77,6 +93,21 @@ DEFINITIONS = {
         row. Histograms share their bins between originals and twins of a layer.
     """,
 }
+
+
+def reading(tables: Mapping[str, pd.DataFrame]) -> str:
+    """What the words of the first screen mean, as far as they are needed."""
+    names = list(tables["collapse"]["series"].unique())
+    sentences = [_READING]
+    magnitude, variational = magnitude_series(names), variational_series(names)
+    if set(names) - {*magnitude, variational}:
+        sentences.append(_SERIES)
+        if magnitude:
+            standing = f"{', '.join(magnitude)} and {variational}"
+            sentences.append(_STANDING.format(standing=standing))
+    if tables["collapse"]["collapsed"].sum():
+        sentences.append(MEANING)
+    return " ".join(sentences)
 
 
 def definitions(anchor: str, **values: str) -> str:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.twins import VD
+from zoosparse_ext.analysis.series import is_variational
 from zoosparse_ext.report import columns, prose
 from zoosparse_ext.report.answers import ANSWERS
 from zoosparse_ext.report.figures import behaviour, performance, weights
 from zoosparse_ext.report.figures.performance import Tables
 from zoosparse_ext.report.figures.style import Picture
 from zoosparse_ext.report.format import percent, plural
-from zoosparse_ext.report.tables import HtmlTable, html_table
+from zoosparse_ext.report.tables import MAX_ROWS, SERIES_ROWS, HtmlTable, html_table
 
 Figures = Sequence[Picture | None]
 
@@ -67,7 +67,7 @@ def _figures(anchor: str, data: StudyData, tables: Tables) -> Figures:
     if anchor == "robustness":
         return performance.spread_against_sparsity(tables), performance.change_spread(tables)
     if anchor == "layers":
-        return behaviour.layers_of_magnitude(tables), behaviour.layers_of_variational(tables)
+        return *behaviour.layers_of_pruning(tables), *behaviour.layers_of_variational(tables)
     if anchor == "agreement":
         return behaviour.agreement_against_sparsity(tables), behaviour.kappa_against_sparsity(tables)
     if anchor == "correlation":
@@ -90,20 +90,33 @@ def _figures(anchor: str, data: StudyData, tables: Tables) -> Figures:
     return [draw(tables) for draw in drawings[anchor]]
 
 
+# One row per series and level.
+_BY_SERIES = {"performance", "methods_by_sparsity", "methods_matched", "robustness", "collapse", "agreement",
+              "correlation"}  # fmt: skip
+
+
+def _pruned(series: pd.Series) -> pd.Series:
+    return ~series.map(is_variational).astype(bool)
+
+
 def _tables(tables: Tables) -> dict[str, list[HtmlTable]]:
     def show(name: str, caption: str, shown: columns.Columns, frame: pd.DataFrame | None = None) -> HtmlTable:
-        return html_table(name, caption, tables[name] if frame is None else frame, shown)
+        rows = SERIES_ROWS if name in _BY_SERIES else MAX_ROWS
+        return html_table(name, caption, tables[name] if frame is None else frame, shown, rows)
 
     agreement = tables["agreement"].dropna(subset=["agreement"])
     # VD first: it has one trajectory, magnitude pruning one per ratio.
-    epochs = tables["trajectories"].sort_values("series", key=lambda series: series != VD, kind="stable")
+    epochs = tables["trajectories"].sort_values("series", key=_pruned, kind="stable")
     return {
         "performance": [show("performance", "One row per method and sparsity", columns.PERFORMANCE)],
         "methods": [
             show("methods_by_sparsity", "(a) By tenths of sparsity", columns.METHODS),
             show("methods_matched", "(b) At exactly the sparsity at which VD ended", columns.METHODS),
         ],
-        "robustness": [show("robustness", "Spread of accuracy over models", columns.ROBUSTNESS)],
+        "robustness": [
+            show("robustness", "Spread of accuracy over models", columns.ROBUSTNESS),
+            show("collapse", "Twins with layers, outputs or answers missing", columns.COLLAPSE),
+        ],
         "layers": [
             show(
                 "layers",

@@ -12,6 +12,7 @@ import pandas as pd
 from zoosparse_ext.report.format import DASH, integer, number, p_value, percent, points, sort_key, spread
 
 MAX_ROWS = 30  # shown in the page; the files hold all
+SERIES_ROWS = 150  # of tables of one row per series and level, whose last series must not be cut off
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "text": str,
     "count": integer,
@@ -55,7 +56,9 @@ class HtmlTable:
         return self.total > len(self.rows)
 
 
-def html_table(name: str, caption: str, frame: pd.DataFrame, columns: Sequence[Column]) -> HtmlTable:
+def html_table(
+    name: str, caption: str, frame: pd.DataFrame, columns: Sequence[Column], rows: int = MAX_ROWS
+) -> HtmlTable:
     """The first rows of a frame, formatted.
 
     Args:
@@ -63,11 +66,12 @@ def html_table(name: str, caption: str, frame: pd.DataFrame, columns: Sequence[C
         caption: says what a row is.
         frame: any table of the analysis.
         columns: what to show; columns that the frame lacks are left out.
+        rows: how many are shown.
     """
     present = [column for column in columns if column.key in frame]
-    records = frame.head(MAX_ROWS).to_dict("records")
-    rows = [[_cell(record, column) for column in present] for record in records]
-    return HtmlTable(name, caption, present, rows, len(frame))
+    records = frame.head(rows).to_dict("records")
+    cells = [[_cell(record, column) for column in present] for record in records]
+    return HtmlTable(name, caption, present, cells, len(frame))
 
 
 def _cell(record: dict[Any, Any], column: Column) -> Cell:

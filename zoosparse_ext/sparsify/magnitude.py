@@ -24,6 +24,7 @@ from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
+from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
 from zoosparse_ext.sparsify.scores import SCORES
 from zoosparse_ext.sparsify.selection import SCOPES, Lots, Pattern, pattern_sparsity, prune_
@@ -137,6 +138,7 @@ def magnitude_prune(
     prune_(twins, scores, lots, phases[0].fraction)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
+        warn_of_collapse(twins.history)
         return twins
     source_predictions = predictions_of(population, data, device).repeat(len(twins) // len(population), 1)
 
@@ -170,6 +172,7 @@ def magnitude_prune(
         ),
     )
     twins.history = with_identity(history, twins)
+    warn_of_collapse(twins.history, source_predictions)
     return twins
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -12,6 +14,7 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.evaluate import Evaluation, evaluate
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.sparsify.collapse import collapse_columns
 from zoosparse_ext.sparsify.series import Series, series_keys
 
 IDENTITY = ("twin_id", "source_id", "method", "scope", "target", "matched")
@@ -23,13 +26,13 @@ def twin_rows(
     evaluation: Evaluation | None,
     source_predictions: Tensor | None,  # [N, M], of each twin's source
 ) -> pd.DataFrame:
-    """One row per twin: identity, sparsity in all and by layer, accuracy and agreement with the source."""
+    """One row per twin: identity, sparsity in all and by layer, what is empty, accuracy, agreement with the source."""
     frame = _identity(twins)
     frame["epoch"] = epoch
     frame["sparsity"] = twins.sparsity().cpu().numpy()
-    by_layer = twins.sparsity(by_layer=True).cpu().numpy()
-    for index, name in enumerate(layer_columns(twins.architecture)):
-        frame[name] = by_layer[:, index]
+    by_layer = twins.sparsity(by_layer=True)
+    for name, values in zip(layer_columns(twins.architecture), by_layer.cpu().numpy().T, strict=True):
+        frame[name] = values
     frame["loss"] = math.nan if evaluation is None else evaluation.loss.numpy()
     frame["accuracy"] = math.nan if evaluation is None else evaluation.accuracy.numpy()
     for column in ("agreement", "kappa", "agreement_on_errors"):
@@ -38,6 +41,9 @@ def twin_rows(
         compared = compare_predictions(source_predictions, evaluation.predictions, evaluation.labels)
         for column, values in compared.items():
             frame[column] = values.numpy()
+    predictions = None if evaluation is None else evaluation.predictions
+    for column, counts in collapse_columns(twins, by_layer, predictions).items():
+        frame[column] = counts
     return frame
 
 
@@ -68,7 +74,19 @@ def predictions_of(population: Population, data: Dataset, device: torch.device |
 
 def layer_columns(architecture: Architecture) -> list[str]:
     """`sparsity_layer.<layer>` for every prunable tensor."""
-    return [f"sparsity_layer.{segment.layer}" for segment in architecture.prunable_segments]
+    names = layer_names([segment.name for segment in architecture.prunable_segments])
+    return [f"sparsity_layer.{name}" for name in names]
+
+
+def layer_names(tensors: Sequence[str]) -> list[str]:
+    """What tables call prunable tensors: by the layer, or by the whole name where a layer has several.
+
+    >>> layer_names(["conv.weight", "gru.weight_ih_l0", "gru.weight_hh_l0"])
+    ['conv', 'gru.weight_ih_l0', 'gru.weight_hh_l0']
+    """
+    layers = [name.rpartition(".")[0] or name for name in tensors]
+    several = Counter(layers)
+    return [layer if several[layer] == 1 else name for layer, name in zip(layers, tensors, strict=True)]
 
 
 def compare_predictions(source: Tensor, twin: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.population.train import train
+from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.series import Series, named
 from zoosparse_ext.sparsify.settings import differences, digest, number_text
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
@@ -162,6 +163,7 @@ def variational_dropout(
     )
     twins = drop(noisy, variational, threshold)
     twins.predictions, twins.history = noisy.predictions, with_identity(history, twins)
+    warn_of_collapse(twins.history, source_predictions)
     return twins
 
 

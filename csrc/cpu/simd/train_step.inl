@@ -13,24 +13,25 @@ namespace {
 struct Columns {
   int64_t first, end;
   float clamp;
-  bool variational;
+  bool variational, frozen;
 };
 
 // Those within `range`, layer by layer.
 template <int W, class Body>
 inline void for_columns(const Group<W>& group, Range range, const Body& body) {
-  const auto run = [&](int64_t first, int64_t count, float clamp, bool variational) {
+  const auto run = [&](int64_t first, int64_t count, float clamp, bool variational, bool frozen) {
     const int64_t begin = std::max(first, range.first), end = std::min(first + count, range.first + range.count);
-    if (begin < end) body(Columns{begin, end, clamp, variational});
+    if (begin < end) body(Columns{begin, end, clamp, variational, frozen});
   };
   for (int s = 0; s < group.plan.count; ++s) {
     const TrainStage& stage = group.plan.stages[s];
     const TrainOp& op = stage.op;
     const bool convolution = op.kind == OpKind::conv2d;
     if (!convolution && op.kind != OpKind::linear) continue;
-    run(op.weight, op.out_channels * stage.taps, op.clamp, group.plan.variational);
+    run(op.weight, op.out_channels * stage.taps, op.clamp, group.plan.variational, op.weight_frozen);
     if (op.bias >= 0)
-      run(op.bias, op.out_channels, op.clamp, group.plan.variational && group.params.variational_bias && convolution);
+      run(op.bias, op.out_channels, op.clamp, group.plan.variational && group.params.variational_bias && convolution,
+          op.bias_frozen);
   }
 }
 
@@ -97,8 +98,9 @@ void update_weights(const Group<W>& group, int parts, Range range, int64_t local
   const StepRule<Lanes<W>> rule =
       step_rules<W>(row, group.params.lr_factor[local_step], group.params.first_step + local_step + 1);
   with_optimizer(group.params.optimizer, [&](auto kind) {
-    for_columns(group, range,
-                [&](const Columns& columns) { update_columns<W, kind.value>(group, parts, columns, rule); });
+    for_columns(group, range, [&](const Columns& columns) {
+      if (!columns.frozen) update_columns<W, kind.value>(group, parts, columns, rule);
+    });
   });
 }
 

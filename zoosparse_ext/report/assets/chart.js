@@ -40,7 +40,8 @@ const scale = ([low, high], from, to) => (value) => from + ((value - low) / (hig
 function draw(svg, chart) {
   const x = scale(chart.xLimits, FRAME.left, FRAME.right);
   const y = scale(chart.yLimits, FRAME.bottom, FRAME.top);
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const below = (chart.legend ?? []).length > INSIDE ? LINE * legendColumns(chart.legend).lines + 6 : 0;
+  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT + below}`);
   svg.replaceChildren(axes(chart, x, y), lines(chart, x, y), dots(chart, x, y), legend(chart));
 }
 
@@ -85,11 +86,27 @@ function dots(chart, x, y) {
   return group;
 }
 
+// A legend of few entries stands in the frame; a longer one below it, in as many columns as its names allow.
+const [INSIDE, LINE, LETTER] = [4, 14, 5.2];
+
+// How many lines its columns take, and where each of them begins.
+function legendColumns(entries) {
+  for (let across = 3; ; across -= 1) {
+    const lines = Math.ceil(entries.length / across);
+    const parts = Array.from({ length: across }, (_, i) => entries.slice(i * lines, (i + 1) * lines));
+    const widths = parts.map((part) => 36 + LETTER * Math.max(0, ...part.map(({ name }) => name.length)));
+    if (across > 1 && widths.reduce((sum, width) => sum + width) > WIDTH - 8) continue;
+    return { lines, lefts: widths.map((_, i) => 8 + widths.slice(0, i).reduce((sum, width) => sum + width, 0)) };
+  }
+}
+
 function legend({ legend: entries = [] }) {
   const group = element("g", { class: "legend" });
+  const [{ lines, lefts }, inside] = [legendColumns(entries), entries.length <= INSIDE];
   entries.forEach(({ name, colour }, i) => {
-    const y = FRAME.bottom - 10 - 14 * (entries.length - 1 - i);
-    const [x1, x2] = [FRAME.left + 8, FRAME.left + 26];
+    const y = inside ? FRAME.bottom - 10 - LINE * (entries.length - 1 - i) : HEIGHT + 6 + LINE * (i % lines);
+    const x1 = inside ? FRAME.left + 8 : lefts[Math.floor(i / lines)];
+    const x2 = x1 + 18;
     group.append(element("line", { x1, x2, y1: y - 3, y2: y - 3, style: `stroke: ${colour}` }));
     group.append(element("text", { x: x2 + 6, y }, name));
   });

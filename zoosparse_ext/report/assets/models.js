@@ -17,7 +17,7 @@ function explore(study) {
   const original = study.accuracy.map(share);
   const series = study.series.map(({ name, colour, steps }) => ({
     name,
-    colour: `var(${colour})`,
+    colour,
     steps: steps.map((step) => ({
       label: step.label,
       sparsity: step.sparsity.map(share),

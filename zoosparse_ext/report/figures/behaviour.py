@@ -8,52 +8,58 @@ import pandas as pd
 
 from zoosparse_ext.analysis import StudyData, operating_twins
 from zoosparse_ext.analysis.operating import operating_name
-from zoosparse_ext.analysis.twins import VD
+from zoosparse_ext.analysis.series import is_variational, magnitude_series
+from zoosparse_ext.analysis.twins import series_of
 from zoosparse_ext.report.figures.dots import dots, sampled
-from zoosparse_ext.report.figures.performance import Tables, series_in
+from zoosparse_ext.report.figures.legends import legend, legend_above
+from zoosparse_ext.report.figures.palette import SEQUENCE, colours_of
+from zoosparse_ext.report.figures.performance import Tables, colours_in, series_in
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
     PAPER,
     QUIET,
-    SEQUENCE,
     Picture,
     band,
     canvas,
-    colour_of,
     finish,
-    legend,
-    legend_above,
     percent_axis,
     points_axis,
     robust_limits,
     sparsity_axis,
 )  # fmt: skip
+from zoosparse_ext.report.format import capital
+from zoosparse_ext.report.names import method_name
 
 MAX_LAYERS = 12  # lines in one figure
 
 
-def layers_of_magnitude(tables: Tables) -> Picture | None:
-    """Layer sparsity against total sparsity for the global scope (per layer it is the diagonal)."""
+def layers_of_pruning(tables: Tables) -> list[Picture]:
+    """Layer against total sparsity, a figure for each series that chooses over all layers (per layer: a diagonal)."""
     table = tables["layers"]
-    name = next((s for s in series_in(table) if s in ("MP global", "MP")), None)
-    if name is None:
-        return None
-    rows = table[table["series"] == name]
-    caption = (
-        f"{name}: sparsity of each layer against total sparsity, medians and quartiles. Below the diagonal "
-        "a layer is spared."
-    )
-    return _layer_lines(rows, "layers-magnitude", caption)
+    chosen = [name for name in series_in(table) if not is_variational(name) and "per layer" not in name]
+    pictures = []
+    for number, name in enumerate(chosen):
+        caption = (
+            f"{name}: sparsity of each layer against total sparsity, medians and quartiles. Below the diagonal "
+            "a layer is spared."
+        )
+        file = "layers-magnitude" if number == 0 else f"layers-magnitude-{number + 1}"
+        pictures.append(_layer_lines(table[table["series"] == name], file, caption))
+    return pictures
 
 
-def layers_of_variational(tables: Tables) -> Picture | None:
+def layers_of_variational(tables: Tables) -> list[Picture]:
+    """The same epoch by epoch, a figure for each series of variational dropout."""
     table = tables["layer_trajectories"]
-    rows = table[table["series"] == VD]
-    if rows.empty:
-        return None
-    caption = "Variational dropout, epoch by epoch: median sparsity of each layer against total sparsity."
-    return _layer_lines(rows, "layers-variational", caption)
+    pictures = []
+    for number, name in enumerate(filter(is_variational, series_in(table))):
+        caption = (
+            f"{method_name(name)}, epoch by epoch: median sparsity of each layer against total sparsity."
+        )
+        file = "layers-variational" if number == 0 else f"layers-variational-{number + 1}"
+        pictures.append(_layer_lines(table[table["series"] == name], file, capital(caption)))
+    return pictures
 
 
 def _layer_lines(rows: pd.DataFrame, name: str, caption: str) -> Picture:
@@ -72,19 +78,20 @@ def _layer_lines(rows: pd.DataFrame, name: str, caption: str) -> Picture:
         axes.set_ylabel("sparsity of the layer")
         percent_axis(axes.yaxis)
         sparsity_axis(axes)
-        legend(axes, loc="upper left", fontsize=8)
+        legend(axes, room=MAX_LAYERS + 1, loc="upper left", fontsize=8)
         return finish(figure, name, caption)
 
 
 def agreement_against_sparsity(tables: Tables) -> Picture:
     table, baseline = tables["agreement"], tables["agreement_of_originals"]["agreement"].astype(float)
+    colours = colours_in(tables)
     with canvas() as (figure, axes):
         if len(baseline):
             low, median, high = baseline.quantile([0.25, 0.5, 0.75])
             axes.axhspan(low, high, color=QUIET, alpha=0.18, lw=0)
             axes.axhline(median, color=INK, lw=1.2, ls=DASHES[1], label="two different originals")
         for name in series_in(table):
-            rows, colour = table[table["series"] == name], colour_of(name)
+            rows, colour = table[table["series"] == name], colours[name]
             band(axes, rows["sparsity"], rows["agreement_q25"], rows["agreement_q75"], colour)
             axes.plot(rows["sparsity"], rows["agreement"], "o-", color=colour, label=name)
         axes.set_ylabel("equal predictions")
@@ -101,9 +108,10 @@ def agreement_against_sparsity(tables: Tables) -> Picture:
 def kappa_against_sparsity(tables: Tables) -> Picture:
     table = tables["agreement"]
     measures = (("kappa", "Cohen's κ", "-", "o"), ("agreement_on_errors", "on errors", DASHES[1], "s"))
+    colours = colours_in(tables)
     with canvas() as (figure, axes):
         for name in series_in(table):
-            rows, colour = table[table["series"] == name], colour_of(name)
+            rows, colour = table[table["series"] == name], colours[name]
             axes.plot([], [], color=colour, label=name)
             for measure, _, dashes, marker in measures:
                 axes.plot(rows["sparsity"], rows[measure], color=colour, ls=dashes, marker=marker, ms=3.5)
@@ -118,7 +126,7 @@ def kappa_against_sparsity(tables: Tables) -> Picture:
 
 def original_against_twin(data: StudyData) -> Picture:
     with canvas() as (figure, axes):
-        drawn = []
+        drawn, colours = [], colours_of(series_of(data))
         for name, twins in operating_twins(data).items():
             twins = sampled(twins.dropna(subset=["accuracy", "source_accuracy"]))
             if len(twins):
@@ -127,7 +135,7 @@ def original_against_twin(data: StudyData) -> Picture:
                     "mec": PAPER,
                     "mew": 0.5,
                     "alpha": 0.75,
-                    "color": colour_of(name),
+                    "color": colours[name],
                 }
                 label = operating_name(name, twins)
                 where = twins["source_accuracy"], twins["accuracy"]
@@ -142,7 +150,7 @@ def original_against_twin(data: StudyData) -> Picture:
         percent_axis(axes.yaxis)
         legend_above(axes)
         caption = (
-            "One dot a model; the line is equality. Magnitude twins at the largest ratio up to 80 %, VD "
+            "One dot a model; the line is equality. Pruned twins at the largest ratio up to 80 %, VD "
             "twins where they ended."
         )
         return finish(figure, "original-and-twin", caption)
@@ -150,23 +158,17 @@ def original_against_twin(data: StudyData) -> Picture:
 
 def correlation_against_sparsity(tables: Tables) -> Picture:
     table = tables["correlation"]
+    colours = colours_in(tables)
     with canvas() as (figure, axes):
         axes.axhline(0, color=INK, lw=1)
         for name in series_in(table):
-            rows, colour = table[table["series"] == name], colour_of(name)
+            rows, colour = table[table["series"] == name], colours[name]
             band(axes, rows["sparsity"], rows["pearson_low"], rows["pearson_high"], colour, 0.15)
-            axes.plot(
-                rows["sparsity"], rows["pearson"], "o-", color=colour, label=f"{name}: Pearson, 95 % interval"
-            )
-            axes.plot(
-                rows["sparsity"],
-                rows["spearman"],
-                "s",
-                ms=3.5,
-                mfc="none",
-                color=colour,
-                label=f"{name}: Spearman",
-            )
+            axes.plot(rows["sparsity"], rows["pearson"], "o-", color=colour, label=name)
+            axes.plot(rows["sparsity"], rows["spearman"], "s", ms=3.5, mfc="none", color=colour)
+        if len(table):
+            axes.plot([], [], "o-", color=INK, label="Pearson, 95 % interval")
+            axes.plot([], [], "s", ms=3.5, mfc="none", color=INK, label="Spearman")
         axes.set_ylim(-1.03, 1.03)
         axes.set_ylabel("correlation over models")
         sparsity_axis(axes)
@@ -175,27 +177,31 @@ def correlation_against_sparsity(tables: Tables) -> Picture:
 
 
 def variational_by_epoch(tables: Tables) -> Picture | None:
-    table = tables["trajectories"]
-    rows = table[table["series"] == VD]
-    if rows.empty:
+    table, colours = tables["trajectories"], colours_in(tables)
+    names = list(filter(is_variational, series_in(table)))
+    if not names:
         return None
     with canvas(panels=(2, 1), sharex=True) as (figure, (upper, lower)):
-        for axes, name, label in ((upper, "accuracy", "test accuracy"), (lower, "sparsity", "sparsity")):
-            band(axes, rows["epoch"], rows[f"{name}_q25"], rows[f"{name}_q75"], colour_of(VD))
-            axes.plot(rows["epoch"], rows[name], color=colour_of(VD))
+        for axes, column, label in ((upper, "accuracy", "test accuracy"), (lower, "sparsity", "sparsity")):
+            for name in names:
+                rows = table[table["series"] == name]
+                band(axes, rows["epoch"], rows[f"{column}_q25"], rows[f"{column}_q75"], colours[name])
+                axes.plot(rows["epoch"], rows[column], color=colours[name], label=name)
             axes.set_ylabel(label)
             percent_axis(axes.yaxis)
         lower.set_xlabel("epoch of variational dropout")
+        if len(names) > 1:
+            legend_above(upper)
         return finish(figure, "vd-epochs", "Variational dropout per epoch: median and quartiles over models.")
 
 
 def tuning_by_epoch(tables: Tables) -> Picture | None:
     """Recovery of accuracy during fine-tuning, at the ratios where there is something to recover."""
     table = tables["trajectories"]
-    rows = table[(table["series"] != VD) & table["target"].notna()]
+    rows = table[~table["series"].map(is_variational).astype(bool) & table["target"].notna()]
     if rows.empty:
         return None
-    name = series_in(rows)[0]
+    name = [*magnitude_series(rows["series"]), *series_in(rows)][0]
     rows = rows[rows["series"] == name]
     ratios = [ratio for ratio in sorted(rows["target"].unique()) if ratio >= 0.5][-5:] or sorted(
         rows["target"].unique()
@@ -217,17 +223,24 @@ def tuning_by_epoch(tables: Tables) -> Picture | None:
 
 def population_by_epoch(tables: Tables) -> Picture | None:
     """Spread and correlation per epoch of variational dropout."""
-    table = tables["trajectories"]
-    rows = table[(table["series"] == VD) & table["accuracy_std"].notna()]
-    if rows.empty:
+    table, colours = tables["trajectories"], colours_in(tables)
+    table = table[table["accuracy_std"].notna()]
+    names = list(filter(is_variational, series_in(table)))
+    if not names:
         return None
     with canvas(panels=(2, 1), sharex=True) as (figure, (upper, lower)):
-        upper.plot(rows["epoch"], rows["accuracy_std"], color=colour_of(VD))
+        for name in names:
+            rows, colour, prefix = (
+                table[table["series"] == name],
+                colours[name],
+                f"{name}: " * (len(names) > 1),
+            )
+            upper.plot(rows["epoch"], rows["accuracy_std"], color=colour)
+            lower.plot(rows["epoch"], rows["pearson"], color=colour, label=f"{prefix}Pearson")
+            lower.plot(rows["epoch"], rows["spearman"], color=colour, ls=DASHES[2], label=f"{prefix}Spearman")
         upper.set_ylabel("std, points")
         upper.set_ylim(bottom=0)
         points_axis(upper.yaxis, signed=False)
-        lower.plot(rows["epoch"], rows["pearson"], color=colour_of(VD), label="Pearson")
-        lower.plot(rows["epoch"], rows["spearman"], color=colour_of(VD), ls=DASHES[2], label="Spearman")
         lower.set_ylabel("correlation")
         lower.set_xlabel("epoch of variational dropout")
         legend(lower, loc="best", ncols=2)
@@ -241,14 +254,16 @@ def agreement_by_epoch(tables: Tables) -> Picture | None:
     table = tables["trajectories"].dropna(subset=["agreement"])
     if table.empty:
         return None
+    colours = colours_in(tables)
     with canvas() as (figure, axes):
         for name in series_in(table):
             rows = table[table["series"] == name]
-            ratio = rows["target"].max() if name == VD else _closest(rows["target"], 0.8)
-            part = rows if name == VD else rows[rows["target"] == ratio]
-            label = name if name == VD else f"{name}, {100 * ratio:.4g} %"
-            band(axes, part["epoch"], part["agreement_q25"], part["agreement_q75"], colour_of(name))
-            axes.plot(part["epoch"], part["agreement"], "o-", ms=3, color=colour_of(name), label=label)
+            part, label = rows, name
+            if not is_variational(name):
+                ratio = _closest(rows["target"], 0.8)
+                part, label = rows[rows["target"] == ratio], f"{name}, {100 * ratio:.4g} %"
+            band(axes, part["epoch"], part["agreement_q25"], part["agreement_q75"], colours[name])
+            axes.plot(part["epoch"], part["agreement"], "o-", ms=3, color=colours[name], label=label)
         axes.set_xlabel("epoch")
         axes.set_ylabel("equal predictions")
         percent_axis(axes.yaxis)

@@ -20,16 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from zoosparse_ext.report.figures.dots import name_dots
+from zoosparse_ext.report.figures.palette import SEQUENCE, VARIABLES, css_colour
 from zoosparse_ext.report.format import MINUS
 
-# Okabe & Ito's palette, safe for colour-blind readers; the page gives lighter tones of it in dark mode.
-SERIES = {"MP global": "#0072b2", "MP per layer": "#009e73", "MP": "#0072b2", "VD": "#d55e00"}
-SEQUENCE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 INK, QUIET, GRID, PAPER = "#1b1f24", "#646c76", "#d9dee4", "#fefefe"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 # Inside the page these colours follow the reader's theme.
 _THEME = {INK: "var(--ink)", QUIET: "var(--quiet)", GRID: "var(--grid)", PAPER: "var(--paper)"}
-_THEME |= {colour: f"var(--c{i})" for i, colour in enumerate(SEQUENCE[:-1])}
+_THEME |= {colour: css_colour(colour) for colour in VARIABLES}
 _WIDTH, _HEIGHT = 5.4, 3.5  # inches; legible when a phone shows it at 350 px
 _RC: Any = {
     "font.size": 9.5,
@@ -131,15 +129,6 @@ def _inline(svg: str) -> str:
     return re.sub(r"\n\s*", "\n", svg)
 
 
-def colour_of(series: str) -> str:
-    return SERIES.get(series, SEQUENCE[3])
-
-
-def colour_variable(series: str) -> str:
-    """The colour of a series as a custom property of the page, which follows the theme."""
-    return f"--c{SEQUENCE.index(colour_of(series))}"
-
-
 def percent_axis(axis: Any) -> None:
     """Show fractions as percent."""
     axis.set_major_formatter(
@@ -171,7 +160,13 @@ def band(axes: Axes, x: Any, low: Any, high: Any, colour: str, alpha: float = 0.
 
 
 def error_bars(
-    axes: Axes, x: Any, rows: pd.DataFrame, columns: tuple[str, str, str], label: str, colour: str
+    axes: Axes,
+    x: Any,
+    rows: pd.DataFrame,
+    columns: tuple[str, str, str],
+    label: str,
+    colour: str,
+    filled: bool = True,
 ) -> None:
     """Estimates with their intervals, joined by a line where there are several."""
     estimate, low, high = (rows[name].to_numpy(dtype=float) for name in columns)
@@ -185,6 +180,7 @@ def error_bars(
         ls=line,
         capsize=2.5,
         label=label,
+        mfc=colour if filled else PAPER,
     )
 
 
@@ -197,17 +193,3 @@ def robust_limits(values: pd.Series | np.ndarray, padding: float = 0.08) -> tupl
     low, high = float(values.min()), float(values.max())
     margin = max((high - low) * padding, 0.002)
     return low - margin, high + margin
-
-
-def legend(axes: Axes, **kwargs: Any) -> None:
-    """A legend, if there is anything to explain."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(**kwargs)
-
-
-def legend_above(axes: Axes) -> None:
-    """A legend in one line above the axes, where it cannot cover a dot."""
-    handles, _ = axes.get_legend_handles_labels()
-    if handles:
-        axes.figure.subplots_adjust(top=0.91)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), borderaxespad=0.2)

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 
 from zoosparse_ext.analysis import ratio_matrix
 from zoosparse_ext.analysis.operating import DIVIDE
-from zoosparse_ext.analysis.twins import VD
+from zoosparse_ext.analysis.series import magnitude_series, series_order
 from zoosparse_ext.analysis.weights import ORIGINAL_SERIES
-from zoosparse_ext.report.figures.performance import Tables, series_in
+from zoosparse_ext.report.figures.legends import columns_within, legend, legend_height
+from zoosparse_ext.report.figures.performance import Tables, colours_in, pairs_in, series_in
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
@@ -20,9 +21,7 @@ from zoosparse_ext.report.figures.style import (
     Picture,
     band,
     canvas,
-    colour_of,
     finish,
-    legend,
     sparsity_axis,
 )  # fmt: skip
 
@@ -30,11 +29,11 @@ _MAX_PANELS = 6
 
 
 def surviving_weights(tables: Tables) -> Picture | None:
-    """Density of the surviving weights per layer: originals, magnitude twins near 80 %, VD twins."""
+    """Density of the surviving weights per layer: originals, pruned twins near 80 %, VD twins."""
     table = tables["weight_histograms"]
     if table.empty:
         return None
-    layers = list(dict.fromkeys(table["layer"]))[:_MAX_PANELS]
+    layers, colours = list(dict.fromkeys(table["layer"]))[:_MAX_PANELS], colours_in(tables)
     rows = math.ceil(len(layers) / 2)
     with canvas(5.4, 1.7 * rows + 0.6, (rows, min(2, len(layers))), "constrained", squeeze=False) as (
         figure,
@@ -46,17 +45,20 @@ def surviving_weights(tables: Tables) -> Picture | None:
             part = table[table["layer"] == layer]
             shown = [_at_operating_level(part[part["series"] == name]) for name in part["series"].unique()]
             for series in shown:
-                _density(axes, series)
+                _density(axes, series, colours)
             axes.set_title(layer, fontsize=9)
             axes.set_yticks([])
             axes.set_ylim(0, _height(shown))
         figure.supxlabel("weight", fontsize=9.5)
         figure.supylabel("density", fontsize=9.5)
         handles, labels = panels.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
+        columns = columns_within(72 * figure.get_figwidth(), labels, size=9)
+        if columns < len(handles):
+            figure.set_figheight(figure.get_figheight() + legend_height(math.ceil(len(handles) / columns)))
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
         caption = (
-            "Density of the surviving weights per layer, on bins shared by all: originals (grey), magnitude "
-            f"twins at the largest ratio up to 80 %, {VD} twins where they ended. A peak at zero that leaves its "
+            "Density of the surviving weights per layer, on bins shared by all: originals (grey), pruned "
+            "twins at the largest ratio up to 80 %, VD twins where they ended. A peak at zero that leaves its "
             "frame is cut off."
         )
         return finish(figure, "weights", caption)
@@ -79,14 +81,14 @@ def _at_operating_level(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["level"] == (reached.max() if len(reached) else levels.min())]
 
 
-def _density(axes: Axes, rows: pd.DataFrame) -> None:
+def _density(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
     series = str(rows["series"].iloc[0])
     edges = np.append(rows["left"].to_numpy(), rows["right"].to_numpy()[-1:])
     if series == ORIGINAL_SERIES:
         axes.stairs(rows["density"], edges, fill=True, color=QUIET, alpha=0.3, label="original")
         return
     label = f"{series}, {rows['level_label'].iloc[0]}"
-    axes.stairs(rows["density"], edges, color=colour_of(series), lw=1.3, label=label)
+    axes.stairs(rows["density"], edges, color=colours[series], lw=1.3, label=label)
 
 
 def size_of_survivors(tables: Tables) -> Picture | None:
@@ -101,11 +103,12 @@ def size_of_survivors(tables: Tables) -> Picture | None:
     means = means.merge(
         tables["performance"][["series", "level", "sparsity"]], on=["series", "level"], how="left"
     )
+    colours = colours_in(tables)
     with canvas() as (figure, axes):
         axes.axhline(1, color=INK, lw=1)
         for name in series_in(means):
             rows = means[means["series"] == name]
-            axes.plot(rows["sparsity"], rows["ratio"], "o-", color=colour_of(name), label=name)
+            axes.plot(rows["sparsity"], rows["ratio"], "o-", color=colours[name], label=name)
         axes.set_ylabel("median |w| of survivors / of originals")
         sparsity_axis(axes)
         legend(axes, loc="upper left")
@@ -117,25 +120,35 @@ def size_of_survivors(tables: Tables) -> Picture | None:
 
 
 def overlap_of_methods(tables: Tables) -> Picture | None:
-    """Jaccard index of a model's magnitude masks with its VD mask, against the magnitude ratio."""
+    """Jaccard index of a model's pruned masks with its VD mask, against the ratio of pruning."""
     table = tables["mask_overlaps"]
     rows = table[(table["relation"] == "methods") & table["first_level"].notna()]
     if rows.empty:
         return None
+    colours = colours_in(tables)
     with canvas() as (figure, axes):
-        for name in series_in(rows.rename(columns={"first_series": "series"})):
-            part, colour = rows[rows["first_series"] == name], colour_of(name)
+        named = rows.rename(columns={"first_series": "series", "second_series": "against"})
+        others = sorted(named["against"].unique(), key=series_order)
+        for name, against in pairs_in(named):
+            part, colour = rows[(named["series"] == name) & (named["against"] == against)], colours[name]
+            first = against == others[0]
             band(axes, part["first_level"], part["jaccard_q25"], part["jaccard_q75"], colour)
-            axes.plot(part["first_level"], part["jaccard"], "o-", color=colour, label=f"{name} and VD")
+            label = (f"{name} and {against}" if len(others) == 1 else name) if first else None
+            style = {"marker": "o", "ls": "-"} if first else {"marker": "s", "ls": DASHES[1], "mfc": "none"}
+            axes.plot(part["first_level"], part["jaccard"], color=colour, label=label, **style)
             axes.plot(part["first_level"], part["expected"], color=colour, ls=DASHES[2], lw=1.2)
+        if len(others) > 1:
+            axes.plot([], [], "o-", color=INK, label=f"and {others[0]}")
+            further = f"and {', '.join(others[1:])}"
+            axes.plot([], [], marker="s", ls=DASHES[1], mfc="none", color=INK, label=further)
         axes.plot([], [], color=INK, ls=DASHES[2], lw=1.2, label="independent masks")
         axes.set_ylim(0, 1)
         axes.set_ylabel("Jaccard index of kept weights")
         sparsity_axis(axes)
-        axes.set_xlabel("sparsity of the magnitude twin")
+        axes.set_xlabel("sparsity of the pruned twin")
         legend(axes, loc="upper left")
         caption = (
-            f"Do both methods keep the same weights of a model? {VD} twins where they ended; medians and "
+            "Do both methods keep the same weights of a model? VD twins where they ended; medians and "
             "quartiles."
         )
         return finish(figure, "overlap-methods", caption)
@@ -149,9 +162,10 @@ def overlap_of_models(tables: Tables) -> Picture | None:
     )  # fmt: skip
     if rows.empty:
         return None
+    colours = colours_in(tables)
     with canvas() as (figure, axes):
         for name in series_in(rows):
-            part, colour = rows[rows["series"] == name], colour_of(name)
+            part, colour = rows[rows["series"] == name], colours[name]
             axes.plot(part["sparsity"], part["jaccard"], "o-", color=colour, label=name)
             axes.plot(part["sparsity"], part["expected"], color=colour, ls=DASHES[2], marker="_", lw=1.2)
         axes.plot([], [], color=INK, ls=DASHES[2], lw=1.2, label="independent masks")
@@ -171,7 +185,8 @@ def overlap_of_ratios(tables: Tables) -> Picture | None:
     rows = table[table["relation"] == "ratios"]
     if rows.empty:
         return None
-    name = series_in(rows.rename(columns={"first_series": "series"}))[0]
+    names = series_in(rows.rename(columns={"first_series": "series"}))
+    name = [*magnitude_series(names), *names][0]
     matrix = ratio_matrix(table, name)
     with canvas(5.4, 3.5) as (figure, axes):
         axes.grid(False)
