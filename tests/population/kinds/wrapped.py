@@ -311,7 +311,7 @@ KINDS = [
     Kind(
         "A parametrization on one model of four",
         chain,
-        RUNS,
+        FAST,
         alter=lambda models: parametrizations.weight_norm(models[2][4]) and None,
         told="4.weight",
     ),
