@@ -106,8 +106,10 @@ def test_every_selection_is_that_of_the_reference(
 ) -> None:
     """Where native kernels are built, they choose; bit for bit as the reference does."""
 
-    def by_reference(*arguments: Any, segments: list[int] | None = None) -> Tensor:
-        return magnitude._mask_reference(*magnitude._arguments("magnitude_mask", *arguments, segments))
+    def by_reference(weights: Tensor, k: Any, segments: list[int] | None = None) -> Tensor:
+        offsets = [0, weights.shape[1]] if segments is None else segments
+        k = magnitude.counts("magnitude_mask", weights, k, offsets, whole=segments is None)
+        return magnitude._mask_reference(weights, k, offsets)
 
     options = {"sparsity": 0.6, "data": data, **options}
     population = tiny.population(n=3)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoosparse_ext.data import Split
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.modules import seeded
 from zoosparse_ext.population.population import Population
@@ -58,7 +56,7 @@ def check_batches(architecture: Architecture, split: Split, batch_size: int, sam
         ) from error
 
 
-def recalibrate(population: Population, split: Split) -> Population:
+def recalibrate(population: Population, split: Split, images: int | None = 2048) -> Population:
     """The population with the running statistics of its batch norms measured anew, as averages over a split.
 
     Pruning changes what comes into a batch norm, whose running mean and variance are still those of the dense network.
@@ -75,6 +73,7 @@ def recalibrate(population: Population, split: Split) -> Population:
     Args:
         population: N models; stays as it is.
         split: images to measure on: training images, never those that are evaluated.
+        images: at most so many of them, evenly spread over the split; None: all.
 
     Returns:
         A population that shares everything but weights with this one; the same one if it has no batch norm.
@@ -84,12 +83,14 @@ def recalibrate(population: Population, split: Split) -> Population:
 
     Source: Li, Wu, Su, Wang, "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020.
     """
+    require_kind("recalibrate", split, Split, "a split of training images, such as data.train")
     architecture = population.architecture
     if not has_batch_norm(population):
         return population
     module = architecture.module().eval()
     norms = {name: layer for name, layer in module.named_modules() if _is_measured(layer)}
     weights = population.weights.detach().clone()
+    chosen = _batches(len(split), len(split) if images is None else min(images, len(split)))
     for row in weights:
         tensors = architecture.unflatten(row)
         module.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, strict=False)
@@ -98,8 +99,8 @@ def recalibrate(population: Population, split: Split) -> Population:
             layer.momentum = None  # the average over all batches
             layer.train()
         with torch.no_grad(), seeded(None, 0):
-            for columns in _batches(len(split)):
-                module(split.normalized(columns).to(row))
+            for batch in chosen:
+                module(split.normalized(batch).to(row))
         for name in norms:
             for statistic in ("running_mean", "running_var"):
                 tensors[f"{name}.{statistic}"].copy_(module.get_buffer(f"{name}.{statistic}"))
@@ -109,6 +110,7 @@ def recalibrate(population: Population, split: Split) -> Population:
         population.models,
         packed_masks=population.packed_masks,
         log_sigma2=population.log_sigma2,
+        predictions=None,  # which were those of other statistics
         history=population.history,
         counts=population.counts,
     )
@@ -119,12 +121,25 @@ def has_batch_norm(population: Population) -> bool:
     return any(segment.name.endswith("running_mean") for segment in population.layers())
 
 
+def key(population: Population, split: Split | None) -> str:
+    """What tells a checkpoint whether statistics are measured anew; empty where there are none, or they stay."""
+    return "" if split is None or not has_batch_norm(population) else f" recalibrated on {len(split)} images"
+
+
 def _is_measured(layer: nn.Module) -> bool:
     return isinstance(layer, _BatchNorm) and layer.track_running_stats and layer.running_mean is not None
 
 
-def _batches(images: int) -> list[slice]:
-    """Batches of about 256 images, none of which is much smaller than the others."""
-    count = max(1, round(images / _IMAGES))
-    edges = [images * number // count for number in range(count + 1)]
-    return [slice(start, end) for start, end in pairwise(edges)]
+def _batches(available: int, images: int) -> list[Tensor]:
+    """So many of the available images, evenly spread, in batches of about 256 of which none is much smaller."""
+    spread = torch.arange(images) * available // images
+    return list(spread.tensor_split(max(1, round(images / _IMAGES))))
+
+
+def require_other_split(split: Split | None, evaluated: Split) -> None:
+    """Raise InputError if statistics would be measured on the images that are evaluated."""
+    if split is not None and split.images.data_ptr() == evaluated.images.data_ptr():
+        raise InputError(
+            f"recalibrate: these are the images that are evaluated ({evaluated.name}); measure on training images, "
+            "recalibrate=data.train"
+        )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError, ZoosparseError, require_kind
+from zoosparse_ext.population import batch_norm
 from zoosparse_ext.population.devices import by_rows
 from zoosparse_ext.population.plan import Plan
 from zoosparse_ext.population.population import Population, chunks
@@ -43,6 +44,8 @@ def evaluate(
     data: Dataset | Split,
     sparse: str = "auto",
     device: torch.device | str | None = None,
+    *,
+    recalibrate: Split | None = None,
 ) -> Evaluation:
     """Evaluate every model on a split; of a `Dataset`, on its test images.
 
@@ -59,6 +62,8 @@ def evaluate(
         sparse: what the native engine does with zero weights: leave them out in those layers where that is faster
             (``"auto"``), never (``"dense"``) or always (``"sparse"``); the results are the same within rounding.
         device: where to run, ``"cpu"`` or ``"cuda"``; None: where the weights are. Results come back to the CPU.
+        recalibrate: training images on which the statistics of batch norm are measured anew for this evaluation, as
+            pruned networks need it: see :func:`~zoosparse_ext.population.batch_norm.recalibrate`. Default: as they are.
 
     Raises:
         InputError: images that do not fit the architecture; labels outside its classes; an unknown `sparse`; a device
@@ -68,8 +73,11 @@ def evaluate(
     models at a time and says so in the log.
     """
     require_kind("data", data, (Dataset, Split), "a zs.Dataset or one of its splits")
-    plan = population.compile(sparse, device)
     split = data.test if isinstance(data, Dataset) else data
+    if recalibrate is not None:
+        batch_norm.require_other_split(recalibrate, split)
+        population = batch_norm.recalibrate(population, recalibrate)
+    plan = population.compile(sparse, device)
     check_split(population, split)
     if missing := plan.why_not_native(split.images):
         log.info("evaluating %s on the PyTorch reference: %s", population.architecture.name, missing)

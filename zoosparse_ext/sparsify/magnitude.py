@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from zoosparse_ext.data import Dataset
+from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.population import batch_norm
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
@@ -51,6 +52,8 @@ def magnitude_prune(
     loss: str = "cross_entropy",
     augment: Augment | None = None,
     order: str = "per-model",
+    drop_last: bool = False,
+    recalibrate: Split | None = None,
     seed: int = 0,
     biases: bool = False,
     allow_nan: bool = False,
@@ -87,8 +90,11 @@ def magnitude_prune(
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
         score: what is compared: ``"magnitude"``, ``"gradient"``, ``"wanda"`` or ``"random"``, see
             :mod:`zoosparse_ext.sparsify.scores`. Other than magnitude, it is the `method` of the twins.
-        batch_size, optimizer, lr_schedule, loss, augment, order, seed, engine, device, checkpoint, progress: as in
-            :func:`zoosparse_ext.train`.
+        batch_size, optimizer, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress:
+            as in :func:`zoosparse_ext.train`.
+        recalibrate: training images on which running statistics of batch norm are measured anew after each pruning,
+            see :func:`~zoosparse_ext.population.batch_norm.recalibrate`. Default: those of the dense network stay, so
+            that epoch 0 measures them and not only the mask.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
@@ -136,16 +142,19 @@ def magnitude_prune(
     scores = scores.repeat(len(twins) // len(population), 1)
     lots = Lots.of(twins, ratios, scope, biases)
     prune_(twins, scores, lots, phases[0].fraction)
+    _recalibrate_(twins, recalibrate)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
         warn_of_collapse(twins.history)
         return twins
+    batch_norm.require_other_split(recalibrate, data.test)
     source_predictions = predictions_of(population, data, device).repeat(len(twins) // len(population), 1)
 
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
             again = SCORES[score](trained, images, seed)
             prune_(trained, again, lots, starts[epoch].fraction)
+            _recalibrate_(trained, recalibrate)
 
     history = train(
         twins,
@@ -157,6 +166,7 @@ def magnitude_prune(
         loss=loss,
         augment=augment,
         order=order,
+        drop_last=drop_last,
         seed=seed,
         splits=("test",),
         engine=engine,
@@ -168,12 +178,19 @@ def magnitude_prune(
                 twins, result.epoch, result.evaluations["test"], source_predictions
             ),
             before_epoch=prune_further,
-            key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
+            key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}"
+            + batch_norm.key(population, recalibrate),
         ),
     )
     twins.history = with_identity(history, twins)
     warn_of_collapse(twins.history, source_predictions)
     return twins
+
+
+def _recalibrate_(twins: Population, split: Split | None) -> None:
+    """Measure the statistics of batch norm anew, in place."""
+    if split is not None:
+        twins.weights.copy_(batch_norm.recalibrate(twins, split).weights)
 
 
 def _series(
@@ -254,7 +271,8 @@ def _twin_population(
     table["twin_id"] = [
         f"{source}/{group}-{at}" for source, at in zip(table["source_id"], label, strict=True)
     ]
-    twins = Population(weights, population.architecture, table, packed_masks=masks)
+    counts = None if population.counts is None else population.counts.repeat(copies, 1)
+    twins = Population(weights, population.architecture, table, packed_masks=masks, counts=counts)
     return twins, ratios if pattern is None else pattern
 
 

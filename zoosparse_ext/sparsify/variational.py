@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from zoosparse_ext import ops
-from zoosparse_ext.data import Dataset
+from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
+from zoosparse_ext.population import batch_norm
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
@@ -74,6 +75,8 @@ def variational_dropout(
     loss: str = "cross_entropy",
     augment: Augment | None = None,
     order: str = "per-model",
+    drop_last: bool = False,
+    recalibrate: Split | None = None,
     seed: int = 0,
     allow_nan: bool = False,
     series: Series | str | None = None,
@@ -104,8 +107,10 @@ def variational_dropout(
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
         optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
-        batch_size, lr_schedule, loss, augment, order, seed, engine, device, checkpoint, progress: as in
+        batch_size, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
+        recalibrate: training images on which running statistics of batch norm are measured for the sparse networks,
+            which have other activations than the noisy ones; see `magnitude_prune`.
         allow_nan: keep NaN weights instead of raising.
         series: what the twins are called as a group, in their ids and tables. Default: ``"variational"``, with preset
             and threshold if they are not the usual ones. Twins that differ in their training alone need names of their
@@ -136,6 +141,12 @@ def variational_dropout(
     variational = Variational(
         noisy.log_sigma2, 0.0, chosen.conv_clamp, chosen.linear_clamp, chosen.conv_biases
     )
+    batch_norm.require_other_split(recalibrate, data.test)
+
+    def sparse() -> Population:
+        dropped = drop(noisy, variational, threshold)
+        return dropped if recalibrate is None else batch_norm.recalibrate(dropped, recalibrate)
+
     source_predictions = predictions_of(population, data, device)
     history = train(
         noisy,
@@ -147,6 +158,7 @@ def variational_dropout(
         loss=loss,
         augment=augment,
         order=order,
+        drop_last=drop_last,
         seed=seed,
         splits=("test",),
         engine=engine,
@@ -156,12 +168,12 @@ def variational_dropout(
         variational=variational,
         hooks=Hooks(
             rows=lambda r: twin_rows(r.population, r.epoch, r.evaluations["test"], source_predictions),
-            evaluated=lambda trained: drop(trained, variational, threshold),
+            evaluated=lambda _: sparse(),
             kl_weight=lambda epoch: chosen.kl_weight(epoch, epochs, len(data.train)),
-            key=_key(chosen, epochs, len(data.train), threshold),
+            key=_key(chosen, epochs, len(data.train), threshold) + batch_norm.key(population, recalibrate),
         ),
     )
-    twins = drop(noisy, variational, threshold)
+    twins = sparse()
     twins.predictions, twins.history = noisy.predictions, with_identity(history, twins)
     warn_of_collapse(twins.history, source_predictions)
     return twins
@@ -180,9 +192,14 @@ def drop(
         kept[:, columns] &= vardrop.keep(alpha, threshold)
     packed = ops.pack_mask(kept)
     weights = ops.apply_mask_(population.weights.clone(), packed)
-    sparse = Population(weights, architecture, population.models, packed_masks=packed)
-    sparse.log_sigma2 = variational.log_sigma2
-    return sparse
+    return Population(
+        weights,
+        architecture,
+        population.models,
+        packed_masks=packed,
+        log_sigma2=variational.log_sigma2,
+        counts=population.counts,
+    )
 
 
 def _preset(preset: str | Preset) -> Preset:
@@ -228,4 +245,5 @@ def _noisy_population(population: Population, series: Series) -> Population:
         table,
         packed_masks=population.packed_masks,
         log_sigma2=torch.zeros_like(weights),
+        counts=None if population.counts is None else population.counts.clone(),
     )

@@ -134,6 +134,7 @@ class Pruning(Work):
             self.scope,
             data=data,
             matched=self.matched,
+            recalibrate=data.train,
             checkpoint=checkpoint,
             progress=progress,
             **self.options,
@@ -158,5 +159,10 @@ class Dropping(Work):
 
     def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
         return variational_dropout(
-            self.population, data, checkpoint=checkpoint, progress=progress, **self.options
+            self.population,
+            data,
+            recalibrate=data.train,
+            checkpoint=checkpoint,
+            progress=progress,
+            **self.options,
         )
