@@ -57,10 +57,13 @@ int64_t one_of(Random& random, std::initializer_list<int64_t> choices) {
 
 int64_t sum(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
 
+// Far enough from 0 to be refused, near enough to be added up and multiplied here.
+int64_t bounded(int64_t number) { return std::clamp<int64_t>(number, -(1 << 20), 1 << 25); }
+
 // The output that a careless formula gives a window, which may be larger than what it slides over.
 void set_output(Row& row, int axis) {
-  const int64_t rest = sum(sum(row[2 + axis], 2 * std::min<int64_t>(row[11 + axis], 1 << 25)), -row[7 + axis]);
-  row[5 + axis] = row[9 + axis] > 0 ? sum(rest / row[9 + axis], 1) : 0;
+  const int64_t rest = bounded(row[2 + axis]) + 2 * bounded(row[11 + axis]) - bounded(row[7 + axis]);
+  row[5 + axis] = row[9 + axis] > 0 ? rest / row[9 + axis] + 1 : 0;
 }
 
 void mutate_window(Row& row, Random& random) {
@@ -87,9 +90,7 @@ void carry_on(std::vector<Row>& rows) {
         for (int axis = 0; axis < 2; ++axis) set_output(row, axis);
         break;
       case OpKind::flatten:
-        row[4] = std::abs(row[1]) < 1 << 20 && std::abs(row[2]) < 1 << 20 && std::abs(row[3]) < 1 << 20
-                     ? row[1] * row[2] * row[3]
-                     : 1;
+        row[4] = bounded(row[1]) * std::min<int64_t>(bounded(row[2]), 1000) * std::min<int64_t>(bounded(row[3]), 1000);
         break;
       case OpKind::activation:
       case OpKind::dropout:

@@ -29,12 +29,16 @@ def segment_offsets(op: str, p: int, segments: Sequence[int] | Tensor | None) ->
     if isinstance(given, str) or not hasattr(given, "__iter__"):
         raise InputError(f"{op}: segments must be a list of columns, got {segments!r}")
     offsets = [_integer(op, "a boundary of segments", offset) for offset in given]
-    if torch.compiler.is_compiling():
-        return offsets
+    if not torch.compiler.is_compiling():
+        check_offsets(op, p, offsets)
+    return offsets
+
+
+def check_offsets(op: str, p: int, offsets: list[int]) -> None:
+    """The boundaries must rise from 0 to the number of columns."""
     rising = all(a <= b for a, b in pairwise(offsets))
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != p or not rising:
         raise InputError(f"{op}: segments must rise from 0 to the number of columns {p}, got {offsets}")
-    return offsets
 
 
 def counts(

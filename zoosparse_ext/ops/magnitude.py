@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ._checks import check_dtype, check_matrix
 from ._registry import call, define
-from ._rows import DTYPES, Count, check_counts, counts, segment_offsets
+from ._rows import DTYPES, Count, check_counts, check_offsets, counts, segment_offsets
 from ._vmap import Rows
 from .masks import pack_mask
 
@@ -146,8 +146,13 @@ def _segments(op: str, weights: Tensor, segments: Sequence[int] | None) -> list[
     return segment_offsets(op, weights.shape[1], segments)
 
 
+def _check_selection(op: str, weights: Tensor, k: Tensor, segments: list[int]) -> None:
+    check_offsets(op, weights.shape[1], segments)
+    check_counts(op, k, segments)
+
+
 def _threshold_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
-    check_counts("magnitude_threshold", k, segments)
+    _check_selection("magnitude_threshold", weights, k, segments)
     thresholds = weights.new_full(k.shape, -math.inf)
     for s, (start, end) in enumerate(pairwise(segments)):
         if start < end:
@@ -158,7 +163,7 @@ def _threshold_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Ten
 
 
 def _mask_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
-    check_counts("magnitude_mask", k, segments)
+    _check_selection("magnitude_mask", weights, k, segments)
     mask = torch.ones_like(weights, dtype=torch.bool, memory_format=torch.contiguous_format)
     for s, (start, end) in enumerate(pairwise(segments)):
         order = weights[:, start:end].abs().argsort(dim=1, stable=True)  # NaN last, equals by column
@@ -168,13 +173,13 @@ def _mask_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
 
 
 def _masks_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
-    check_counts("magnitude_masks", k, segments)
+    _check_selection("magnitude_masks", weights, k, segments)
     masks = [pack_mask(_mask_reference(weights, each, segments)) for each in k]
     return torch.stack(masks) if masks else _masks_fake(weights, k, segments)
 
 
 def _prune_reference(weights: Tensor, k: Tensor, segments: list[int]) -> Tensor:
-    check_counts("magnitude_prune_", k, segments)
+    _check_selection("magnitude_prune_", weights, k, segments)
     mask = _mask_reference(weights, k, segments)
     weights.masked_fill_(~mask, 0)
     return mask
