@@ -152,6 +152,20 @@ def test_variational_dropout_of_a_transposed_convolution(data: zs.Dataset) -> No
     assert float(twins.sparsity().min()) > 0
 
 
+def test_outputs_of_a_transposed_convolution() -> None:
+    build = lambda: nn.Sequential(nn.ConvTranspose2d(3, 2, 2), nn.Flatten(), nn.Linear(18, 3))  # noqa: E731
+    population = zs.Population.from_modules(tiny.make(build, n=2), example=torch.randn(2, 3, 2, 2))
+    for options in ({"sparsity": 0.5, "scope": "output"}, {"sparsity": "2:4"}):
+        with pytest.raises(InputError, match=r"'0\.weight' is of a transposed convolution.*take scope 'layer'"):
+            zs.magnitude_prune(population, **options)
+    zs.magnitude_prune(population, 0.5, scope="layer")
+    with torch.no_grad():
+        population.architecture.unflatten(population.weights)["0.weight"][1, :, 0] = 0.0  # of one output
+    assert zs.magnitude_prune(population, 0.0).history.dead_outputs.tolist() == [0, 1]
+    stored = zs.Architecture.from_dict(population.architecture.to_dict())
+    assert [segment.output_axis for segment in stored.segments] == [1, 0, 0, 0]
+
+
 def test_variational_dropout_of_recurrent_weights_is_refused(data: zs.Dataset) -> None:
     build = lambda: nn.Sequential(nn.Flatten(2), Last(nn.GRU(64, 3, batch_first=True), 3, tiny.CLASSES))  # noqa: E731
     population = zs.Population.from_modules(tiny.make(build, n=2), example=torch.randn(2, *tiny.SHAPE))

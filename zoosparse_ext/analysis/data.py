@@ -194,10 +194,18 @@ class StudyData:
     def twin_groups(self) -> tuple[Group, ...]:
         return tuple(g for name, groups in self.populations.items() if name != ORIGINAL for g in groups)
 
-    def denominators(self) -> list[int]:
-        """Prunable weights per model, one number per architecture: what a sparsity is a share of."""
+    def denominators(self) -> list[tuple[int, int]]:
+        """Prunable weights and all parameters of a model, for each architecture: what a sparsity is a share of."""
         groups = self.originals or self.twin_groups
-        return sorted({group.n_prunable for group in groups if group.layers})
+        return sorted({(group.n_prunable, group.n_parameters) for group in groups if group.layers})
+
+    def kept_matrices(self) -> list[str]:
+        """Names of the layers with matrices that pruning may not remove, such as embeddings."""
+        groups = self.originals or self.twin_groups
+        layers = [layer for group in groups for layer in group.layers]
+        return list(
+            dict.fromkeys(layer.name for layer in layers if not layer.prunable and len(layer.shape) > 1)
+        )
 
     def layer_names(self) -> list[str]:
         """Prunable layers in the order of the network, as far as it is known, else of the table's columns."""

@@ -31,6 +31,9 @@ class Segment:
     shape: tuple[int, ...]
     prunable: bool  # a weight that pruning may remove; biases, norms and buffers are not
     trainable: bool = True  # False for frozen parameters, and for buffers such as running means
+    output_axis: int | None = (
+        0  # of `shape`; 1 in transposed convolutions, None where it is split over groups
+    )
 
     @property
     def size(self) -> int:
@@ -130,7 +133,8 @@ class Architecture:
         buffers = {n: b for n, b in module.named_buffers() if n in saved and b.is_floating_point()}
         for tensor_name, tensor in (parameters | buffers).items():
             trainable = tensor_name in parameters and tensor.requires_grad
-            segment = Segment(tensor_name, offset, tuple(tensor.shape), tensor_name in names, trainable)
+            axis = _output_axis(module.get_submodule(tensor_name.rpartition(".")[0]), tensor)
+            segment = Segment(tensor_name, offset, tuple(tensor.shape), tensor_name in names, trainable, axis)
             segments.append(segment)
             offset += segment.size
         counters = tuple(n for n in saved if n.rpartition(".")[2] == COUNTER)
@@ -252,7 +256,7 @@ class Architecture:
         """As plain dictionaries, for JSON; the template module is not kept."""
         return {
             "name": self.name,
-            "segments": [asdict(segment) for segment in self.segments],
+            "segments": [_plain(segment) for segment in self.segments],
             "program": None if self.program is None else self.program.to_list(),
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "reason": self.reason,
@@ -287,6 +291,23 @@ class Architecture:
 
     def __hash__(self) -> int:
         return hash((self.name, self.segments))
+
+
+def _output_axis(layer: nn.Module, tensor: Tensor) -> int | None:
+    """Where a tensor of a layer has its outputs."""
+    if tensor.dim() < 2 or not isinstance(
+        layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+    ):
+        return 0
+    return 1 if layer.groups == 1 else None
+
+
+def _plain(segment: Segment) -> dict[str, Any]:
+    """A segment for JSON; what is as in most layers is left out."""
+    fields = asdict(segment)
+    if segment.output_axis == 0:
+        del fields["output_axis"]
+    return fields
 
 
 def _copy_of(module: nn.Module) -> tuple[nn.Module | None, str]:

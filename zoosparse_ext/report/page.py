@@ -125,9 +125,16 @@ def _facts(data: StudyData) -> list[str]:
     facts = [plural(data.n_models, "model")]
     if "architecture" in data.models and data.models["architecture"].nunique() <= 3:
         facts.append(", ".join(sorted(map(str, data.models["architecture"].dropna().unique()))))
-    denominators = " or ".join(integer(n) for n in data.denominators())
-    if denominators:
-        facts.append(f"sparsity = zeros / {denominators} prunable weights")
+    sizes = data.denominators()
+    if sizes:
+        prunable, parameters = (
+            " or ".join(dict.fromkeys(map(integer, numbers))) for numbers in zip(*sizes, strict=True)
+        )
+        facts.append(f"sparsity = zeros / {prunable} prunable weights, of {parameters} parameters")
+    if kept := data.kept_matrices():
+        facts.append(
+            f"not prunable: {', '.join(kept[:5])}{', …' * (len(kept) > 5)} (beside biases and norms)"
+        )
     facts.append(plural(data.twins["twin_id"].nunique(), "twin"))
     if data.labels is not None:
         facts.append(plural(len(data.labels), "test image"))

@@ -120,11 +120,15 @@ def _one_answer(predictions: Tensor) -> npt.NDArray[np.bool_]:
 
 
 def _dead_outputs(weights: Tensor, architecture: Architecture) -> Tensor:
-    """int64 [N]: outputs whose incoming prunable weights are all zero."""
+    """int64 [N]: outputs whose incoming prunable weights are all zero; not of grouped transposed convolutions."""
     dead = torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
     for segment in architecture.prunable_segments:
-        if segment.size:
-            outputs = segment.shape[0] if segment.shape else 1
-            incoming = weights[:, segment.slice].detach().reshape(len(weights), outputs, -1)
+        if segment.size and segment.shape and segment.output_axis is not None:
+            weight = weights[:, segment.slice].detach().unflatten(1, segment.shape)
+            incoming = (
+                weight.movedim(1 + segment.output_axis, 1).flatten(2)
+                if weight.dim() > 2
+                else weight[..., None]
+            )
             dead += (incoming.abs().amax(2) == 0).sum(1)
     return dead

@@ -208,8 +208,19 @@ def pattern_sparsity(architecture: Architecture, pattern: Pattern) -> float:
 
 
 def _lots(segment: Segment, scope: str) -> int:
-    """How many selections there are in a tensor; a bias is one."""
-    return segment.shape[0] if scope == "output" and segment.prunable else 1
+    """How many selections there are in a tensor; a bias is one.
+
+    Raises:
+        InputError: selections by output in a tensor whose outputs do not lie one after the other.
+    """
+    if scope != "output" or not segment.prunable:
+        return 1
+    if segment.output_axis != 0:
+        raise InputError(
+            f"{segment.name!r} is of a transposed convolution, whose outputs lie apart in its weight: scope 'output' "
+            "and N:M patterns cannot prune it; take scope 'layer', or leave it out with prunable=…"
+        )
+    return segment.shape[0]
 
 
 def _groups(segments: list[Segment] | tuple[Segment, ...], m: int) -> Iterator[int]:
