@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -516,3 +517,14 @@ def test_functional_calls_in_a_module() -> None:
 
     models = tiny.make(Functional, n=3)
     assert_equal(zs.Population.from_modules(models, input_shape=SHAPE), models)
+
+
+def test_the_proof_costs_the_same_for_many_models_as_for_few() -> None:
+    """Modules are looked at one by one; run are eight of them, whatever their number."""
+    calls = []
+    for n in (8, 40):
+        models, count = tiny.make(tiny.chain, n=n), mock.Mock(wraps=F.linear)
+        with mock.patch.object(F, "linear", count):
+            zs.Population.from_modules(models, input_shape=SHAPE)
+        calls.append(count.call_count)
+    assert calls[0] == calls[1] <= 2 * (2 * 8 + 2)  # layers of eight models on two batches, and once in training

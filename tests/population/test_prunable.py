@@ -156,7 +156,9 @@ def test_outputs_of_a_transposed_convolution() -> None:
     build = lambda: nn.Sequential(nn.ConvTranspose2d(3, 2, 2), nn.Flatten(), nn.Linear(18, 3))  # noqa: E731
     population = zs.Population.from_modules(tiny.make(build, n=2), example=torch.randn(2, 3, 2, 2))
     for options in ({"sparsity": 0.5, "scope": "output"}, {"sparsity": "2:4"}):
-        with pytest.raises(InputError, match=r"'0\.weight' is of a transposed convolution.*take scope 'layer'"):
+        with pytest.raises(
+            InputError, match=r"'0\.weight' is of a transposed convolution.*take scope 'layer'"
+        ):
             zs.magnitude_prune(population, **options)
     zs.magnitude_prune(population, 0.5, scope="layer")
     with torch.no_grad():
