@@ -2,6 +2,7 @@
 // zoosparse_ext/ops/.
 #include <torch/library.h>
 
+#include "autograd.h"
 #include "operators.h"
 
 namespace zoosparse {
@@ -13,6 +14,7 @@ void register_operators();  // csrc/cuda/library.cpp, where it is built
 // A function that Python calls rather than TORCH_LIBRARY_IMPL, whose static initialiser would run inside a torch other
 // than the one this was built against before anybody could look at the version.
 void register_operators() {
+  static torch::Library autograd(torch::Library::IMPL, "zoosparse", c10::DispatchKey::AutogradCPU, __FILE__, __LINE__);
   static torch::Library library(torch::Library::IMPL, "zoosparse", c10::DispatchKey::CPU, __FILE__, __LINE__);
   static bool done = false;
   if (done) return;
@@ -27,6 +29,8 @@ void register_operators() {
   library.impl("train_steps_", &cpu::train_steps_);
   library.impl("infer", &cpu::infer);
   library.impl("infer_scores", &cpu::infer_scores);
+  for (const char* name : {"magnitude_prune_", "apply_mask_", "train_steps_"})
+    autograd.impl(name, torch::CppFunction::makeFromBoxedFunction<&change_in_place>());
 #if defined(ZOOSPARSE_WITH_CUDA)
   cuda::register_operators();
 #endif

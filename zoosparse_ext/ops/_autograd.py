@@ -1,7 +1,8 @@
 """What operators do where PyTorch records gradients: none is ever left out without a word.
 
 An operator that changes tensors in place raises their version counter, as PyTorch's own do, also under `no_grad`:
-otherwise a backward that still needs the old numbers would go on with the new ones.
+otherwise a backward that still needs the old numbers would go on with the new ones. With the extension,
+`csrc/autograd.cpp` does the same without Python where nothing is recorded.
 """
 
 from __future__ import annotations

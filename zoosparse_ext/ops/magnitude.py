@@ -49,8 +49,7 @@ def magnitude_threshold(weights: Tensor, k: Count, segments: Sequence[int] | Non
         InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
             0 to P; `weights` is no matrix of these dtypes.
     """
-    offsets = _segments("magnitude_threshold", weights, segments)
-    numbers = counts("magnitude_threshold", weights, k, offsets, whole=segments is None)
+    weights, numbers, offsets = _arguments("magnitude_threshold", weights, k, segments)
     thresholds: Tensor = call(torch.ops.zoosparse.magnitude_threshold, weights.detach(), numbers, offsets)
     return thresholds[:, 0] if segments is None else thresholds
 
@@ -75,8 +74,7 @@ def magnitude_mask(weights: Tensor, k: Count, segments: Sequence[int] | None = N
         InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
             0 to P; `weights` is no matrix of these dtypes.
     """
-    offsets = _segments("magnitude_mask", weights, segments)
-    numbers = counts("magnitude_mask", weights, k, offsets, whole=segments is None)
+    weights, numbers, offsets = _arguments("magnitude_mask", weights, k, segments)
     mask: Tensor = call(torch.ops.zoosparse.magnitude_mask, weights.detach(), numbers, offsets)
     return mask
 
@@ -104,8 +102,7 @@ def magnitude_prune_(weights: Tensor, k: Count, segments: Sequence[int] | None =
         InputError: k is negative or exceeds the number of weights (names the row); segments do not rise from
             0 to P; `weights` is no matrix of these dtypes.
     """
-    offsets = _segments("magnitude_prune_", weights, segments)
-    numbers = counts("magnitude_prune_", weights, k, offsets, whole=segments is None)
+    weights, numbers, offsets = _arguments("magnitude_prune_", weights, k, segments)
     mask: Tensor = call(torch.ops.zoosparse.magnitude_prune_, weights, numbers, offsets)
     return mask
 
@@ -134,16 +131,19 @@ def magnitude_masks(
     Raises:
         InputError: as :func:`magnitude_mask`; `k` is a single number.
     """
-    offsets = _segments("magnitude_masks", weights, segments)
-    numbers = counts("magnitude_masks", weights, k, offsets, whole=segments is None, masks=True)
+    weights, numbers, offsets = _arguments("magnitude_masks", weights, k, segments, masks=True)
     packed: Tensor = call(torch.ops.zoosparse.magnitude_masks, weights.detach(), numbers, offsets)
     return packed
 
 
-def _segments(op: str, weights: Tensor, segments: Sequence[int] | None) -> list[int]:
+def _arguments(
+    op: str, weights: Tensor, k: Count, segments: Sequence[int] | None, masks: bool = False
+) -> tuple[Tensor, Tensor, list[int]]:
+    """The weights as they are, counts [N, S] or for many `masks` [K, N, S], and boundaries."""
     check_matrix(op, "weights", weights)
     check_dtype(op, "weights", weights, *DTYPES)
-    return segment_offsets(op, weights.shape[1], segments)
+    offsets = segment_offsets(op, weights.shape[1], segments)
+    return weights, counts(op, weights, k, offsets, whole=segments is None, masks=masks), offsets
 
 
 def _check_selection(op: str, weights: Tensor, k: Tensor, segments: list[int]) -> None:
