@@ -13,7 +13,10 @@ from zoosparse_ext.cli import bench
 
 def test_the_list_names_every_benchmark() -> None:
     shown = succeed("bench", "--list").out
-    assert all(name in shown for name in ("evaluate", "formats", "magnitude", "population", "scaling", "storage", "train"))
+    assert all(
+        name in shown
+        for name in ("evaluate", "formats", "magnitude", "population", "scaling", "storage", "train")
+    )
 
 
 def test_an_unknown_benchmark() -> None:

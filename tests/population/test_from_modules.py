@@ -527,4 +527,6 @@ def test_the_proof_costs_the_same_for_many_models_as_for_few() -> None:
         with mock.patch.object(F, "linear", count):
             zs.Population.from_modules(models, input_shape=SHAPE)
         calls.append(count.call_count)
-    assert calls[0] == calls[1] <= 2 * (2 * 8 + 2)  # layers of eight models on two batches, and once in training
+    assert (
+        calls[0] == calls[1] <= 2 * (2 * 8 + 2)
+    )  # layers of eight models on two batches, and once in training
