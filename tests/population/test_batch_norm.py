@@ -97,9 +97,7 @@ def test_never_on_the_images_that_are_evaluated(data: zs.Dataset) -> None:
         lambda: zs.magnitude_prune(population, 0.5, data=data, recalibrate=data.test),
         lambda: zs.variational_dropout(population, data, epochs=0, recalibrate=data.test),
     ):
-        with pytest.raises(
-            InputError, match=r"recalibrate: these are the images that are evaluated \(test\)"
-        ):
+        with pytest.raises(InputError, match=r"recalibrate: these are images that are evaluated \(test\)"):
             work()
     with pytest.raises(InputError, match="recalibrate: got bool True, expected a split of training images"):
         zs.magnitude_prune(population, 0.5, recalibrate=True)  # type: ignore[arg-type]

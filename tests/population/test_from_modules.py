@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -530,3 +531,220 @@ def test_the_proof_costs_the_same_for_many_models_as_for_few() -> None:
     assert (
         calls[0] == calls[1] <= 2 * (2 * 8 + 2)
     )  # layers of eight models on two batches, and once in training
+
+
+class Stateful(nn.Module):
+    """No chain; `begin` adds state, `look` uses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(64, CLASSES), nn.LayerNorm(CLASSES)
+        self.begin()
+
+    def begin(self) -> None: ...
+
+    def look(self) -> Tensor | float:
+        return 1.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.linear(images.flatten(1))) * self.look()
+
+
+class Annealed(Stateful):
+    def begin(self) -> None:
+        self.register_buffer("step", torch.tensor(0))
+
+    def look(self) -> Tensor:
+        if self.training:
+            self.step += 1
+        return torch.clamp(self.step / 100.0, 0.1, 1.0)
+
+
+class Counted(Stateful):
+    def begin(self) -> None:
+        self.step = 0
+
+    def look(self) -> float:
+        if self.training:
+            self.step += 1
+        return 1.0 if self.step < 5 else 0.5
+
+
+class Averaged(Stateful):
+    def begin(self) -> None:
+        self.register_buffer("step", torch.tensor(1.0), persistent=False)
+
+    def look(self) -> Tensor:
+        if self.training:
+            self.step = 0.9 * self.step + 0.2
+        return self.step
+
+
+@pytest.mark.parametrize("build", [Annealed, Counted, Averaged])
+def test_state_that_training_changes_is_refused(build: Callable[[], nn.Module]) -> None:
+    with pytest.raises(InputError, match=f"training changes 'step' of '{build.__name__}'"):
+        zs.Population.from_modules([build(), build()], input_shape=SHAPE)
+
+
+def test_a_train_that_freezes_is_refused() -> None:
+    class Freezing(Stateful):
+        def train(self, mode: bool = True) -> Stateful:
+            super().train(mode)
+            if mode:
+                self.linear.requires_grad_(False)
+            return self
+
+    with pytest.raises(InputError, match=r"train\(\) of 'Freezing' freezes 'linear\.weight'"):
+        zs.Population.from_modules([Freezing(), Freezing()], input_shape=SHAPE)
+
+
+def test_a_forward_that_writes_to_weights_is_refused() -> None:
+    class Normalizing(Stateful):
+        def look(self) -> float:
+            with torch.no_grad():
+                self.linear.weight.div_(2 * self.linear.weight.norm())
+            return 1.0
+
+    with pytest.raises(InputError):
+        zs.Population.from_modules([Normalizing(), Normalizing()], input_shape=SHAPE)
+
+
+STATES: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
+    "complex": (lambda state: {n: t * (1 + 1j) for n, t in state.items()}, "complex64"),
+    "integers": (lambda state: {n: t.to(torch.int8) for n, t in state.items()}, "is torch.int8"),
+    "meta": (lambda state: {n: t.to("meta") for n, t in state.items()}, "without data"),
+    "arrays": (lambda state: {n: t.numpy() for n, t in state.items()}, "is a ndarray, expected a tensor"),
+    "a checkpoint": (lambda state: {"state_dict": state, "epoch": 3}, r"pass item\['state_dict'\]"),
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_state_dicts_that_are_none(kind: str) -> None:
+    change, message = STATES[kind]
+    with pytest.raises(InputError, match=message):
+        zs.Population.from_modules([change(tiny.chain().state_dict())], tiny.chain())
+
+
+def test_state_dicts_of_other_precisions_are_told() -> None:
+    with pytest.warns(UserWarning, match="weights in float64 were converted"):
+        zs.Population.from_modules([tiny.chain().double().state_dict()], tiny.chain())
+
+
+def test_the_dropout_column_is_honored_or_refused(data: zs.Dataset) -> None:
+    class Functional(Stateful):
+        def forward(self, images: Tensor) -> Tensor:
+            return F.dropout(super().forward(images), 0.5, self.training)
+
+    table = pd.DataFrame({"dropout": [0.0, 0.9], "seed": [1, 1]})
+    population = zs.Population.from_modules([Functional(), Functional()], input_shape=SHAPE, table=table)
+    with pytest.raises(
+        InputError, match=r"the table gives a dropout rate of 0\.9, and no layer of Functional takes one"
+    ):
+        zs.train(population, data, epochs=1)
+
+
+@pytest.mark.parametrize("build", [tiny.chain, tiny.batch_normed])
+def test_the_surroundings_do_not_matter(build: Callable[[], nn.Module], data: zs.Dataset) -> None:
+    expected, models = tiny.population(build, input_shape=SHAPE), tiny.make(build)
+    scores = expected(IMAGES)
+    zs.train(expected, data, epochs=1, engine="reference")
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+            population = zs.Population.from_modules(models, input_shape=SHAPE)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(population(IMAGES), scores, rtol=1e-5, atol=1e-6)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        zs.train(population, data, epochs=1, engine="reference")
+    torch.testing.assert_close(population.weights, expected.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_modules_that_keep_activations() -> None:
+    class Keeping(Stateful):
+        def forward(self, images: Tensor) -> Tensor:
+            self.features = super().forward(images)
+            return self.features
+
+    models = tiny.make(Keeping, n=2)
+    for model in models:
+        model(IMAGES)
+    assert_equal(zs.Population.from_modules(models, input_shape=SHAPE), models)
+
+
+def test_a_module_that_counts_its_changes_of_mode() -> None:
+    class Counting(Stateful):
+        def train(self, mode: bool = True) -> Stateful:
+            self.calls = getattr(self, "calls", 0) + 1
+            return super().train(mode)
+
+    models = [Counting() for _ in range(3)]
+    zs.Population.from_modules(models, input_shape=SHAPE)
+    assert not any(hasattr(model, "calls") for model in models)
+
+
+def test_a_module_that_is_all_frozen_trains_nothing(data: zs.Dataset) -> None:
+    population = tiny.population(frozen(tiny.Residual, *dict(tiny.Residual().named_parameters())))
+    before = population.weights.clone()
+    zs.train(population, data, epochs=1)
+    assert torch.equal(population.weights, before)
+
+
+def test_a_frozen_zoo_takes_a_fresh_module() -> None:
+    source = tiny.population(frozen(tiny.batch_normed, "stem.weight"))
+    population = zs.Population(source.weights, zs.Architecture.from_dict(source.architecture.to_dict()))
+    population.with_module(tiny.batch_normed())
+    assert not population.to_modules()[0].get_parameter("stem.weight").requires_grad
+    assert {s.name for s in population.layers() if not s.trainable} >= {"stem.weight"}
+
+
+ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "table": ({"table": {"seed": [3]}}, "the table of models: got dict"),
+    "prunable": ({"prunable": 3}, "prunable: got int 3"),
+    "input_shape": ({"input_shape": 28}, "input_shape: got int 28"),
+    "models": ({"models": [tiny.chain(), None]}, "a model: got NoneType"),
+    "none": ({"models": None}, "models: got NoneType"),
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_arguments_of_another_kind(argument: str) -> None:
+    options, message = ARGUMENTS[argument]
+    with pytest.raises(InputError, match=message):
+        zs.Population.from_modules(**{"models": [tiny.chain()], **options})
+
+
+def test_scores_and_images_of_another_kind(data: zs.Dataset) -> None:
+    for build in (tiny.chain, tiny.Residual):
+        population = tiny.population(build)
+        p = population.weights.shape[1]
+        for weights in (
+            torch.randn(3, p + 50),
+            torch.randn(3, p - 1),
+            torch.randn(p),
+            torch.ones(3, p, dtype=torch.int64),
+        ):
+            with pytest.raises(InputError, match="weights are"):
+                population.scores(weights, IMAGES)
+        for images in (IMAGES.numpy(), [1.0]):
+            with pytest.raises(InputError, match="images: got"):
+                population(images)
+    with pytest.raises(InputError, match=r"images are torch.int64, networks take floating-point numbers"):
+        tiny.population()(IMAGES.long())
+    population = tiny.population()
+    population.weights.requires_grad_()
+    zs.train(population, data, epochs=1, masks=torch.rand(population.weights.shape) < 0.5)
+
+
+def test_statistics_of_copies_of_the_evaluated_images(data: zs.Dataset) -> None:
+    population = tiny.population(tiny.batch_normed)
+    for images in (data.test.images.clone(), data.test.images[5:]):
+        split = zs.Split(images, data.test.labels[-len(images) :], data.test.mean, data.test.std)
+        with pytest.raises(InputError, match="recalibrate: these are images that are evaluated"):
+            zs.evaluate(population, data, recalibrate=split)
+    with pytest.raises(InputError, match="recalibrate: got Dataset"):
+        zs.evaluate(population, data, recalibrate=data)  # type: ignore[arg-type]
+    one = tiny.population(flat_norm, input_shape=SHAPE)
+    with pytest.raises(InputError, match="recalibrate: 1 images are too few"):
+        zs.evaluate(one, data, recalibrate=data.train.head(1))

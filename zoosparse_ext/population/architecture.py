@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.likeness import COUNTER
-from zoosparse_ext.population.plain import plain_module
+from zoosparse_ext.population.plain import copy_module, plain_module
 from zoosparse_ext.population.program import Program, Shape
 from zoosparse_ext.population.prunable import Prunable, left_out, prunable_names
 from zoosparse_ext.population.trace import NotAChain, trace
@@ -128,7 +128,8 @@ class Architecture:
                     "populations cannot tie columns"
                 )
         names = prunable_names(module, prunable)
-        _tell_left_out(name or type(module).__name__, tuple(left_out(module, names).items()))
+        if prunable is None:
+            _tell_left_out(name or type(module).__name__, tuple(left_out(module, names).items()))
         saved = module.state_dict()
         buffers = {n: b for n, b in module.named_buffers() if n in saved and b.is_floating_point()}
         for tensor_name, tensor in (parameters | buffers).items():
@@ -139,22 +140,14 @@ class Architecture:
             offset += segment.size
         counters = tuple(n for n in saved if n.rpartition(".")[2] == COUNTER)
         name = name or type(module).__name__
-        template, why_not_copied = _copy_of(module)
+        template = copy_module(module)
         program, reason = None, ""
         try:
-            program = trace(
-                copy.deepcopy(template) if template is not None else module
-            )  # which may keep what it saw
+            program = trace(copy.deepcopy(template))  # which may keep what it saw
         except NotAChain as error:
             reason = str(error)
         if program is not None and input_shape is not None:
             program.shapes(input_shape)
-        if template is None and program is None:
-            raise InputError(
-                f"{name!r} cannot be copied: {why_not_copied}; a population keeps a copy of its module"
-            )
-        if template is None:
-            log.info("%s is given back as a chain of layers: it cannot be copied, %s", name, why_not_copied)
         return cls(name, tuple(segments), program, input_shape, template, reason, counters=counters)
 
     def __repr__(self) -> str:
@@ -228,6 +221,8 @@ class Architecture:
             self._check_names(state)
         for segment in self.segments:
             tensor = state[segment.name]
+            if not tensor.is_floating_point():
+                raise InputError(f"{segment.name!r} is {tensor.dtype}; columns hold floating-point numbers")
             if tensor.shape != segment.shape:
                 came = list(tensor.shape)
                 raise InputError(
@@ -308,14 +303,6 @@ def _plain(segment: Segment) -> dict[str, Any]:
     if segment.output_axis == 0:
         del fields["output_axis"]
     return fields
-
-
-def _copy_of(module: nn.Module) -> tuple[nn.Module | None, str]:
-    """The module that an architecture keeps, or None and the reason why it cannot be copied."""
-    try:
-        return copy.deepcopy(module), ""
-    except Exception as error:  # whatever an attribute of the user's raises
-        return None, str(error)
 
 
 @lru_cache(maxsize=64)  # once a process

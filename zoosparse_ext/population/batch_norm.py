@@ -99,8 +99,11 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
             layer.momentum = None  # the average over all batches
             layer.train()
         with torch.no_grad(), seeded(None, 0):
-            for batch in chosen:
-                module(split.normalized(batch).to(row))
+            try:
+                for batch in chosen:
+                    module(split.normalized(batch).to(row))
+            except ValueError as error:  # one value per channel
+                raise InputError(f"recalibrate: {len(split)} images are too few: {error}") from error
         for name in norms:
             for statistic in ("running_mean", "running_var"):
                 tensors[f"{name}.{statistic}"].copy_(module.get_buffer(f"{name}.{statistic}"))
@@ -137,9 +140,16 @@ def _batches(available: int, images: int) -> list[Tensor]:
 
 
 def require_other_split(split: Split | None, evaluated: Split) -> None:
-    """Raise InputError if statistics would be measured on the images that are evaluated."""
-    if split is not None and split.images.data_ptr() == evaluated.images.data_ptr():
+    """Raise InputError if statistics would be measured on images that are evaluated: half of a few, or more."""
+    if split is None:
+        return
+    require_kind("recalibrate", split, Split, "a split of training images, such as data.train")
+    if split.images.shape[1:] != evaluated.images.shape[1:] or split.images.dtype != evaluated.images.dtype:
+        return
+    few = split.images[torch.arange(min(16, len(split))) * len(split) // min(16, len(split))]
+    known = sum(bool((evaluated.images == image).flatten(1).all(1).any()) for image in few)
+    if 2 * known >= len(few):
         raise InputError(
-            f"recalibrate: these are the images that are evaluated ({evaluated.name}); measure on training images, "
+            f"recalibrate: these are images that are evaluated ({evaluated.name}); measure on training images, "
             "recalibrate=data.train"
         )

@@ -52,7 +52,7 @@ def _require(device: torch.device) -> None:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Convolutions of cuDNN without TF32, which PyTorch allows there unless told otherwise.
+    """Convolutions of cuDNN without TF32, which PyTorch allows there unless told otherwise, and no autocast around.
 
     >>> with full_float32():
     ...     torch.backends.cudnn.allow_tf32
@@ -61,7 +61,8 @@ def full_float32() -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
-        yield
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
 

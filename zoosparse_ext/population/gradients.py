@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from zoosparse_ext.population.devices import full_float32
 from zoosparse_ext.population.population import Population
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ def with_gradients(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), full_float32():
             return function(*args, **kwargs)
 
     return run

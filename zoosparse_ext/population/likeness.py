@@ -89,16 +89,19 @@ def differences(first: nn.Module, other: nn.Module, columns: Iterable[str]) -> l
         columns: names of the tensors that are columns, which may differ.
     """
     known = set(columns)
-    ours, theirs = (dict(module.named_modules(remove_duplicate=False)) for module in (first, other))
-    if list(ours) != list(theirs):
-        layer = next((name for name in [*ours, *theirs] if (name in ours) != (name in theirs)), "")
-        there, here = ("there" if layer in names else "missing" for names in (theirs, ours))
+    layers, others = (dict(module.named_modules(remove_duplicate=False)) for module in (first, other))
+    if list(layers) != list(others):
+        layer = next((name for name in [*layers, *others] if (name in layers) != (name in others)), "")
+        there, here = ("there" if layer in names else "missing" for names in (others, layers))
         return [Difference(layer, "", "", there, f"it {here}" if here == "missing" else "one", True)]
     found = []
-    for name, mine in ours.items():
-        its = theirs[name]
+    for name, mine in layers.items():
+        its = others[name]
         if _kind(mine) != _kind(its):
-            found.append(Difference(name, "", "", f"{its!r:.200}", f"{mine!r:.200}", True))
+            theirs, ours = f"{its!r:.200}", f"{mine!r:.200}"
+            if theirs == ours:
+                theirs, ours = f"of another class {type(its).__name__}, made anew,", f"{type(mine).__name__}"
+            found.append(Difference(name, "", "", theirs, ours, True))
             continue
         found += _of_layer(name, mine, its, known)
     return found
@@ -129,33 +132,40 @@ def _of_layer(name: str, mine: nn.Module, its: nn.Module, columns: set[str]) -> 
 
 
 def attributes_read(
-    module: nn.Module, wanted: Iterable[Difference], run: Callable[[nn.Module], object]
+    module: nn.Module, wanted: Iterable[Difference], runs: Iterable[Callable[[nn.Module], object]]
 ) -> set[tuple[str, str]]:
-    """Which of the differing attributes `run(module)` reads: (layer, attribute)."""
+    """Which of the differing attributes one of the runs of a module reads before it writes them: (layer, attribute)."""
     read: set[tuple[str, str]] = set()
-    swapped = []
     layers: dict[str, set[str]] = {}
     for difference in wanted:
         layers.setdefault(difference.layer, set()).add(difference.attribute)
-    for name, attributes in layers.items():
-        layer = module.get_submodule(name)
-        swapped.append((layer, type(layer)))
-        layer.__class__ = _recording(type(layer), name, frozenset(attributes), read)
-    try:
-        run(module)
-    finally:
-        for layer, kind in swapped:
-            layer.__class__ = kind
+    for run in runs:
+        written: set[tuple[str, str]] = set()
+        swapped = [(module.get_submodule(name), type(module.get_submodule(name))) for name in layers]
+        for (layer, kind), (name, attributes) in zip(swapped, layers.items(), strict=True):
+            layer.__class__ = _recording(kind, name, attributes, read, written)
+        try:
+            run(module)
+        finally:
+            for layer, kind in swapped:
+                layer.__class__ = kind
     return read
 
 
-def _recording(kind: type, name: str, attributes: frozenset[str], read: set[tuple[str, str]]) -> Any:
+def _recording(
+    kind: type, name: str, attributes: set[str], read: set[tuple[str, str]], written: set[tuple[str, str]]
+) -> Any:
     def get(self: Any, key: str) -> Any:
-        if key in attributes:
+        if key in attributes and (name, key) not in written:
             read.add((name, key))
         return kind.__getattribute__(self, key)  # type: ignore[call-arg]
 
-    return type(kind.__name__, (kind,), {"__getattribute__": get, "__module__": kind.__module__})
+    def put(self: Any, key: str, value: Any) -> None:
+        written.add((name, key))
+        kind.__setattr__(self, key, value)  # type: ignore[call-arg]
+
+    methods = {"__getattribute__": get, "__setattr__": put, "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), methods)
 
 
 class _Missing:
@@ -169,6 +179,8 @@ _MISSING = _Missing()
 def _state(layer: nn.Module, name: str, columns: set[str]) -> dict[str, Any]:
     """What a layer holds beside columns, hooks and child modules."""
     dot = f"{name}." if name else ""
+    if isinstance(layer, torch.jit.ScriptModule):
+        return {}  # what it holds is compiled in
     made = _OF_GRAPHS if isinstance(layer, torch.fx.GraphModule) else frozenset()
     state = {key: value for key, value in vars(layer).items() if key not in _OWN and key not in made}
     state |= {

@@ -80,7 +80,7 @@ def forward_modules(
             if not any(sign in str(error) for sign in _NO_VMAP):
                 raise
             _tell(architecture.name, str(error))
-    noisy, dropout = partial(_noisy, module, architecture, variational), partial(_set_dropout, module)
+    noisy, dropout = partial(_noisy, module, architecture, variational), partial(set_dropout, module)
     return _one_by_one(architecture, call, weights, images, each, counts, noise, noisy, dropout)
 
 
@@ -93,13 +93,13 @@ def _one_by_one(
     counts: Tensor | None,
     noise: StepNoise | None,
     noisy: Callable[[int], contextlib.AbstractContextManager[None]],
-    set_dropout: Callable[[float], None],
+    with_dropout: Callable[[float], None],
 ) -> Tensor:
     logits = []
     rates = None if noise is None else noise.dropout
     for row in range(weights.shape[0]):
         if rates is not None:
-            set_dropout(float(rates[row]))
+            with_dropout(float(rates[row]))
         tensors = architecture.unflatten(weights[row])
         buffers = {name: tensors[name].detach().clone() for name in architecture.frozen_names}
         counters = (
@@ -119,10 +119,23 @@ def _one_by_one(
     return torch.stack(logits)
 
 
-def _set_dropout(module: nn.Module, rate: float) -> None:
+def set_dropout(module: nn.Module, rate: float) -> None:
+    """Give all layers with dropout one rate.
+
+    Raises:
+        InputError: a rate above 0, and no layer that takes one.
+    """
+    found = False
     for layer in module.modules():
         if isinstance(layer, nn.modules.dropout._DropoutNd):
-            layer.p = rate
+            layer.p, found = rate, True
+        elif isinstance(layer, nn.RNNBase | nn.MultiheadAttention):
+            layer.dropout, found = rate, True
+    if rate and not found:
+        raise InputError(
+            f"the table gives a dropout rate of {rate:g}, and no layer of {type(module).__name__} takes one: use "
+            "nn.Dropout instead of functions, or drop the column 'dropout'"
+        )
 
 
 @lru_cache(maxsize=64)  # once a process, not once a batch

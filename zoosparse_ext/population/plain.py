@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -57,24 +58,43 @@ def plain_module(module: nn.Module) -> Plain:
     _check_tensors(module)
     masks: dict[str, Tensor] = {}
     if _is_folded(module):
-        module = _copy(module).eval()
+        module = copy_module(module).eval()
         changes += _fold_(module, masks)
-    dtypes = {tensor.dtype for _, tensor in _tensors(module) if tensor.is_floating_point()}
-    if dtypes - {torch.float32}:
-        module = _copy(module).float()
-        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        changes.append(f"weights in {names} were converted to float32")
+    if told := _conversions(tensor for _, tensor in _tensors(module)):
+        module = copy_module(module).float()
+        changes += told
     return Plain(module, masks, tuple(changes))
 
 
-def plain_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def plain_state(
+    state: Mapping[str, Tensor], changes: list[str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Tensors of a state dict without the names of wrappers and with masks folded; and the masks.
+
+    What has to be told is added to `changes`.
 
     >>> state = {"module.weight_orig": torch.ones(2), "module.weight_mask": torch.tensor([0.0, 1.0])}
     >>> plain_state(state)
     ({'weight': tensor([0., 1.])}, {'weight': tensor([False,  True])})
+
+    Raises:
+        InputError: something that is no tensor of real numbers with data.
     """
     tensors = dict(state)
+    for name, tensor in tensors.items():
+        if name.endswith("_extra_state"):
+            continue
+        if not isinstance(tensor, Tensor):
+            inside = f"; pass item[{name!r}]" if isinstance(tensor, Mapping) else ", expected a tensor"
+            raise InputError(f"{name!r} of a state dict is a {type(tensor).__name__}{inside}")
+        if tensor.is_complex() or tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+            kind = (
+                "without data, on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
+            )
+            raise InputError(f"{name!r} of a state dict is {kind}; populations hold dense real numbers")
+    tensors = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    if changes is not None:
+        changes += _conversions(tensor for tensor in tensors.values())
     for prefix in _WRAPPED_NAMES:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -92,6 +112,12 @@ def tell(changes: Iterator[str] | tuple[str, ...]) -> None:
         warnings.warn(change, UserWarning, stacklevel=4)
 
 
+def _conversions(tensors: Iterable[Tensor]) -> list[str]:
+    dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    return [f"weights in {names} were converted to float32"] if dtypes - {torch.float32} else []
+
+
 def _unwrapped(module: nn.Module) -> nn.Module:
     while (place := _WRAPPERS.get(type(module).__name__)) is not None and isinstance(
         getattr(module, place, None), nn.Module
@@ -107,8 +133,9 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _check_layers(module: nn.Module) -> None:
     try:
-        with in_mode(module, False):
-            pass
+        if isinstance(module, torch.fx.GraphModule):
+            with in_mode(module, False):
+                pass
     except NotImplementedError as error:  # of torch.export
         raise InputError(
             f"{type(module).__name__} cannot be put into evaluation mode ({error}); a population needs the module that "
@@ -188,14 +215,39 @@ def _is_folded(module: nn.Module) -> bool:
     )
 
 
-def _copy(module: nn.Module) -> nn.Module:
-    """A deep copy, also of tensors that are results of others and that PyTorch does not copy."""
+def copy_module(module: nn.Module) -> nn.Module:
+    """A deep copy, also of tensors that are results of others and that PyTorch does not copy.
+
+    Raises:
+        InputError: something cannot be copied; names the attribute.
+    """
     memo: dict[int, Tensor] = {}
     for layer in module.modules():
         for value in vars(layer).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # whatever an attribute of the user's raises
+        names = (
+            f"{key!r} of {type(layer).__name__}" for layer, key in _attributes(module) if _fails(layer, key)
+        )
+        raise InputError(
+            f"{next(names, type(module).__name__)} cannot be copied ({error}), and a population keeps a copy of its "
+            "module: take the attribute off, or make it when it is needed"
+        ) from error
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    return ((layer, key) for layer in module.modules() for key in vars(layer) if not key.startswith("_"))
+
+
+def _fails(layer: nn.Module, key: str) -> bool:
+    try:
+        copy.deepcopy(vars(layer)[key])
+    except Exception:  # which copy_module tells
+        return not isinstance(vars(layer)[key], Tensor)
+    return False
 
 
 def _fold_(module: nn.Module, masks: dict[str, Tensor]) -> list[str]:

@@ -191,7 +191,18 @@ class Population:
         return self.scores(self.weights, images)
 
     def scores(self, weights: Tensor, images: Tensor) -> Tensor:
-        """Class scores of other rows of the same architecture."""
+        """Class scores of other rows [n, P] of the same architecture.
+
+        Raises:
+            InputError: as :meth:`__call__`; weights of another shape, or that are no floating-point numbers.
+        """
+        p = self.architecture.n_parameters
+        require_kind("weights", weights, Tensor, f"a tensor [n, {p}]")
+        if weights.dim() != 2 or weights.shape[1] != p or not weights.is_floating_point():
+            raise InputError(
+                f"weights are {weights.dtype} {list(weights.shape)}, architecture {self.architecture.name!r} expects "
+                f"floating-point numbers [n, {p}]"
+            )
         self.check_images(images)
         return Plan(self.architecture, weights)(images)
 
@@ -214,7 +225,12 @@ class Population:
     def check_images(self, images: Tensor) -> None:
         """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""
         program = self.architecture.program
+        require_kind("images", images, Tensor, "a tensor [B, C, H, W]")
         if program is not None:
+            if not images.is_floating_point() and images.dtype != torch.uint8:
+                raise InputError(
+                    f"images are {images.dtype}, networks take floating-point numbers: images.float()"
+                )
             images = as_images(images, program)
         if images.dim() != 4 if program is not None else images.dim() < 2:
             raise InputError(f"images must be [B, C, H, W], got shape {list(images.shape)}")
@@ -294,8 +310,12 @@ class Population:
                     f"the module has {came[0]!r} {list(came[1])} where {self.architecture.name!r} has {expected[0]!r} "
                     f"{list(expected[1])}"
                 )
-        architecture = replace(self.architecture, template=its.template, counters=its.counters, unproven="")
-        self.architecture = proven_rows(architecture, plain, self.weights)
+        template = its.module()
+        for segment in self.architecture.segments:  # frozen is what the zoo says
+            if isinstance(parameter := dict(template.named_parameters()).get(segment.name), nn.Parameter):
+                parameter.requires_grad_(segment.trainable)
+        architecture = replace(self.architecture, template=template, counters=its.counters, unproven="")
+        self.architecture = proven_rows(architecture, template, self.weights)
         if self.counts is None and its.counters:
             self.counts = torch.zeros(len(self), len(its.counters), dtype=torch.int64)
         return self
@@ -324,7 +344,10 @@ class Population:
     @property
     def seeds(self) -> Tensor:
         """int64 [N], the key of each model's random numbers."""
-        return torch.tensor(self.models["seed"].to_numpy(dtype=np.int64))
+        try:
+            return torch.tensor(self.models["seed"].to_numpy(dtype=np.int64))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the column 'seed' of the models must hold whole numbers: {error}") from error
 
     @property
     def dropout(self) -> Tensor | None:
@@ -380,6 +403,9 @@ def require_numbers(population: Population) -> None:
 
 
 def _number_rows(models: pd.DataFrame | None, n: int, architecture: Architecture) -> pd.DataFrame:
+    require_kind(
+        "the table of models", models, (pd.DataFrame, type(None)), "a pandas.DataFrame with one row per model"
+    )
     table = pd.DataFrame(index=range(n)) if models is None else models.reset_index(drop=True)
     if len(table) != n:
         raise InputError(f"the table has {len(table)} rows for {n} models")

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from zoosparse_ext.errors import InputError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture, ProgramModule
+from zoosparse_ext.population.examples import BATCH, batch_like, generator
 from zoosparse_ext.population.forward import StepNoise, forward
-from zoosparse_ext.population.likeness import Difference, differences, own_behavior
-from zoosparse_ext.population.modules import forward_modules, seeded
+from zoosparse_ext.population.likeness import Difference, attributes_read, differences, own_behavior
+from zoosparse_ext.population.modules import forward_modules, seeded, set_dropout
+from zoosparse_ext.population.plain import copy_module
 from zoosparse_ext.population.plan import Plan, as_images
-from zoosparse_ext.population.program import Conv2d, Flatten, Linear, Program
 
-_BATCH = 4
-_LAYERS = 4  # whose inputs are tried
 _MODELS = 8  # whose scores are compared, from the first to the last
-_SIDES = (28, 32, 8, 16, 64, 96, 128, 224, 12, 10, 6, 5, 4, 3, 2, 1)  # of images that are tried
-_SIZES = (  # where layers keep how many features or channels they take
-    *(
-        "in_channels",
-        "in_features",
-        "in1_features",
-        "input_size",
-        "embed_dim",
-        "num_features",
-        "num_channels",
-    ),
-)
-_LENGTHS = (32, 64, 128, 16, 100, 256, 8, 5)  # of signals and sequences
 _TOLERANCE = {
     "scores": (1e-3, 1e-4),
     "gradients": (1e-2, 1e-3),
@@ -66,35 +51,6 @@ def spread(n: int, always: Iterable[int] = ()) -> list[int]:
     return sorted({round(place * (n - 1) / max(1, last)) for place in range(last + 1)} | set(always))
 
 
-def example_for(architecture: Architecture, module: nn.Module) -> Tensor | None:
-    """Inputs [1, …] that a module takes, as far as that can be told from its layers; None where it cannot.
-
-    >>> chain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
-    >>> example_for(Architecture.from_module(chain), chain).shape
-    torch.Size([1, 3, 8, 8])
-    """
-    if architecture.input_shape is not None:
-        return torch.randn(1, *architecture.input_shape, generator=_generator(0))
-    if architecture.program is not None and (example := _example_of_chain(architecture.program)) is not None:
-        return example
-    runner = copy.deepcopy(module).eval()
-    for candidate in _candidates(module):
-        batch = candidate.expand(3, *candidate.shape[1:])  # so that an axis of 1 is not taken for the batch
-        try:
-            with torch.no_grad(), seeded(None, 0):
-                scores = runner(batch)
-        except Exception:  # whatever a module raises for an input that it does not take
-            continue
-        if (
-            isinstance(scores, Tensor)
-            and scores.dim() >= 2
-            and len(scores) == 3
-            and scores[0, 0].numel() == 1
-        ):
-            return candidate
-    return None
-
-
 def prove(
     architecture: Architecture, models: Sequence[Model], example: Tensor, *, may_run_as_module: bool = True
 ) -> Architecture:
@@ -116,11 +72,10 @@ def prove(
     Raises:
         InputError: a module cannot run on such inputs, or computes something else; names the model and the layer.
     """
-    batches = [_batch(example, seed) for seed in (1, 2)]
+    batches = [batch_like(example, seed) for seed in (1, 2)]
     attempts = [architecture]
-    if (
-        may_run_as_module and architecture.program is not None
-    ):  # torch.fx does not see all that a forward does
+    if may_run_as_module and architecture.program is not None:
+        # torch.fx does not see all that a forward does.
         reason = "it computes something else than the chain of its layers"
         attempts.append(without_program(architecture, models[0].module, reason))
     if may_run_as_module or architecture.program is None:
@@ -130,18 +85,31 @@ def prove(
             _require_no_trace_left(architecture, models[0], batches[0])
         try:
             _compare(attempt, models, batches)
-        except InputError:
-            if attempt is attempts[-1]:
+        except Exception as error:  # vmap raises many types for what it cannot run
+            if attempt is not attempts[-1]:
+                continue
+            if isinstance(error, ZoosparseError):
                 raise
-        else:
-            return attempt
+            raise InputError(f"{architecture.name!r} cannot be run in a population: {error}") from error
+        return attempt
     raise AssertionError  # the last attempt returned or raised
 
 
 def _compare(architecture: Architecture, models: Sequence[Model], batches: Sequence[Tensor]) -> None:
-    plan = Plan(architecture, torch.stack([model.row for model in models]))
+    rows = torch.stack([model.row for model in models])
+    plan = Plan(architecture, rows.clone())
     for inputs in batches:
         scores = plan(inputs)  # [n, B, classes]
+        if not _same_bits(plan.weights, rows):
+            changed = [
+                s.name
+                for s in architecture.segments
+                if not _same_bits(plan.weights[:, s.slice], rows[:, s.slice])
+            ]
+            raise InputError(
+                f"the forward of {architecture.name!r} writes to {changed[0]!r} in evaluation mode: every look at the "
+                "population would change it; compute with a changed copy instead"
+            )
         for model, ours in zip(models, scores, strict=True):
             _compare_scores(architecture, model, inputs, ours)
     for model in models:
@@ -151,7 +119,7 @@ def _compare(architecture: Architecture, models: Sequence[Model], batches: Seque
 
 def _require_no_trace_left(architecture: Architecture, model: Model, inputs: Tensor) -> None:
     """Raise InputError if a module changes its input, or computes something else the second time."""
-    given, module = inputs.clone(), copy.deepcopy(model.module).eval()
+    given, module = inputs.clone(), copy_module(model.module).eval()
     with torch.no_grad():
         scores = []
         for _ in range(2):
@@ -174,51 +142,90 @@ def _require_no_trace_left(architecture: Architecture, model: Model, inputs: Ten
         )
 
 
-def run_both_ways(module: nn.Module, example: Tensor) -> None:
-    """Run a module on random inputs like an example in evaluation and in training mode, as far as it can be."""
-    for training in (False, True):
+def both_ways(example: Tensor) -> list[Callable[[nn.Module], None]]:
+    """What runs a module on random inputs like an example, in evaluation and in training mode, as far as it can be."""
+
+    def run(module: nn.Module, training: bool) -> None:
         with contextlib.suppress(Exception), torch.no_grad(), seeded(None, 0):
-            module.train(training)(_batch(example, 1))
+            module.train(training)(batch_like(example, 1))
+
+    return [partial(run, training=training) for training in (False, True)]
 
 
 def check_runs(architecture: Architecture, module: nn.Module, example: Tensor) -> None:
     """Raise InputError unless a module gives scores for such inputs."""
     try:
         with torch.no_grad(), seeded(None, 0):
-            scores = copy.deepcopy(module).eval()(_batch(example, 1))
+            scores = copy_module(module).eval()(batch_like(example, 1))
     except Exception as error:  # whatever the module's own code raises
         size = "×".join(map(str, example.shape[1:]))
         raise InputError(f"{architecture.name!r} cannot take inputs of size {size}: {error}") from error
     if not isinstance(scores, Tensor) or scores.dim() < 2 or scores.shape[2:].numel() != 1:
         came = f"{list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
         raise InputError(
-            f"{architecture.name!r} returns {came} for inputs [{_BATCH}, …]; a population needs scores "
-            f"[{_BATCH}, classes]"
+            f"{architecture.name!r} returns {came} for inputs [{BATCH}, …]; a population needs scores "
+            f"[{BATCH}, classes]"
         )
 
 
 def _compare_scores(architecture: Architecture, model: Model, inputs: Tensor, ours: Tensor) -> None:
     with torch.no_grad(), seeded(None, 0):
-        theirs = copy.deepcopy(model.module).eval()(inputs)
+        theirs = copy_module(model.module).eval()(inputs)
     if theirs.numel() == ours.numel() and _close("scores", ours.flatten(1), theirs.flatten(1)):
         return
     raise _differs(architecture, model, "scores", _layer_that_differs(architecture, model, inputs))
 
 
+def _same_bits(ours: Tensor, theirs: Tensor) -> bool:
+    return torch.equal(ours.view(torch.int32), theirs.view(torch.int32))  # NaN is equal to itself
+
+
+def _require_flags_kept(architecture: Architecture, module: nn.Module) -> None:
+    """Raise InputError if a module in training mode freezes other parameters than the columns say."""
+    for segment in architecture.segments:
+        parameter = dict(module.named_parameters()).get(segment.name)
+        if parameter is not None and parameter.requires_grad != segment.trainable:
+            did = "freezes" if segment.trainable else "trains"
+            raise InputError(
+                f"train() of {architecture.name!r} {did} {segment.name!r}; say so on the module that the population is "
+                f"made from: requires_grad_({not segment.trainable})"
+            )
+
+
+def _require_state_kept(
+    architecture: Architecture, before: nn.Module, trained: nn.Module, inputs: Tensor
+) -> None:
+    """Raise InputError if a step of training changes what no column holds, and the forward reads it."""
+    changed = differences(before, trained, [segment.name for segment in architecture.segments])
+    found = [difference for difference in changed if difference.attribute]
+    if not found:
+        return
+    read = attributes_read(before, found, both_ways(inputs))
+    for difference in found:
+        if (difference.layer, difference.attribute) in read:
+            place = f"{difference.layer}.{difference.attribute}".lstrip(".")
+            raise InputError(
+                f"training changes {place!r} of {architecture.name!r}, which its forward reads and no column holds; "
+                "make it a persistent buffer of floating point, which is a column of every model"
+            )
+
+
 def _compare_training(architecture: Architecture, model: Model, inputs: Tensor) -> None:
-    module = copy.deepcopy(model.module).train()
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.dropout._DropoutNd):
-            layer.p = 0.0
+    module = copy_module(model.module).train()
+    _require_flags_kept(architecture, module)
+    set_dropout(module, 0.0)
+    before = copy_module(module)
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     try:
         with seeded(_NOTHING, 0):
             scores = module(inputs)
-        factors = torch.randn(scores.flatten(1).shape, generator=_generator(3))
+        factors = torch.randn(scores.flatten(1).shape, dtype=torch.float32, generator=generator(3))
         objective = (scores.flatten(1) * factors).sum()  # of any shape: a chain may end in maps
         gradients = torch.autograd.grad(objective, list(parameters.values()), materialize_grads=True)
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return  # it cannot be trained, which train says
+    if architecture.program is None:
+        _require_state_kept(architecture, before, module, inputs)
     row, counts = model.row[None].clone().requires_grad_(), model.counts[None].clone()
     if architecture.program is not None:
         ours = forward(architecture, row, as_images(inputs, architecture.program), noise=_NOTHING)
@@ -258,7 +265,7 @@ def _layer_that_differs(architecture: Architecture, model: Model, inputs: Tensor
     program = architecture.program
     common = architecture.module() if program is None else ProgramModule(program)
     common.load_state_dict(dict(architecture.unflatten(model.row)), strict=False)
-    outputs = [_outputs(module, inputs) for module in (copy.deepcopy(model.module), common)]
+    outputs = [_outputs(module, inputs) for module in (copy_module(model.module), common)]
     for name, theirs in outputs[0].items():
         ours = outputs[1].get(name, theirs)
         if ours.shape != theirs.shape or not _close("scores", ours, theirs):
@@ -299,70 +306,6 @@ def _close(kind: str, ours: Tensor, theirs: Tensor, largest: float | None = None
     return torch.allclose(ours.float(), theirs.float(), relative, share * scale + 1e-7, equal_nan=True)
 
 
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _batch(example: Tensor, seed: int) -> Tensor:
-    """Random inputs [4, …] like an example: normal numbers as large as its own, or its own whole numbers mixed."""
-    shape, generator = (_BATCH, *example.shape[1:]), _generator(seed)
-    if not example.is_floating_point():
-        values = example.flatten()
-        return values[torch.randint(len(values), shape, generator=generator)]
-    mean, std = float(example.mean()), float(example.std()) if example.numel() > 1 else 1.0
-    noise = torch.randn(shape, generator=generator)
-    return noise * (std if 0 < std < float("inf") else 1.0) + (mean if abs(mean) < float("inf") else 0.0)
-
-
-def _example_of_chain(program: Program) -> Tensor | None:
-    channels = program.layers[0].weight_shape[1]
-    leading = itertools.takewhile(lambda op: not isinstance(op, Flatten | Conv2d), program.operations)
-    if any(isinstance(op, Linear) for op in leading):  # it takes features, not images
-        return torch.randn(1, channels, generator=_generator(0))
-    flat = [(channels, 1, 1)] + [
-        (channels // side**2, side, side) for side in _SIDES if channels % side**2 == 0
-    ]
-    shapes = [(channels, side, side) for side in (*_SIDES, *range(1, 257))]
-    for shape in [*shapes, *flat]:
-        try:
-            program.shapes(shape)
-        except InputError:
-            continue
-        return torch.randn(1, *shape, generator=_generator(0))
-    return None
-
-
-def _candidates(module: nn.Module) -> Iterator[Tensor]:
-    """Inputs [1, …] that one of the first layers with parameters takes."""
-    layers = [child for child in module.modules() if child._parameters]
-    for layer in layers[:_LAYERS]:
-        yield from _inputs_of(layer)
-
-
-def _inputs_of(layer: nn.Module) -> Iterator[Tensor]:
-    generator = _generator(0)
-    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        for length in _LENGTHS:
-            yield torch.randint(layer.num_embeddings, (1, length), generator=generator)
-        return
-    features = next((int(getattr(layer, name)) for name in _SIZES if hasattr(layer, name)), None)
-    shapes: list[tuple[int, ...]] = []
-    if features is None:
-        last = tuple(getattr(layer, "normalized_shape", ()))
-        shapes = [last, *((length, *last) for length in _LENGTHS)] if last else []
-    elif isinstance(layer, nn.Conv3d | nn.ConvTranspose3d | nn.BatchNorm3d):
-        shapes = [(features, side, side, side) for side in (16, 8, 32, 4)]
-    elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d | nn.GroupNorm):
-        shapes = [(features, side, side) for side in _SIDES]
-    elif isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-        shapes = [(features, length) for length in _LENGTHS]
-    else:
-        squares = [(features // side**2, side, side) for side in _SIDES if features % side**2 == 0]
-        shapes = [(features,), *((length, features) for length in _LENGTHS), *squares]
-    for shape in shapes:
-        yield torch.randn(1, *shape, generator=generator)
-
-
 def without_program(architecture: Architecture, module: nn.Module, reason: str) -> Architecture:
     """The architecture of a module whose program takes no such inputs though the module does: it runs as a module."""
-    return replace(architecture, program=None, reason=reason, template=copy.deepcopy(module))
+    return replace(architecture, program=None, reason=reason, template=copy_module(module))

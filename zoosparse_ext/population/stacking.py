@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -11,18 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from zoosparse_ext import ops
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.devices import full_float32
+from zoosparse_ext.population.examples import example_for
 from zoosparse_ext.population.likeness import Difference, attributes_read, differences
-from zoosparse_ext.population.plain import plain_module, plain_state, tell
+from zoosparse_ext.population.plain import copy_module, plain_module, plain_state, tell
 from zoosparse_ext.population.plan import as_images
 from zoosparse_ext.population.program import Shape
 from zoosparse_ext.population.proof import (
     Model,
+    both_ways,
     check_runs,
-    example_for,
     prove,
-    run_both_ways,
     spread,
     without_program,
 )
@@ -50,9 +50,25 @@ def stack(
     example: Tensor | None,
     prunable: Prunable | None,
 ) -> Stacked:
-    """See `Population.from_modules`."""
+    """See `Population.from_modules`; whatever the caller's default device and autocast are."""
+    with torch.device("cpu"), full_float32():
+        return _stack(models, module, name, input_shape, example, prunable)
+
+
+def _stack(
+    models: Models,
+    module: nn.Module | None,
+    name: str,
+    input_shape: Shape | None,
+    example: Tensor | None,
+    prunable: Prunable | None,
+) -> Stacked:
     if isinstance(models, nn.Module):
         raise InputError("from_modules takes a list of modules; write from_modules([module]) for one")
+    require_kind("models", models, Iterable, "a list of modules, or state dicts with module=…")
+    require_kind("module", module, (nn.Module, type(None)), "an nn.Module")
+    require_kind("input_shape", input_shape, (tuple, list, type(None)), "channels, height, width of an image")
+    require_kind("prunable", prunable, (str, Iterable, Callable, type(None)), "names, patterns or a function")  # type: ignore[arg-type]
     items = _unstacked(models, module)
     if not items:
         raise InputError("no models were given: a population needs at least one")
@@ -69,6 +85,7 @@ def stack(
     rows, counts, masks, changes = [], [], [], list(plain.changes)
     for index, item in enumerate(items):
         try:
+            require_kind("a model", item, (nn.Module, Mapping), "a module or a state dict")
             if isinstance(item, nn.Module):
                 its = plain if item is first else plain_module(item)
                 tensors, kept = _columns(its.module), dict(its.masks)
@@ -79,7 +96,7 @@ def stack(
                 if different or index in compared:
                     modules[index] = its.module
             else:
-                tensors, kept = plain_state(item)
+                tensors, kept = plain_state(item, changes)
             rows.append(architecture.flatten(tensors))
         except InputError as error:
             raise InputError(
@@ -99,7 +116,7 @@ def stack(
 
 def loaded(module: nn.Module, architecture: Architecture, row: Tensor) -> nn.Module:
     """A copy of a module with the tensors of a row [P]."""
-    copied = copy.deepcopy(module)
+    copied = copy_module(module)
     copied.load_state_dict({n: t.clone() for n, t in architecture.unflatten(row).items()}, strict=False)
     return copied
 
@@ -110,10 +127,13 @@ def proven_rows(architecture: Architecture, module: nn.Module, weights: Tensor) 
     Raises:
         InputError: it computes something else.
     """
-    numbers = spread(len(weights))
-    modules = {number: loaded(module, architecture, weights[number]) for number in numbers}
-    counts = torch.zeros(len(weights), len(architecture.counters), dtype=torch.int64)
-    return _proven(architecture, module, architecture.input_shape, None, modules, {}, weights, counts, False)
+    weights = weights.detach().cpu()
+    with torch.device("cpu"), full_float32():
+        modules = {number: loaded(module, architecture, weights[number]) for number in spread(len(weights))}
+        counts = torch.zeros(len(weights), len(architecture.counters), dtype=torch.int64)
+        return _proven(
+            architecture, module, architecture.input_shape, None, modules, {}, weights, counts, False
+        )
 
 
 def require_same(architecture: Architecture, first: nn.Module, other: nn.Module) -> list[Difference]:
@@ -132,7 +152,7 @@ def require_same(architecture: Architecture, first: nn.Module, other: nn.Module)
                 raise InputError(f"{difference}")
         return found
     try:
-        program = trace(other)
+        program = trace(copy_module(other))
     except NotAChain as error:
         raise InputError(f"it is no chain ({error}) where model 0 is a chain") from None
     for ours, its in zip_longest(architecture.program.operations, program.operations):
@@ -226,7 +246,7 @@ def _fitting(architecture: Architecture, first: nn.Module, example: Tensor) -> A
 
 def _require_unread(index: int, module: nn.Module, found: Sequence[Difference], example: Tensor) -> None:
     """Raise InputError if the forward of a model reads a value that is not that of the first model."""
-    read = attributes_read(copy.deepcopy(module), found, lambda copied: run_both_ways(copied, example))
+    read = attributes_read(copy_module(module), found, both_ways(example))
     for difference in found:
         if difference.certain and (difference.layer, difference.attribute) in read:
             raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -169,7 +169,10 @@ def _gradients(
     objective = loss.sum()
     if variational is not None:
         objective = objective + variational.kl_weight * variational.kl(architecture, leaves[0]).sum()
-    gradients = torch.autograd.grad(objective, leaves, materialize_grads=True)
+    if not objective.requires_grad:  # all is frozen
+        gradients: Sequence[Tensor] = [torch.zeros_like(leaf) for leaf in leaves]
+    else:
+        gradients = torch.autograd.grad(objective, leaves, materialize_grads=True)
     return loss.detach(), (logits.argmax(2) == labels).sum(1), list(gradients)
 
 

@@ -276,7 +276,7 @@ class _Training:
     def _apply_masks_(self) -> None:
         if self.population.packed_masks is not None:
             for tensor in (self.population.weights, self.state.first, self.state.second):
-                ops.apply_mask_(tensor, self.population.packed_masks)
+                ops.apply_mask_(tensor.detach(), self.population.packed_masks)
 
 
 def _check(
