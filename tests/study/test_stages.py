@@ -151,7 +151,10 @@ def test_names_in_the_zoo_of_a_study(tmp_path: Path) -> None:
     assert magnitude_series(zoo, "layer", **usual)[0].key == "magnitude-layer"
     assert magnitude_series(zoo, **{**usual, "schedule": "one-shot"})[0].key == "magnitude-global-one_shot"
     assert magnitude_series(zoo, **{**usual, "epochs": 15})[0].key == "magnitude-global-15_epochs"
-    assert magnitude_series(zoo, matched_to="variational", **usual)[0].key == "magnitude-matched-global"
+    matched = {name: value for name, value in usual.items() if name != "schedule"}  # which are pruned at once
+    assert magnitude_series(zoo, matched_to="variational", **matched)[0].key == "magnitude-matched-global"
+    cubic = magnitude_series(zoo, matched_to="variational", **usual)[0]
+    assert cubic.key == "magnitude-matched-global-cubic"
     options: dict[str, Any] = {
         "epochs": 1,
         "optimizer": zs.Adam(lr=3e-4),
