@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,38 @@ def test_twins_of_several_architectures_are_added_to(zoo: Zoo, data: zs.Dataset,
         add_magnitude_twins(both, data, [0.8, 0.5], epochs=1)
     again = add_magnitude_twins(both, data, [0.8], epochs=1, replace=True)
     assert ratios_of(again, "magnitude-global") == [0.5, 0.8] and len(again.twins) == len(both.twins)
+
+
+def test_twins_that_cannot_be_added_are_refused_before_any_training(zoo: Zoo, data: zs.Dataset) -> None:
+    """What stays in the population is of other images or networks; made anew as a whole, it may be."""
+
+    def trained(progress: object) -> None:
+        raise AssertionError("trained")
+
+    images = len(data.test)
+    first = add_magnitude_twins(zoo, data, [0.5], epochs=1)
+    fewer = replace(data, test=replace(data.test, images=data.test.images[:-1], labels=data.test.labels[:-1]))
+    told = (
+        f"'magnitude-global' have predictions on {images} images, new ones would have them on {images - 1}: "
+    )
+    way_out = "ratios 0.5, 0.8 with replace=True"
+    for replacing in (False, True):
+        with pytest.raises(InputError, match=f"{told}.*{way_out}"):
+            add_magnitude_twins(first, fewer, [0.8], epochs=1, replace=replacing, progress=trained)
+    bare = [group[:] for group in first.populations["magnitude-global"]]
+    for group in bare:
+        group.predictions = None
+    with pytest.raises(InputError, match=f"have no predictions, new ones would have them on {images}:"):
+        add_magnitude_twins(
+            first.with_population("magnitude-global", bare), data, [0.8], epochs=1, progress=trained
+        )
+    one = first.with_population("original", first.populations["original"][:1])
+    with pytest.raises(InputError, match=f"has networks .*, .*, and twins of .* cannot be added.*{way_out}"):
+        add_magnitude_twins(one, data, [0.8], epochs=1, progress=trained)
+    anew = add_magnitude_twins(one, fewer, [0.5, 0.8], epochs=1, replace=True)
+    (twins,) = anew.populations["magnitude-global"]
+    assert twins.predictions is not None and tuple(twins.predictions.shape) == (4, images - 1)
+    assert set(anew.twins.twin_id) == set(twins.ids)
 
 
 def test_every_score_and_pattern_is_a_population_of_its_own(

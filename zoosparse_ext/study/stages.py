@@ -22,11 +22,12 @@ from zoosparse_ext.study.chunks import cut, join
 from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.inheritance import TASK, inherited, task_record, warn_if_unknown
 from zoosparse_ext.study.naming import magnitude_series, variational_population, variational_series
-from zoosparse_ext.study.populations import missing_ratios, require_missing, with_twins
+from zoosparse_ext.study.populations import missing_ratios, require_alike, require_missing, with_twins
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.runner import LocalRunner, Runner
 from zoosparse_ext.study.work import Dropping, OnProgress, Pruning, Training, Work
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 LOCAL = LocalRunner()
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -85,7 +86,8 @@ def add_magnitude_twins(
         options: as of `magnitude_prune`; loss and augmentation are by default those of the zoo's models.
 
     Raises:
-        InputError: the population has twins at all these ratios already (unless `replace`).
+        InputError: the population has twins at all these ratios already (unless `replace`); those that stay there are
+            of other networks, or were evaluated on another number of images.
     """
     pattern = isinstance(ratios, str)
     series, settings = magnitude_series(zoo, str(ratios) if pattern else scope, **options)
@@ -93,6 +95,8 @@ def add_magnitude_twins(
         require_missing(zoo, series.key, replacing=replace)
     else:
         ratios = missing_ratios(zoo, series.key, ratios, replacing=replace)
+        networks = [group.architecture.name for group in _stored_originals(zoo)]
+        require_alike(zoo, series.key, networks, ratios, len(data.test))
     warn_if_unknown(zoo, options)
     options = {**inherited(zoo), **options, "series": series}
     works = [Pruning(options, group, ratios, scope) for group in _originals(zoo, data)]
@@ -201,12 +205,18 @@ def evaluate_zoo(zoo: Zoo, data: Dataset, device: str | None = None) -> pd.DataF
     return pd.concat(frames, ignore_index=True)
 
 
-def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
-    """The original models, with predictions on the test images."""
+def _stored_originals(zoo: Zoo) -> Sequence[Population | StoredGroup]:
+    """The original models, left on disk where they were not read before."""
     if "original" not in zoo.populations:
         raise InputError(
             f"the zoo has no population 'original' to make twins of; it has {', '.join(zoo.populations)}"
         )
+    return zoo.groups("original")
+
+
+def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
+    """The original models, with predictions on the test images."""
+    _stored_originals(zoo)
     groups = zoo.populations["original"]
     for group in groups:
         if group.predictions is None or group.predictions.shape[1] != len(data.test):
