@@ -101,7 +101,8 @@ def with_twins(
     Args:
         groups: one matrix for each of the originals.
         settings: of the series, for the provenance.
-        adding: keep what the population has at other ratios, see :func:`require_alike`. Else they take the place of all of it.
+        adding: keep what the population has at other ratios, see :func:`require_alike`. Else they take the place of
+            all of it.
     """
     name = series.key
     there = list(zoo.groups(name)) if name in zoo.populations else []
