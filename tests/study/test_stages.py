@@ -11,7 +11,7 @@ import torch
 
 import zoosparse_ext as zs
 from tests.study.test_run import Stages
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import make_config
@@ -106,6 +106,36 @@ def test_twins_that_cannot_be_added_are_refused_before_any_training(zoo: Zoo, da
     (twins,) = anew.populations["magnitude-global"]
     assert twins.predictions is not None and tuple(twins.predictions.shape) == (4, images - 1)
     assert set(anew.twins.twin_id) == set(twins.ids)
+
+
+def test_an_unfinished_stage_tells_what_it_was_begun_with(zoo: Zoo, data: zs.Dataset, tmp_path: Path) -> None:
+    """Where other settings are refused, both are named; once its epochs are removed, others may be asked for."""
+    go_on = Stages()
+
+    def prune(ratios: list[float], stage: Stages = go_on, **options: Any) -> Zoo:
+        with stage.bar("prune") as progress:
+            return add_magnitude_twins(
+                zoo, data, ratios, epochs=2, checkpoint=tmp_path, progress=progress, **options
+            )
+
+    with pytest.raises(StoreError, match="the disk is full"):
+        prune([0.5], Stages("prune"))
+    other = zs.Adam(lr=0.1)
+    told = r"began with lr 0.001, ratios 0.5; this one has lr 0.1, ratios 0.5, 0.8$"
+    with pytest.raises(InputError, match=f"unfinished run with other settings.*; that run {told}"):
+        prune([0.5, 0.8], optimizer=other)
+    less = zs.load_dataset("digits").limit(30)
+    with pytest.raises(
+        InputError, match=r"ratios 0.5, data digits \w+; this one has ratios 0.8, data digits \w+$"
+    ):
+        add_magnitude_twins(zoo, less, [0.8], epochs=2, checkpoint=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    (folder / "settings.json").write_text("{")
+    with pytest.raises(InputError, match=r"or delete the file to start anew$"):
+        prune([0.5], optimizer=other)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    assert ratios_of(prune([0.5, 0.8], optimizer=other), "magnitude-global") == [0.5, 0.8]
 
 
 def test_every_score_and_pattern_is_a_population_of_its_own(
