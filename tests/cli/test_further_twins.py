@@ -14,8 +14,11 @@ from tests.cli.command import Result, beside, listing, succeed, zoosparse
 from tests.cli.test_commands import KINDS
 from tests.cli.test_interruption import same_bits
 from tests.study.test_run import Stages
+from zoosparse_ext.analysis import StudyData
+from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.run import run_study
 from zoosparse_ext.zoo import Zoo
@@ -265,6 +268,28 @@ def test_zoos_that_do_not_say_what_they_learned(zoo: Path, caplog: pytest.LogCap
     assert again(zoo, VD, "--lr", "0.01").code == 0
     assert "does not say" not in caplog.text
     assert Zoo.open(zoo).provenance["twins"]["variational-lr_0.01-mse"]["loss"] == "mse"
+
+
+def test_twins_of_twins_are_left_out_of_the_analysis(
+    finished: Path, zoo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are kept and counted; what is said of the others stays as it was."""
+    opened = Zoo.open(zoo)
+    twins = opened.population("magnitude-global")[:3]
+    further = magnitude_prune(twins, 0.7, series="magnitude-global-further")
+    whole = opened.with_population("magnitude-global-further", [further])
+    whole.twins = pd.concat([opened.twins, further.history], ignore_index=True)
+    whole.save(zoo)
+    for command in ("analyze", "report"):
+        caplog.clear()
+        succeed(command, zoo, "--out", tmp_path / command)
+        assert "twins of twins are left out of the analysis" in caplog.text
+        assert f"; 3 of them: {', '.join(map(repr, further.ids))}" in caplog.text
+    assert Zoo.open(zoo).population("magnitude-global-further").ids == further.ids
+    ours, theirs = (all_tables(StudyData.from_zoo(Zoo.open(path))) for path in (zoo, finished))
+    for name, table in theirs.items():
+        pd.testing.assert_frame_equal(ours[name], table)
+    assert succeed("info", zoo).code == 0 and succeed("evaluate", zoo).code == 0
 
 
 def test_zoos_of_earlier_versions_are_added_to(zoo: Path) -> None:

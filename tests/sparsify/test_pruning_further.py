@@ -98,7 +98,10 @@ def test_the_sparsity_that_is_there_can_be_asked_for_again(data: zs.Dataset) -> 
         ({"sparsity": 0.3, "scope": "layer"}, r"in layer '\d' already, more than the 0"),
         ({"sparsity": 0.3, "scope": "output"}, r"in layer '\d', output \d already, more than the 0"),
         ({"sparsity": torch.full((3, 4), 0.1), "scope": "layer"}, r"in layer '\d' already, more than the 0"),
-        ({"sparsity": "3:4"}, r"'0000/.*' has a sparsity of .* in layer '\d', output \d already, more than"),
+        (
+            {"sparsity": "3:4"},
+            r"'0000/.*': (2|3|4) of 4 weights of a group in layer '\d', output \d are pruned already, 3:4 prunes 1;",
+        ),
         ({"sparsity": 0.3, "schedule": "iterative", "epochs": 3}, "has a sparsity of 0.7967 already"),
         ({"sparsity": torch.full((3,), 0.3), "matched": ["a", "b", "c"]}, "has a sparsity of 0.7967 already"),
     ],
@@ -108,6 +111,29 @@ def test_less_than_what_is_there_is_refused(options: dict[str, Any], message: st
     once = zs.magnitude_prune(tiny.population(), 0.8)
     with pytest.raises(InputError, match=message):
         zs.magnitude_prune(once, data=data, **options)
+
+
+def test_a_refused_pattern_names_the_group_that_is_too_sparse() -> None:
+    """Not the sparsity of the group as if it were that of its output, and a bias not as an output."""
+    population = tiny.population()
+    segment = population.architecture.prunable_segments[-1]
+    masks = torch.ones_like(population.weights, dtype=torch.bool)
+    inputs = segment.size // segment.shape[0]
+    masks[1, segment.slice.start + inputs : segment.slice.start + inputs + 3] = False  # output 1, first group
+    thin = zs.magnitude_prune(population, 0.0)
+    thin.packed_masks = zs.ops.pack_mask(masks)
+    where = f"in layer {segment.layer!r}, output 1 are pruned already, 2:4 prunes 2;"
+    with pytest.raises(InputError, match=f"'0001/magnitude-global-0': 3 of 4 weights of a group {where}"):
+        zs.magnitude_prune(thin, "2:4")
+    masks[:] = True
+    bias = next(s for s in population.architecture.segments if s.layer == segment.layer and not s.prunable)
+    masks[:, bias.slice] = False
+    thin.packed_masks = zs.ops.pack_mask(masks)
+    for options in ({"sparsity": "2:4"}, {"sparsity": 0.5, "scope": "output"}):
+        with pytest.raises(
+            InputError, match=f"in the biases of layer {segment.layer!r} (are pruned )?already"
+        ):
+            zs.magnitude_prune(thin, **options, biases=True)
 
 
 def test_dense_models_among_pruned_ones(data: zs.Dataset) -> None:

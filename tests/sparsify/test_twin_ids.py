@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +39,47 @@ def test_usual_ratios_are_called_as_ever() -> None:
     assert endings(ratios) == [f"magnitude-global-{ratio:g}" for ratio in ratios]
     assert endings(torch.tensor([0.0, 0.25, 0.9])) == [f"magnitude-global-{r}" for r in ("0", "0.25", "0.9")]
     assert endings("2:4") == ["magnitude-2:4-0.4878"]
+
+
+@pytest.mark.parametrize("of", [torch.tensor, np.float32, lambda ratio: np.array([ratio], np.float32)])
+def test_a_number_of_single_precision_is_called_as_several_are(of: Callable[[float], Any]) -> None:
+    assert endings(of(0.3)) == endings(torch.tensor([0.3] * 3)) == ["magnitude-global-0.3"]
+
+
+def test_a_negative_zero_is_zero() -> None:
+    for sparsity in (-0.0, [-0.0], torch.tensor([-0.0] * 3), torch.tensor(-0.0)):
+        assert endings(sparsity) == ["magnitude-global-0"]
+        assert math.copysign(1, zs.magnitude_prune(tiny.population(), sparsity).models["target"][0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sparsity": None}, "sparsity must be a number, .* got None"),
+        ({"sparsity": ["half"]}, r"sparsity must be a number, .* got \['half'\]"),
+        ({"sparsity": [[0.1, 0.2], [0.3]]}, "sparsity must be a number"),
+        ({"sparsity": [[0.1, 0.2], [0.3, 0.4]]}, "sparsity must be a number"),
+        ({"sparsity": {0.1}}, "sparsity must be a number"),
+        ({"sparsity": []}, "at least one ratio"),
+        ({"schedule": None}, "a sparsity schedule is one of one-shot, iterative, cubic, .* got None"),
+        ({"schedule": 3}, "a sparsity schedule is one of one-shot, iterative, cubic, .* got 3"),
+        ({"schedule": Cubic}, "a sparsity schedule is one of one-shot, .* got <class"),
+        ({"series": ""}, "series must be a Series or its key, .* got ''"),
+        ({"series": "-"}, "series must be a Series or its key, .* got '-'"),
+        ({"series": 3}, "series must be a Series or its key, .* got 3"),
+        ({"sparsity": [0.1, 0.2], "matched": list("abcdef")}, r"has 2 ratios .*; give a tensor \[3\]"),
+        ({"sparsity": [0.1, 0.2], "matched": list("abc")}, r"has 2 ratios .*; give a tensor \[3\]"),
+    ],
+    ids=str,
+)
+def test_what_gives_no_name_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        zs.magnitude_prune(tiny.population(), **options)
+
+
+def test_no_models_are_refused() -> None:
+    with pytest.raises(InputError, match="the population has no models"):
+        zs.magnitude_prune(tiny.population()[:0], 0.5)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,19 @@ def test_a_zoo_of_other_settings_is_left_alone(tmp_path: Path) -> None:
     run(config(**small, title="Another title"), tmp_path, Stages())  # which decides nothing
 
 
+def test_a_study_in_phases_is_repeated_and_compares_its_matched_twins(tmp_path: Path) -> None:
+    """Matched twins are pruned at once whatever the schedule of the others, and are called as in every study."""
+    phased = config(**{"magnitude.schedule": "iterative", "zoo.vary": {}})
+    zoo = run(phased, tmp_path, Stages())
+    assert list(zoo.populations)[-1] == "magnitude-matched-global"
+    assert "magnitude-matched-global" in zoo.provenance["twins"]
+    again = Stages()
+    assert list(run(phased, tmp_path, again).populations) == list(zoo.populations) and not again.titles
+    claims = reporting.claims(zoo)
+    exact = claims[claims["measure"] == "the same, pruned to exactly the sparsity VD ended at"]
+    assert exact["subject"].tolist() == ["MP global − VD"]
+
+
 def test_a_method_left_out_is_not_run(tmp_path: Path) -> None:
     stages = Stages()
     run(config(magnitude=False), tmp_path, stages)

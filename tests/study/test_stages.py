@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 import zoosparse_ext as zs
 from tests.study.test_run import Stages
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import make_config
@@ -73,6 +74,68 @@ def test_twins_of_several_architectures_are_added_to(zoo: Zoo, data: zs.Dataset,
         add_magnitude_twins(both, data, [0.8, 0.5], epochs=1)
     again = add_magnitude_twins(both, data, [0.8], epochs=1, replace=True)
     assert ratios_of(again, "magnitude-global") == [0.5, 0.8] and len(again.twins) == len(both.twins)
+
+
+def test_twins_that_cannot_be_added_are_refused_before_any_training(zoo: Zoo, data: zs.Dataset) -> None:
+    """What stays in the population is of other images or networks; made anew as a whole, it may be."""
+
+    def trained(progress: object) -> None:
+        raise AssertionError("trained")
+
+    images = len(data.test)
+    first = add_magnitude_twins(zoo, data, [0.5], epochs=1)
+    fewer = replace(data, test=replace(data.test, images=data.test.images[:-1], labels=data.test.labels[:-1]))
+    told = (
+        f"'magnitude-global' have predictions on {images} images, new ones would have them on {images - 1}: "
+    )
+    way_out = "ratios 0.5, 0.8 with replace=True"
+    for replacing in (False, True):
+        with pytest.raises(InputError, match=f"{told}.*{way_out}"):
+            add_magnitude_twins(first, fewer, [0.8], epochs=1, replace=replacing, progress=trained)
+    bare = [group[:] for group in first.populations["magnitude-global"]]
+    for group in bare:
+        group.predictions = None
+    with pytest.raises(InputError, match=f"have no predictions, new ones would have them on {images}:"):
+        add_magnitude_twins(
+            first.with_population("magnitude-global", bare), data, [0.8], epochs=1, progress=trained
+        )
+    one = first.with_population("original", first.populations["original"][:1])
+    with pytest.raises(InputError, match=f"has networks .*, .*, and twins of .* cannot be added.*{way_out}"):
+        add_magnitude_twins(one, data, [0.8], epochs=1, progress=trained)
+    anew = add_magnitude_twins(one, fewer, [0.5, 0.8], epochs=1, replace=True)
+    (twins,) = anew.populations["magnitude-global"]
+    assert twins.predictions is not None and tuple(twins.predictions.shape) == (4, images - 1)
+    assert set(anew.twins.twin_id) == set(twins.ids)
+
+
+def test_an_unfinished_stage_tells_what_it_was_begun_with(zoo: Zoo, data: zs.Dataset, tmp_path: Path) -> None:
+    """Where other settings are refused, both are named; once its epochs are removed, others may be asked for."""
+    go_on = Stages()
+
+    def prune(ratios: list[float], stage: Stages = go_on, **options: Any) -> Zoo:
+        with stage.bar("prune") as progress:
+            return add_magnitude_twins(
+                zoo, data, ratios, epochs=2, checkpoint=tmp_path, progress=progress, **options
+            )
+
+    with pytest.raises(StoreError, match="the disk is full"):
+        prune([0.5], Stages("prune"))
+    other = zs.Adam(lr=0.1)
+    told = r"began with lr 0.001, ratios 0.5; this one has lr 0.1, ratios 0.5, 0.8$"
+    with pytest.raises(InputError, match=f"unfinished run with other settings.*; that run {told}"):
+        prune([0.5, 0.8], optimizer=other)
+    less = zs.load_dataset("digits").limit(30)
+    with pytest.raises(
+        InputError, match=r"ratios 0.5, data digits \w+; this one has ratios 0.8, data digits \w+$"
+    ):
+        add_magnitude_twins(zoo, less, [0.8], epochs=2, checkpoint=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    (folder / "settings.json").write_text("{")
+    with pytest.raises(InputError, match=r"or delete the file to start anew$"):
+        prune([0.5], optimizer=other)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    assert ratios_of(prune([0.5, 0.8], optimizer=other), "magnitude-global") == [0.5, 0.8]
 
 
 def test_every_score_and_pattern_is_a_population_of_its_own(
@@ -151,7 +214,10 @@ def test_names_in_the_zoo_of_a_study(tmp_path: Path) -> None:
     assert magnitude_series(zoo, "layer", **usual)[0].key == "magnitude-layer"
     assert magnitude_series(zoo, **{**usual, "schedule": "one-shot"})[0].key == "magnitude-global-one_shot"
     assert magnitude_series(zoo, **{**usual, "epochs": 15})[0].key == "magnitude-global-15_epochs"
-    assert magnitude_series(zoo, matched_to="variational", **usual)[0].key == "magnitude-matched-global"
+    matched = {name: value for name, value in usual.items() if name != "schedule"}  # which are pruned at once
+    assert magnitude_series(zoo, matched_to="variational", **matched)[0].key == "magnitude-matched-global"
+    cubic = magnitude_series(zoo, matched_to="variational", **usual)[0]
+    assert cubic.key == "magnitude-matched-global-cubic"
     options: dict[str, Any] = {
         "epochs": 1,
         "optimizer": zs.Adam(lr=3e-4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -14,6 +15,8 @@ import pandas as pd
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.sparsify.twins import layer_names
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
@@ -151,19 +154,22 @@ class StudyData:
         A population is a list of objects with `models`, `weights`, and optionally `packed_masks`,
         `predictions` and `layers()`. Tensors on the CPU are shared, not copied; those of a zoo on disk stay there, and
         some rows at a time are read.
+
+        Twins of twins are left out, with a warning: the analysis compares twins with models.
         """
         populations = getattr(zoo, "populations", None) or {}
         groups = getattr(zoo, "groups", populations.__getitem__)
+        read = {
+            name: tuple(map(_group, groups(name)))
+            for name in populations
+            if "@" not in name  # earlier epochs of an imported zoo
+        }
         return cls(
             models=zoo.models,
-            twins=_table(zoo, "twins"),
+            twins=_twins_of_models(zoo.models, _table(zoo, "twins"), read),
             history=_table(zoo, "history"),
             labels=_array(getattr(zoo, "labels", None)),
-            populations={
-                name: tuple(map(_group, groups(name)))
-                for name in populations
-                if "@" not in name  # earlier epochs of an imported zoo
-            },
+            populations=read,
         )
 
     @property
@@ -216,6 +222,27 @@ class StudyData:
         ]
         ordered = dict.fromkeys([*known, *columns])
         return [name for name in ordered if name in columns]
+
+
+def _twins_of_models(
+    models: pd.DataFrame, twins: pd.DataFrame, populations: Mapping[str, tuple[Group, ...]]
+) -> pd.DataFrame:
+    """The rows of twins whose source is a model, or nothing known; warns of those whose source is a twin."""
+    if not {"twin_id", "source_id"} <= set(twins.columns) or "model_id" not in models:
+        return twins  # which is told by the check of columns
+    stored = [id for name, groups in populations.items() if name != ORIGINAL for g in groups for id in g.ids]
+    known = {*twins["twin_id"], *stored} - {*models["model_id"]}
+    further = twins["source_id"].isin(known)
+    if not further.any():
+        return twins
+    ids = twins.loc[further, "twin_id"].drop_duplicates().tolist()
+    named = ", ".join(map(repr, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    log.warning(
+        "twins of twins are left out of the analysis, which compares twins with models; %d of them: %s",
+        len(ids),
+        named,
+    )
+    return twins[~further]
 
 
 def _empty_layers(twins: pd.DataFrame) -> pd.Series:

@@ -55,6 +55,8 @@ Limit = Annotated[
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: cpu.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 License = Annotated[str, typer.Option(help="Of the dataset card, as the Hub names it: cc-by-4.0, mit, …")]
+MOST_RATIOS = 1000  # a population has a copy of every model for each
+_HOW = "0.5,0.8,0.9 or 0.1:0.9:0.1 (first:last:step)"
 AllowNan = Annotated[bool, typer.Option("--allow-nan", help="Keep NaN weights instead of stopping.")]
 
 
@@ -97,20 +99,36 @@ def parse_ratios(text: str) -> list[float]:
     """Ratios from "0.5,0.8" or "0.1:0.9:0.1" (first, last, step).
 
     Raises:
-        InputError: anything else, a ratio outside [0, 1), or one that is there twice.
+        InputError: anything else, none or more than 1,000 of them, a ratio outside [0, 1), or one that is there twice.
     """
     try:
-        if ":" in text:
-            first, last, step = (float(part) for part in text.split(":"))
-            count = round((last - first) / step) + 1
-            ratios = [round(first + index * step, 10) for index in range(count)]
-        else:
-            ratios = [float(part) for part in text.split(",") if part.strip()]
+        ratios = _steps(text) if ":" in text else [float(part) for part in text.split(",") if part.strip()]
+    except InputError:
+        raise
     except (ArithmeticError, ValueError):
-        raise InputError(f"ratios {text!r}: write 0.5,0.8,0.9 or 0.1:0.9:0.1 (first:last:step)") from None
-    bad = [ratio for ratio in ratios if not 0 <= ratio < 1]
-    if bad or not ratios:
-        raise InputError(f"sparsity ratios lie in [0, 1), got {bad[0] if bad else 'none'}")
+        raise InputError(f"ratios {text!r}: write {_HOW}") from None
+    if not ratios:
+        raise InputError(f"ratios {text!r} name no ratio: write {_HOW}")
+    if len(ratios) > MOST_RATIOS:
+        raise InputError(f"ratios {text!r:.40} are more than {MOST_RATIOS:,}: ask for fewer, {_HOW}")
+    if bad := [ratio for ratio in ratios if not 0 <= ratio < 1]:
+        raise InputError(f"sparsity ratios lie in [0, 1), got {bad[0]}")
     if twice := sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
         raise InputError(f"ratios {text!r}: {', '.join(map(str, twice))} stands there more than once")
     return ratios
+
+
+def _steps(text: str) -> list[float]:
+    """The ratios of first:last:step, one more than are allowed if there are too many.
+
+    Raises:
+        InputError: the step leads away from the last.
+        ValueError, ArithmeticError: no three numbers, or a step of zero.
+    """
+    first, last, step = (float(part) for part in text.split(":"))
+    if step and (last - first) / step < 0:
+        raise InputError(
+            f"ratios {text!r}: no step of {step:g} leads from {first:g} to {last:g}; write {_HOW}"
+        )
+    count = min(round((last - first) / step), MOST_RATIOS) + 1
+    return [round(first + index * step, 10) for index in range(count)]

@@ -22,13 +22,15 @@ from zoosparse_ext.study.naming import (
     variational_population,
     variational_series,
 )
-from zoosparse_ext.study.stages import add_magnitude_twins, add_matched_twins, add_variational_twins
+from zoosparse_ext.study.stages import RATIOS, add_magnitude_twins, add_matched_twins, add_variational_twins
 from zoosparse_ext.zoo import Zoo
 
 
 def prune(
     zoo_path: o.ZooPath,
-    ratios: Annotated[str, typer.Option(help="0.5,0.8,0.9 or first:last:step.")] = "0.1:0.9:0.1",
+    ratios: Annotated[
+        str | None, typer.Option(help="0.5,0.8,0.9 or first:last:step. Default: 0.1:0.9:0.1.")
+    ] = None,
     scope: Annotated[str, typer.Option(help=", ".join(SCOPES))] = "global",
     matched: Annotated[
         bool,
@@ -69,7 +71,12 @@ def prune(
 
     zoosparse prune my-zoo --matched
     """
-    wanted = o.parse_ratios(ratios)
+    wanted = RATIOS if ratios is None else o.parse_ratios(ratios)
+    if matched and ratios is not None:
+        raise InputError(
+            "--ratios says how sparse twins become, --matched that they become as sparse as others; leave out one of "
+            "them"
+        )
     if to is not None and not matched:
         raise InputError("--to says what --matched twins are matched to; add --matched, or leave it out")
     zoo = Zoo.open(zoo_path)

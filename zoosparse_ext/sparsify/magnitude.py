@@ -109,7 +109,8 @@ def magnitude_prune(
         `twins` table, epoch 0 being the pruned model before fine-tuning.
 
     Raises:
-        InputError: no ratio, one outside [0, 1), or the same twice; a sparsity below what the masks of a model prune
+        InputError: no models; no ratio, one outside [0, 1), or the same twice; several ratios for matched twins; a
+            sparsity or a schedule that is none, an empty series; a sparsity below what the masks of a model prune
             already (names model, layer and both); NaN weights (names row and layer); a scope, schedule, score or
             pattern that is not known, a pattern with a schedule in phases; epochs or a score without the data they
             need; an architecture without convolution and linear layers.
@@ -119,6 +120,8 @@ def magnitude_prune(
     for what, name, known in (("scope", scope, SCOPES), ("score", score, tuple(SCORES))):
         if name not in known:
             raise InputError(f"{what} must be one of {', '.join(known)}; got {name!r}")
+    if len(population) == 0:
+        raise InputError("the population has no models: there is nothing to prune")
     if population.architecture.n_prunable == 0:
         name = population.architecture.name
         raise InputError(
@@ -237,12 +240,18 @@ def _twin_population(
             expected = " or ".join(str(list(shape)) for shape in shapes)
             raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")
     else:
-        values = torch.as_tensor(sparsity, dtype=torch.float64).reshape(-1)
+        values = _values(sparsity)
+        if matched is not None and len(values) > 1:
+            raise InputError(
+                f"matched names one twin for each of {n} models, sparsity has {len(values)} ratios for every one; give "
+                f"a tensor [{n}] with one per model"
+            )
         if twice := [ratio for ratio, times in Counter(values.tolist()).items() if times > 1]:
             raise InputError(
                 f"sparsity {', '.join(map(_digits, twice))} was given more than once; give each once"
             )
         ratios, copies = values.repeat_interleave(n), values.numel()
+    ratios = ratios + 0.0  # −0 is 0
     if ratios.numel() == 0:
         raise InputError("no sparsity was given: magnitude pruning needs at least one ratio")
     bad = ratios[~((ratios >= 0) & (ratios < 1))]  # NaN as well
@@ -261,7 +270,7 @@ def _twin_population(
     table["matched"] = None if matched is None else list(matched)
     table[Series.column] = series.key
     told = table["target"].to_numpy(np.float64)
-    if isinstance(sparsity, Tensor) and sparsity.dim() == 1 and sparsity.dtype == torch.float32:
+    if str(getattr(sparsity, "dtype", None)) in ("torch.float32", "float32") and ratios.dim() == 1:
         told = told.astype(np.float32)  # of which 0.9 is one, as of float64
     if matched is not None:
         label = ["matched"] * len(table)
@@ -274,6 +283,20 @@ def _twin_population(
     counts = None if population.counts is None else population.counts.repeat(copies, 1)
     twins = Population(weights, population.architecture, table, packed_masks=masks, counts=counts)
     return twins, ratios if pattern is None else pattern
+
+
+def _values(sparsity: Sparsity) -> Tensor:
+    """A number or a sequence of them as float64 [ratios]."""
+    try:
+        values = torch.as_tensor(sparsity, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):  # what is no number, or of several lengths
+        values = None
+    if values is None or values.dim() > 1:
+        raise InputError(
+            "sparsity must be a number, a sequence of numbers, a tensor with one per model, or a pattern such as "
+            f"'2:4', got {sparsity!r:.80}"
+        )
+    return values.reshape(-1)
 
 
 def _digits(ratio: float | np.floating[Any]) -> str:

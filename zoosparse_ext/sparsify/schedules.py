@@ -82,8 +82,16 @@ SCHEDULES = {cls.name: cls for cls in (OneShot, Iterative, Cubic)}
 
 
 def sparsity_schedule(schedule: str | OneShot | Iterative | Cubic) -> OneShot | Iterative | Cubic:
-    """A schedule by name (`one-shot`, `iterative`, `cubic`) or as it is."""
+    """A schedule by name (`one-shot`, `iterative`, `cubic`) or as it is.
+
+    Raises:
+        InputError: neither.
+    """
     if not isinstance(schedule, str):
+        if isinstance(schedule, type) or not callable(getattr(schedule, "phases", None)):
+            raise InputError(
+                f"a sparsity schedule is one of {', '.join(SCHEDULES)}, or an object such as Cubic(), got {schedule!r}"
+            )
         return schedule
     if schedule not in SCHEDULES:
         raise InputError(f"unknown sparsity schedule {schedule!r}; known: {', '.join(SCHEDULES)}")

@@ -104,7 +104,7 @@ class Lots:
             sizes, wanted = _shares(twins.architecture, segments, ratios, scope)
             counts = (wanted * torch.tensor(sizes, dtype=torch.float64)).round().to(torch.int64)
         lots = cls(segments, sizes, wanted, counts, _pruned(twins, segments, sizes))
-        lots._refuse_fewer(twins)
+        lots._refuse_fewer(twins, ratios if isinstance(ratios, Pattern) else None)
         return lots
 
     @property
@@ -120,29 +120,36 @@ class Lots:
         there = torch.zeros_like(self.ratios) if self.pruned is None else self.pruned / sizes
         return ((there + (self.ratios - there) * fraction) * sizes).round().to(torch.int64)
 
-    def _refuse_fewer(self, twins: Population) -> None:
+    def _refuse_fewer(self, twins: Population, pattern: Pattern | None) -> None:
         if self.pruned is None or not bool((self.counts < self.pruned).any()):
             return
         row, lot = (int(place) for place in (self.counts < self.pruned).nonzero()[0])
-        there, asked = (int(counts[row, lot]) / self.sizes[lot] for counts in (self.pruned, self.counts))
-        where = f" in {self._name(lot)}" if len(self.sizes) > 1 else ""
         model = twins.models.get("source_id", pd.Series(twins.ids))[row]
+        gone, go, size = int(self.pruned[row, lot]), int(self.counts[row, lot]), self.sizes[lot]
+        if pattern is not None:
+            raise InputError(
+                f"model {model!r}: {gone} of {size} weights of a group in {self._name(lot)} are pruned already, "
+                f"{pattern} prunes {go}; pruned weights stay pruned: take a pattern that prunes more, a ratio, or the "
+                "model that it came from"
+            )
+        where = f" in {self._name(lot)}" if len(self.sizes) > 1 else ""
         raise InputError(
-            f"model {model!r} has a sparsity of {there:.4g}{where} already, more than the {asked:.4g} asked for; "
-            "pruned weights stay pruned: ask for more, or prune the model that it came from"
+            f"model {model!r} has a sparsity of {gone / size:.4g}{where} already, more than the {go / size:.4g} asked "
+            "for; pruned weights stay pruned: ask for more, or prune the model that it came from"
         )
 
     def _name(self, lot: int) -> str:
-        """The tensor of a lot, and the output where a tensor has several lots."""
+        """Where the weights of a lot are: the tensor, and the output where a tensor has several lots."""
         start = sum(self.sizes[:lot])
         for segment in self.segments:
             if start < segment.size:
                 break
             start -= segment.size
+        if not segment.prunable:
+            return f"the biases of layer {segment.layer!r}"
         inputs = segment.size // _lots(segment, "output")
-        return f"layer {segment.layer!r}" + (
-            f", output {start // inputs}" if self.sizes[lot] <= inputs else ""
-        )
+        output = f", output {start // inputs}" if self.sizes[lot] <= inputs else ""
+        return f"layer {segment.layer!r}{output}"
 
 
 def prune_(twins: Population, scores: Tensor, lots: Lots, fraction: float = 1.0) -> None:

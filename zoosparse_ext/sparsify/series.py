@@ -113,8 +113,18 @@ class Series:
 
 
 def named(series: Series | str) -> Series:
-    """A series as it is, or of a key."""
-    return Series.parse(series) if isinstance(series, str) else series
+    """A series as it is, or of a key.
+
+    Raises:
+        InputError: neither, or a key without a word.
+    """
+    if isinstance(series, Series):
+        return series
+    if not isinstance(series, str) or not series.strip("- "):
+        raise InputError(
+            f"series must be a Series or its key, such as 'magnitude-global-lr_0.1', got {series!r}"
+        )
+    return Series.parse(series)
 
 
 def series_keys(twins: pd.DataFrame) -> pd.Series:

@@ -41,7 +41,9 @@ def magnitude_series(
     """
     config = _of_study(zoo, "magnitude")
     texts = selection_texts(options.get("schedule", "one-shot"), options.get("biases", False))
-    usual = selection_texts(config.schedule if isinstance(config, MagnitudeConfig) else "one-shot")
+    usual = selection_texts()
+    if isinstance(config, MagnitudeConfig) and matched_to is None:  # a study prunes matched twins at once
+        usual = selection_texts(config.schedule)
     selecting = list(differences({"biases": texts["biases"]}, usual))
     if options.get("score") == "random" and options.get("seed", 0) != 0:
         selecting += differences({"seed": f"seed {options['seed']}"}, {})

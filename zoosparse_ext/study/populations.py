@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from zoosparse_ext.errors import InputError
@@ -52,6 +53,39 @@ def require_missing(zoo: Zoo, name: str, *, replacing: bool) -> None:
         raise _finished(repr(name))
 
 
+def require_alike(zoo: Zoo, name: str, networks: Sequence[str], ratios: Sequence[float], images: int) -> None:
+    """Raise InputError if new twins cannot stand in a population beside those that stay there.
+
+    To be asked before the new ones are trained.
+
+    Args:
+        networks: names of the architectures of the new twins.
+        ratios: of the new twins; they take the place of those that the population has at these.
+        images: how many test images the new twins are going to have predictions on.
+    """
+    there = zoo.groups(name) if name in zoo.populations else []
+    stay = [group for group in there if not group.models["target"].isin([*ratios]).all()]
+    if not stay:
+        return
+    every = ", ".join(map(number_text, sorted({*ratios_of(zoo, name), *ratios})))
+    way_out = f"make all of them anew: ratios {every} with replace=True (--replace)"
+    known = [group.architecture.name for group in there]
+    if known != [*networks]:
+        raise InputError(
+            f"population {name!r} has networks {', '.join(known)}, and twins of {', '.join(networks)} cannot be added "
+            f"to it; {way_out}"
+        )
+    for group in stay:
+        predictions = group.predictions
+        width = None if predictions is None else predictions[np.zeros(1, np.int64)].shape[1]
+        if width != images:
+            told = "no predictions" if width is None else f"predictions on {width} images"
+            raise InputError(
+                f"the twins in {name!r} have {told}, new ones would have them on {images}: twins of one population are "
+                f"evaluated on the same images; {way_out}"
+            )
+
+
 def _finished(what: str) -> InputError:
     return InputError(
         f"the zoo has finished twins {what} already; replace=True (--replace) makes them anew, and with other settings "
@@ -67,12 +101,13 @@ def with_twins(
     Args:
         groups: one matrix for each of the originals.
         settings: of the series, for the provenance.
-        adding: keep what the population has at other ratios. Else they take the place of all of it.
+        adding: keep what the population has at other ratios, see :func:`require_alike`. Else they take the place of
+            all of it.
     """
     name = series.key
     there = list(zoo.groups(name)) if name in zoo.populations else []
     whole, dropped = groups, {id for group in there for id in group.ids}
-    if adding and there:
+    if adding and there:  # `require_alike` was asked
         made = {ratio for group in groups for ratio in group.models["target"]}
         dropped = {
             id
@@ -80,9 +115,9 @@ def with_twins(
             for id, ratio in zip(group.ids, group.models["target"], strict=True)
             if ratio in made
         }
-        whole = [
-            _added(old, new, dropped) for old, new in zip(_alike(zoo, name, groups), groups, strict=True)
-        ]
+        if not dropped.issuperset(id for group in there for id in group.ids):
+            old = zoo.populations[name]
+            whole = [_added(*pair, dropped) for pair in zip(old, groups, strict=True)]
     _warn_of_matched(zoo, dropped)
     kept = zoo.twins[~zoo.twins["twin_id"].isin(dropped)]
     rows = pd.concat([group.history for group in groups if group.history is not None], ignore_index=True)
@@ -108,29 +143,11 @@ def _twin_ids(zoo: Zoo, name: str) -> list[str]:
     return [id for group in zoo.groups(name) if "twin_id" in group.models for id in group.ids]
 
 
-def _alike(zoo: Zoo, name: str, groups: list[Population]) -> list[Population]:
-    """The matrices of a population, one beside each of the groups."""
-    there = zoo.populations[name]
-    if [group.architecture.name for group in there] != [group.architecture.name for group in groups]:
-        names = [", ".join(group.architecture.name for group in some) for some in (there, groups)]
-        raise InputError(
-            f"population {name!r} has networks {names[0]}, and twins of {names[1]} cannot be added to it; "
-            "replace=True (--replace) puts them in its place"
-        )
-    return there
-
-
 def _added(old: Population, new: Population, dropped: set[str]) -> Population:
     """The rows of a population that stay, then the new ones."""
     rows = [row for row, id in enumerate(old.ids) if id not in dropped]
     if not rows:
         return new
-    widths = [None if group.predictions is None else group.predictions.shape[1] for group in (old, new)]
-    if widths[0] != widths[1]:
-        raise InputError(
-            f"the twins that are there have predictions on {widths[0]} images, new ones on {widths[1]}: they were "
-            "evaluated on other data; replace=True (--replace) makes them anew"
-        )
     together = join([old[rows], new[:]])
     together.models[Series.column] = series_keys(together.models)
     return together

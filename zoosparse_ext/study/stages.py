@@ -18,17 +18,22 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.evaluate import evaluate
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.sparsify.settings import Texts, number_text, training_texts
 from zoosparse_ext.study.chunks import cut, join
 from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.inheritance import TASK, inherited, task_record, warn_if_unknown
 from zoosparse_ext.study.naming import magnitude_series, variational_population, variational_series
-from zoosparse_ext.study.populations import missing_ratios, require_missing, with_twins
+from zoosparse_ext.study.populations import missing_ratios, require_alike, require_missing, with_twins
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.runner import LocalRunner, Runner
+from zoosparse_ext.study.unfinished import noted
 from zoosparse_ext.study.work import Dropping, OnProgress, Pruning, Training, Work
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 LOCAL = LocalRunner()
+# What is told of how models are trained.
+_TOLD = {"epochs", "batch_size", "lr_schedule", "loss", "augment", "order", "seed"}
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -52,7 +57,9 @@ def train_zoo(
     """
     options = {"epochs": epochs, "batch_size": batch_size, "order": order, "seed": seed, **how}
     works = [Training(options, group) for group in groups]
-    populations = _run("original", works, data, runner, checkpoint, progress)
+    told = {name: value for name, value in options.items() if name in _TOLD}
+    texts = training_texts(**told, optimizer=groups[0].optimizer) if groups else {}
+    populations = _run("original", works, data, runner, checkpoint, progress, texts)
     return Zoo(
         populations={"original": populations},
         models=pd.concat([population.models for population in populations], ignore_index=True),
@@ -85,7 +92,8 @@ def add_magnitude_twins(
         options: as of `magnitude_prune`; loss and augmentation are by default those of the zoo's models.
 
     Raises:
-        InputError: the population has twins at all these ratios already (unless `replace`).
+        InputError: the population has twins at all these ratios already (unless `replace`); those that stay there are
+            of other networks, or were evaluated on another number of images.
     """
     pattern = isinstance(ratios, str)
     series, settings = magnitude_series(zoo, str(ratios) if pattern else scope, **options)
@@ -93,10 +101,14 @@ def add_magnitude_twins(
         require_missing(zoo, series.key, replacing=replace)
     else:
         ratios = missing_ratios(zoo, series.key, ratios, replacing=replace)
+        networks = [group.architecture.name for group in _stored_originals(zoo)]
+        require_alike(zoo, series.key, networks, ratios, len(data.test))
     warn_if_unknown(zoo, options)
     options = {**inherited(zoo), **options, "series": series}
     works = [Pruning(options, group, ratios, scope) for group in _originals(zoo, data)]
-    twins = _run(series.key, works, data, runner, checkpoint, progress)
+    asked = ratios if isinstance(ratios, str) else f"ratios {', '.join(map(number_text, ratios))}"
+    texts = {**settings, "ratios": asked}
+    twins = _run(series.key, works, data, runner, checkpoint, progress, texts)
     return with_twins(zoo, series, twins, settings, adding=not pattern)
 
 
@@ -124,7 +136,8 @@ def add_variational_twins(
     warn_if_unknown(zoo, options)
     options = {**inherited(zoo), **options, "series": series}
     works = [Dropping(options, group) for group in _originals(zoo, data)]
-    return with_twins(zoo, series, _run(series.key, works, data, runner, checkpoint, progress), settings)
+    twins = _run(series.key, works, data, runner, checkpoint, progress, settings)
+    return with_twins(zoo, series, twins, settings)
 
 
 def add_matched_twins(
@@ -157,10 +170,11 @@ def add_matched_twins(
     options = {**inherited(zoo), **options, "series": series}
     works = []
     for group in _originals(zoo, data):
-        twins, reached = _reached(zoo, to, group, by_layer=scope == "layer")
+        names, reached = _reached(zoo, to, group, by_layer=scope == "layer")
         # A twin that lost a whole layer stays in [0, 1) and rounds to all of it.
-        works.append(Pruning(options, group, reached.clamp(max=1 - 1e-12), scope, matched=twins))
-    return with_twins(zoo, series, _run(series.key, works, data, runner, checkpoint, progress), settings)
+        works.append(Pruning(options, group, reached.clamp(max=1 - 1e-12), scope, matched=names))
+    twins = _run(series.key, works, data, runner, checkpoint, progress, settings)
+    return with_twins(zoo, series, twins, settings)
 
 
 def _run(
@@ -170,10 +184,17 @@ def _run(
     runner: Runner,
     checkpoint: Path | None,
     progress: OnProgress | None,
+    settings: Texts,
 ) -> list[Population]:
-    """One population for each group, however the work on it was cut."""
+    """One population for each group, however the work on it was cut; the settings are told if they do not fit."""
     chunks = cut(stage, works, runner.chunk_size(sum(work.models for work in works)))
-    done = list(zip(chunks, runner.run(chunks, data, checkpoint, progress), strict=True))
+    folder, texts = None, settings
+    if checkpoint is not None:
+        folder = checkpoint / stage
+        of_data = f"data {data.spec} {data.fingerprint[:6]}"
+        texts = {**settings, "models": f"{sum(work.models for work in works)} models", "data": of_data}
+    with noted(folder, texts, progress) as show:
+        done = list(zip(chunks, runner.run(chunks, data, checkpoint, show), strict=True))
     return [
         join([part for chunk, part in done if chunk.group == group], work.copies)
         for group, work in enumerate(works)
@@ -201,12 +222,18 @@ def evaluate_zoo(zoo: Zoo, data: Dataset, device: str | None = None) -> pd.DataF
     return pd.concat(frames, ignore_index=True)
 
 
-def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
-    """The original models, with predictions on the test images."""
+def _stored_originals(zoo: Zoo) -> Sequence[Population | StoredGroup]:
+    """The original models, left on disk where they were not read before."""
     if "original" not in zoo.populations:
         raise InputError(
             f"the zoo has no population 'original' to make twins of; it has {', '.join(zoo.populations)}"
         )
+    return zoo.groups("original")
+
+
+def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
+    """The original models, with predictions on the test images."""
+    _stored_originals(zoo)
     groups = zoo.populations["original"]
     for group in groups:
         if group.predictions is None or group.predictions.shape[1] != len(data.test):
