@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -86,6 +87,9 @@ def test_a_meta_tensor_among_others(call: str, name: str) -> None:
         run(call, {name: value.to("meta")})
 
 
+CHANGED = ("weights", "moment1", "moment2", "log_sigma2", "sigma_moment1", "sigma_moment2")
+WEIGHTS_TRAINED = torch.Size((3, 15))
+
 RAW: dict[str, tuple[object, ...]] = {
     "magnitude_threshold": (WEIGHTS, torch.ones(2, 1, dtype=torch.int64), [0, 9]),
     "magnitude_mask": (WEIGHTS, torch.ones(2, 1, dtype=torch.int64), [0, 9]),
@@ -157,6 +161,20 @@ def test_meta_weights_with_counts_from_here() -> None:
 def test_wrong_kinds_are_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.skipif(not train.available(), reason="the native engine is not built")
+@pytest.mark.parametrize("names", list(combinations(CHANGED, 2)), ids="-".join)
+def test_training_refuses_shared_memory(names: tuple[str, str]) -> None:
+    first, second = names
+    one = torch.zeros(WEIGHTS_TRAINED)
+    overlapping = torch.zeros(WEIGHTS_TRAINED.numel() + 1)
+    parts = overlapping[:-1].view(WEIGHTS_TRAINED), overlapping[1:].view(WEIGHTS_TRAINED)
+    for a, b in ((one, one), (one, one.view_as(one)), parts, parts[::-1]):
+        with pytest.raises(InputError, match=rf"{first} and {second} share memory.* pass {second}.clone\(\)"):
+            run("train_steps_", {"moment2": torch.zeros(WEIGHTS_TRAINED), first: a, second: b})
+    both = torch.zeros(2, *WEIGHTS_TRAINED)
+    run("train_steps_", {"moment2": torch.zeros(WEIGHTS_TRAINED), first: both[0], second: both[1]})
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

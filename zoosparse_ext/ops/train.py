@@ -119,7 +119,7 @@ def train_steps_(
 
     Raises:
         InputError: an unknown optimizer or loss; shapes, dtypes, devices, indices or a program that do not fit;
-            layers that share columns.
+            layers that share columns; tensors that change and share memory.
         ZoosparseError: the native engine is not there; `available()` says so beforehand.
         RuntimeError: gradients are recorded and a tensor requires one: as PyTorch's own in-place operations on a leaf.
     """
