@@ -55,7 +55,14 @@ def wide() -> Tensor:
     return torch.cat([WEIGHTS.T, WEIGHTS.T], 1)[:, :1].T
 
 
-@pytest.mark.parametrize("make", [WEIGHTS.clone, wide])
+def negated() -> Tensor:
+    """Weights whose negation PyTorch has put off."""
+    weights = torch.complex(torch.zeros(1, 4), -WEIGHTS).conj().imag
+    assert weights.is_neg() and torch.equal(weights, WEIGHTS)
+    return weights
+
+
+@pytest.mark.parametrize("make", [WEIGHTS.clone, wide, negated])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_the_version_rises_by_one(
@@ -88,6 +95,16 @@ def test_inference_tensors_change_in_inference_mode_alone(level: str, name: str)
     with torch.inference_mode():
         IN_PLACE[name](weights)
     assert torch.equal(weights, PRUNED)
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_gradients_through_a_negation_that_is_put_off(level: str, name: str) -> None:
+    leaf = torch.complex(torch.zeros(1, 4), -WEIGHTS).requires_grad_()
+    weights = (leaf * 1).conj().imag
+    IN_PLACE[name](weights)
+    weights.sum().backward()
+    assert torch.equal(weights, PRUNED)
+    assert leaf.grad is not None and (-leaf.grad.imag).tolist() == KEPT
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2])
@@ -204,6 +221,22 @@ def test_training_raises_the_versions_by_one(mode: Callable[[], Any]) -> None:
     with mode():
         train.train_steps_(given.pop("weights"), **given)
     assert [tensor._version for tensor in changed] == [version + 1 for version in before]
+
+
+@pytest.mark.skipif(not train.available(), reason="the native engine is not built")
+def test_training_through_a_negation_that_is_put_off() -> None:
+    expected, found = training(), training()
+    for name in TRAINED:
+        found[name] = torch.complex(torch.zeros_like(found[name]), -found[name]).conj().imag
+        assert found[name].is_neg()
+    weights = found["weights"]
+    results = train.train_steps_(expected["weights"], **{k: v for k, v in expected.items() if k != "weights"})
+    other = train.train_steps_(weights, **{k: v for k, v in found.items() if k != "weights"})
+    assert all(torch.equal(a, b) for a, b in zip(results, other, strict=True))
+    assert all(torch.equal(expected[name], found[name]) for name in TRAINED)
+    found["moment2"] = found["moment1"]
+    with pytest.raises(InputError, match=r"moment1 and moment2 share memory, .* pass moment2.clone\(\)"):
+        train.train_steps_(weights, **{k: v for k, v in found.items() if k != "weights"})
 
 
 BATCH = torch.randn(4, 3, 20, generator=torch.Generator().manual_seed(0))

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..errors import InputError
 from ._autograd import Operator, changed_arguments, in_place, raising_versions, without_derivative
 from ._checks import check_devices
+from ._negative import through_negation
 from ._vmap import Rows, batching_rule
 
 LIBRARY = "zoosparse"
@@ -86,6 +87,7 @@ def define(
     torch.library.register_fake(f"{LIBRARY}::{name}", run_fake, lib=_library)
     if recorded is not None:
         _library.impl(name, in_place(operator, recorded), "Autograd", with_keyset=True)
+        _library.impl(name, through_negation(operator), "Negative")
     elif numbers:
         _library.impl(name, without_derivative(operator), "Autograd", with_keyset=True)
     if rows is not None:
