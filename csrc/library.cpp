@@ -15,6 +15,8 @@ void register_operators();  // csrc/cuda/library.cpp, where it is built
 // than the one this was built against before anybody could look at the version.
 void register_operators() {
   static torch::Library autograd(torch::Library::IMPL, "zoosparse", c10::DispatchKey::AutogradCPU, __FILE__, __LINE__);
+  static torch::Library versions(torch::Library::IMPL, "zoosparse", c10::DispatchKey::ADInplaceOrView, __FILE__,
+                                 __LINE__);
   static torch::Library library(torch::Library::IMPL, "zoosparse", c10::DispatchKey::CPU, __FILE__, __LINE__);
   static bool done = false;
   if (done) return;
@@ -29,8 +31,10 @@ void register_operators() {
   library.impl("train_steps_", &cpu::train_steps_);
   library.impl("infer", &cpu::infer);
   library.impl("infer_scores", &cpu::infer_scores);
-  for (const char* name : {"magnitude_prune_", "apply_mask_", "train_steps_"})
+  for (const char* name : {"magnitude_prune_", "apply_mask_", "train_steps_"}) {
     autograd.impl(name, torch::CppFunction::makeFromBoxedFunction<&change_in_place>());
+    versions.impl(name, torch::CppFunction::makeFromBoxedFunction<&raise_versions>());
+  }
 #if defined(ZOOSPARSE_WITH_CUDA)
   cuda::register_operators();
 #endif

@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <utility>
+
 #include "checks.h"
 #include "cpu/train_program.h"
 #include "program_table.h"
@@ -27,6 +29,28 @@ void check_rates(const at::Tensor& rates) {
   const auto [low, high] = at::aminmax(rates);  // NaN if one of them is
   TORCH_CHECK_VALUE(low.item<float>() >= 0 && high.item<float>() < 1, kOp, ": dropout has rates from ",
                     low.item<float>(), " to ", high.item<float>(), "; expected rates in [0, 1)");
+}
+
+// What is changed in place must be memory of its own: of two that share some, one would overwrite the other. All are
+// contiguous and of the same size, or null where they are not used.
+void check_own_memory(const TrainParams& params) {
+  const std::pair<const float*, const char*> changed[] = {
+      {params.weights, "weights"},
+      {params.moment1, "moment1"},
+      {params.moment2, "moment2"},
+      {params.log_sigma2, "log_sigma2"},
+      {params.sigma_moment1, "sigma_moment1"},
+      {params.sigma_moment2, "sigma_moment2"},
+  };
+  const auto bytes = static_cast<uintptr_t>(params.models * params.parameters) * sizeof(float);
+  for (const auto& [numbers, name] : changed)
+    for (const auto& [before, name_before] : changed) {
+      if (numbers == nullptr || name == name_before) break;
+      const auto place = reinterpret_cast<uintptr_t>(numbers), place_before = reinterpret_cast<uintptr_t>(before);
+      const bool apart = before == nullptr || place >= place_before + bytes || place_before >= place + bytes;
+      TORCH_CHECK_VALUE(apart, kOp, ": ", name_before, " and ", name, " share memory, and both change; pass ", name,
+                        ".clone()");
+    }
 }
 
 }  // namespace
@@ -76,6 +100,7 @@ void TrainArguments::set_matrices(const TrainTensors& tensors) {
   const bool variational = params_.log_sigma2 != nullptr;
   params_.sigma_moment1 = matrix(tensors.sigma_moment1, variational, "sigma_moment1");
   params_.sigma_moment2 = matrix(tensors.sigma_moment2, variational, "sigma_moment2");
+  check_own_memory(params_);
   TORCH_CHECK_VALUE(tensors.optimizer >= 0 && tensors.optimizer <= static_cast<int64_t>(OptimizerKind::rmsprop), kOp,
                     ": unknown optimizer number ", tensors.optimizer);
   params_.optimizer = static_cast<OptimizerKind>(tensors.optimizer);

@@ -27,7 +27,7 @@ at::Tensor unpack_mask(const at::Tensor& packed, int64_t p) {
   TORCH_CHECK_VALUE(p >= 0, "unpack_mask: p must not be negative, got ", p);
   check_matrix(packed, "unpack_mask", "packed");
   check_dtype(packed, at::kByte, "unpack_mask", "packed");
-  const int64_t n = packed.size(0), bytes = (p + 7) / 8;
+  const int64_t n = packed.size(0), bytes = p / 8 + (p % 8 != 0);  // p may be any number
   check_shape(packed, {n, bytes}, "unpack_mask", "packed");
   const auto bits = packed.contiguous();  // [N, ceil(P / 8)]
   auto mask = at::empty({n, p}, bits.options().dtype(at::kBool));

@@ -27,7 +27,7 @@ at::Tensor unpack_mask(const at::Tensor& packed, int64_t p) {
   check_matrix(packed, "unpack_mask", "packed");
   check_dtype(packed, at::kByte, "unpack_mask", "packed");
   const int64_t n = packed.size(0);
-  check_shape(packed, {n, (p + 7) / 8}, "unpack_mask", "packed");
+  check_shape(packed, {n, p / 8 + (p % 8 != 0)}, "unpack_mask", "packed");  // p may be any number
   const Launch launch(packed);
   const auto bits = packed.contiguous();  // [N, ceil(P / 8)]
   auto mask = at::empty({n, p}, bits.options().dtype(at::kBool));

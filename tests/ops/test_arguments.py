@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -86,6 +87,10 @@ def test_a_meta_tensor_among_others(call: str, name: str) -> None:
         run(call, {name: value.to("meta")})
 
 
+CHANGED = ("weights", "moment1", "moment2", "log_sigma2", "sigma_moment1", "sigma_moment2")
+WEIGHTS_TRAINED = torch.Size((3, 15))
+HUGE = torch.tensor([1, 2**64 - 1], dtype=torch.uint64)
+
 RAW: dict[str, tuple[object, ...]] = {
     "magnitude_threshold": (WEIGHTS, torch.ones(2, 1, dtype=torch.int64), [0, 9]),
     "magnitude_mask": (WEIGHTS, torch.ones(2, 1, dtype=torch.int64), [0, 9]),
@@ -139,6 +144,34 @@ def test_meta_weights_with_counts_from_here() -> None:
         (lambda: ops.magnitude_mask(WEIGHTS, 1, torch.tensor([0.0, 9.0])), "a boundary of segments must be an int"),
         (lambda: ops.magnitude_mask(WEIGHTS, 1, 9), "segments must be a list of columns, got 9"),
         (lambda: ops.magnitude_mask(WEIGHTS, 1, "09"), "segments must be a list of columns, got '09'"),
+        (
+            lambda: ops.magnitude_mask(WEIGHTS, 0, torch.tensor([0, 9], device="meta")),
+            "segments is on meta, where there are no numbers",
+        ),
+        (lambda: ops.magnitude_mask(WEIGHTS, 0, torch.tensor([0, 9]).to_sparse()), "segments must be dense"),
+        (
+            lambda: torch.vmap(lambda s: ops.magnitude_mask(WEIGHTS, 0, s))(torch.tensor([[0, 9]])),
+            "segments must be the same for all that vmap goes over",
+        ),
+        (lambda: ops.magnitude_mask(WEIGHTS, torch.tensor([0, 1]).to_sparse()), "k must be dense"),
+        (
+            lambda: ops.magnitude_mask(WEIGHTS, torch.quantize_per_tensor(torch.ones(2), 1, 0, torch.qint8)),
+            "k must be an int or an integer tensor, got torch.qint8",
+        ),
+        (lambda: ops.magnitude_mask(WEIGHTS, HUGE), f"k = {2**64 - 1} in row 1, .* the 9 weights"),
+        (lambda: ops.magnitude_masks(WEIGHTS, HUGE), f"k = {2**64 - 1} in row 0"),
+        (lambda: ops.magnitude_masks(WEIGHTS, HUGE[1]), f"one count for each mask, got {2**64 - 1}"),
+        (
+            lambda: ops.magnitude_mask(WEIGHTS, HUGE, [0, 4, 9]),
+            f"k = {2**64 - 1} in row 0 for segment 1, .* the 5 weights",
+        ),
+        (lambda: torch.vmap(ops.magnitude_mask)(WEIGHTS[:, None], HUGE[:, None]), f"k = {2**63 - 1} in row 1"),
+        (lambda: ops.unpack_mask(ops.pack_mask(MASK), 2**64), f"{2**64} columns need packed"),
+        (lambda: ops.unpack_mask(ops.pack_mask(MASK), torch.tensor(9.0)), "p must be an int, got torch.Tensor"),
+        (lambda: run("train_steps_", {"seed": 2**64}), f"seed must lie between .* got {2**64}"),
+        (lambda: run("train_steps_", {"crop": -(2**63) - 1}), "crop must lie between "),
+        (lambda: run("train_steps_", {"batch_size": 2**63}), "batch_size must lie between "),
+        (lambda: run("train_steps_", {"kl_weight": "much"}), "kl_weight must be a number, got 'much'"),
         (lambda: ops.magnitude_mask(WEIGHTS.to_sparse(), 1), "weights must be dense, got layout torch.sparse_coo"),
         (
             lambda: ops.apply_mask_(torch.quantize_per_tensor(WEIGHTS, 0.1, 0, torch.qint8), MASK),
@@ -157,6 +190,37 @@ def test_meta_weights_with_counts_from_here() -> None:
 def test_wrong_kinds_are_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@pytest.mark.parametrize(("call", "name"), TENSORS)
+def test_nested_tensors(call: str, name: str, layout: torch.layout) -> None:
+    value = CALLS[call][1][name]
+    assert isinstance(value, Tensor)
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], dtype=value.dtype, layout=layout)
+    with pytest.raises(InputError, match=rf"{call}: {name} must be one array, got a nested tensor"):
+        run(call, {name: nested})
+
+
+@pytest.mark.skipif(not train.available(), reason="the native engine is not built")
+@pytest.mark.parametrize("names", list(combinations(CHANGED, 2)), ids="-".join)
+def test_training_refuses_shared_memory(names: tuple[str, str]) -> None:
+    first, second = names
+    one = torch.zeros(WEIGHTS_TRAINED)
+    overlapping = torch.zeros(WEIGHTS_TRAINED.numel() + 1)
+    parts = overlapping[:-1].view(WEIGHTS_TRAINED), overlapping[1:].view(WEIGHTS_TRAINED)
+    for a, b in ((one, one), (one, one.view_as(one)), parts, parts[::-1]):
+        with pytest.raises(InputError, match=rf"{first} and {second} share memory.* pass {second}.clone\(\)"):
+            run("train_steps_", {"moment2": torch.zeros(WEIGHTS_TRAINED), first: a, second: b})
+    both = torch.zeros(2, *WEIGHTS_TRAINED)
+    run("train_steps_", {"moment2": torch.zeros(WEIGHTS_TRAINED), first: both[0], second: both[1]})
+
+
+@pytest.mark.parametrize(("p", "width"), [(2**63 - 1, 2**60), (2**63 - 8, 2**60 - 1), (25, 4), (8, 1)])
+def test_bits_of_a_raw_operator_that_are_not_there(level: str, p: int, width: int) -> None:
+    with pytest.raises(ValueError, match=rf"packed must have shape \[2, {width}\], got \[2, 2\]"):
+        raw.unpack_mask(ops.pack_mask(MASK), p)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +45,77 @@ def test_the_version_rises(level: str, name: str) -> None:
         assert torch.equal(weights, PRUNED)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             y.backward()
+
+
+MODES = (contextlib.nullcontext, torch.no_grad, torch.inference_mode)
+
+
+def wide() -> Tensor:
+    """Weights in memory that a kernel has to copy."""
+    return torch.cat([WEIGHTS.T, WEIGHTS.T], 1)[:, :1].T
+
+
+def negated() -> Tensor:
+    """Weights whose negation PyTorch has put off."""
+    weights = torch.complex(torch.zeros(1, 4), -WEIGHTS).conj().imag
+    assert weights.is_neg() and torch.equal(weights, WEIGHTS)
+    return weights
+
+
+@pytest.mark.parametrize("make", [WEIGHTS.clone, wide, negated])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_the_version_rises_by_one(
+    level: str, name: str, mode: Callable[[], Any], make: Callable[[], Tensor]
+) -> None:
+    weights = make()
+    version = weights._version
+    with mode():
+        IN_PLACE[name](weights)
+    assert torch.equal(weights, PRUNED) and weights._version == version + 1
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_inference_mode_does_not_hide_a_change(level: str, name: str) -> None:
+    leaf = WEIGHTS.clone().requires_grad_()
+    y = (leaf**2).sum()
+    with torch.inference_mode():
+        IN_PLACE[name](leaf)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_inference_tensors_change_in_inference_mode_alone(level: str, name: str) -> None:
+    with torch.inference_mode():
+        weights = WEIGHTS.clone()
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside InferenceMode"):
+        IN_PLACE[name](weights)
+    assert torch.equal(weights, WEIGHTS)
+    with torch.inference_mode():
+        IN_PLACE[name](weights)
+    assert torch.equal(weights, PRUNED)
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_gradients_through_a_negation_that_is_put_off(level: str, name: str) -> None:
+    leaf = torch.complex(torch.zeros(1, 4), -WEIGHTS).requires_grad_()
+    weights = (leaf * 1).conj().imag
+    IN_PLACE[name](weights)
+    weights.sum().backward()
+    assert torch.equal(weights, PRUNED)
+    assert leaf.grad is not None and (-leaf.grad.imag).tolist() == KEPT
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_version_rises_under_vmap(level: str, mode: Callable[[], Any], dim: int) -> None:
+    for in_place in (lambda w: ops.magnitude_prune_(w, 7), lambda w: ops.apply_mask_(w, MASKS[0])):
+        given = BATCH.movedim(0, dim).contiguous()
+        version = given._version
+        with mode():
+            torch.vmap(in_place, in_dims=dim)(given)
+        assert given._version == version + 1
 
 
 @pytest.mark.parametrize("name", IN_PLACE)
@@ -126,6 +199,44 @@ def test_training_a_leaf_raises_as_pytorch_does() -> None:
     assert not torch.equal(leaf, problem.weights)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.backward()
+
+
+TRAINED = ("weights", "moment1", "moment2")
+
+
+def training(**changes: Any) -> dict[str, Any]:
+    """Arguments of train_steps_ with Adam, which changes three tensors."""
+    problem = Problem(NET.program, NET.shape)
+    moments = {name: torch.zeros_like(problem.weights) for name in TRAINED[1:]}
+    given = problem.arguments(optimizer="adam", hyper=hyper(3, lr=0.1), **moments)
+    return {"weights": problem.weights.clone(), **given} | changes
+
+
+@pytest.mark.skipif(not train.available(), reason="the native engine is not built")
+@pytest.mark.parametrize("mode", MODES)
+def test_training_raises_the_versions_by_one(mode: Callable[[], Any]) -> None:
+    given = training()
+    changed = [given[name] for name in TRAINED]
+    before = [tensor._version for tensor in changed]
+    with mode():
+        train.train_steps_(given.pop("weights"), **given)
+    assert [tensor._version for tensor in changed] == [version + 1 for version in before]
+
+
+@pytest.mark.skipif(not train.available(), reason="the native engine is not built")
+def test_training_through_a_negation_that_is_put_off() -> None:
+    expected, found = training(), training()
+    for name in TRAINED:
+        found[name] = torch.complex(torch.zeros_like(found[name]), -found[name]).conj().imag
+        assert found[name].is_neg()
+    weights = found["weights"]
+    results = train.train_steps_(expected["weights"], **{k: v for k, v in expected.items() if k != "weights"})
+    other = train.train_steps_(weights, **{k: v for k, v in found.items() if k != "weights"})
+    assert all(torch.equal(a, b) for a, b in zip(results, other, strict=True))
+    assert all(torch.equal(expected[name], found[name]) for name in TRAINED)
+    found["moment2"] = found["moment1"]
+    with pytest.raises(InputError, match=r"moment1 and moment2 share memory, .* pass moment2.clone\(\)"):
+        train.train_steps_(weights, **{k: v for k, v in found.items() if k != "weights"})
 
 
 BATCH = torch.randn(4, 3, 20, generator=torch.Generator().manual_seed(0))

@@ -1,8 +1,8 @@
 """What operators do where PyTorch records gradients: none is ever left out without a word.
 
-An operator that changes tensors in place raises their version counter, as PyTorch's own do, also under `no_grad`:
-otherwise a backward that still needs the old numbers would go on with the new ones. With the extension,
-`csrc/autograd.cpp` does the same without Python where nothing is recorded.
+An operator that changes tensors in place raises their version counter, as PyTorch's own do, also under `no_grad` and
+`inference_mode`: otherwise a backward that still needs the old numbers would go on with the new ones. With the
+extension, `csrc/autograd.cpp` does the same without Python where nothing is recorded.
 """
 
 from __future__ import annotations
@@ -26,16 +26,30 @@ def changed_arguments(operator: Operator) -> list[int]:
 
 def in_place(operator: Operator, recorded: Kernel) -> Kernel:
     """The Autograd kernel of an operator that changes tensors; `recorded` runs in its place where gradients are."""
-    changed = changed_arguments(operator)
     below = torch._C._after_autograd_keyset
-    increment = torch.autograd.graph.increment_version
 
     def kernel(keyset: Any, *args: Any) -> Any:
-        if _is_recorded(args):
-            return recorded(*args)
-        results = operator.redispatch(keyset & below, *args)
+        return recorded(*args) if _is_recorded(args) else operator.redispatch(keyset & below, *args)
+
+    return kernel
+
+
+def raising_versions(operator: Operator) -> Kernel:
+    """The ADInplaceOrView kernel of an operator that changes tensors: it raises their versions by one each."""
+    changed = changed_arguments(operator)
+    below = torch._C._after_ADInplaceOrView_keyset
+
+    def kernel(keyset: Any, *args: Any) -> Any:
         for i in changed:
-            increment(args[i])
+            if args[i].is_inference() and not torch.is_inference_mode_enabled():
+                raise RuntimeError(
+                    f"{operator._schema.name}: {operator._schema.arguments[i].name}: Inplace update to inference "
+                    "tensor outside InferenceMode is not allowed; pass a clone"
+                )
+        with torch._C._AutoDispatchBelowADInplaceOrView():  # what it calls raises no version again
+            results = operator.redispatch(keyset & below, *args)
+        for i in changed:
+            torch.autograd.graph.increment_version(args[i])
         return results
 
     return kernel

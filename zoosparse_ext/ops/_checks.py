@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Mapping
 
 import torch
@@ -15,6 +16,10 @@ def check_tensor(op: str, name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise InputError(
             f"{op}: {name} must be a tensor, got {_kind(value)}; torch.as_tensor({name}) makes one of an array"
+        )
+    if value.is_nested:
+        raise InputError(
+            f"{op}: {name} must be one array, got a nested tensor; torch.nested.to_padded_tensor({name}, 0.0) makes one"
         )
     if value.layout != torch.strided:
         raise InputError(f"{op}: {name} must be dense, got layout {value.layout}; pass {name}.to_dense()")
@@ -40,8 +45,21 @@ def check_dtype(op: str, name: str, tensor: Tensor, *expected: torch.dtype) -> N
 
 def check_integer(op: str, name: str, value: object) -> None:
     """The value must be a whole number, of Python or of NumPy."""
-    if isinstance(value, bool) or not (isinstance(value, int) or hasattr(value, "__index__")):
+    try:
+        whole = not isinstance(value, bool) and (
+            isinstance(value, int | torch.SymInt) or isinstance(operator.index(value), int)  # type: ignore[arg-type]
+        )
+    except (TypeError, RuntimeError):  # a tensor of fractions or of many numbers
+        whole = False
+    if not whole:
         raise InputError(f"{op}: {name} must be an int, got {_kind(value)}")
+
+
+def check_int64(op: str, name: str, value: object) -> None:
+    """The value must be a whole number that fits in 64 bits."""
+    check_integer(op, name, value)
+    if not -(2**63) <= value < 2**63:  # type: ignore[operator]
+        raise InputError(f"{op}: {name} must lie between -2^63 and 2^63 - 1, got {value}")
 
 
 def check_devices(op: str, tensors: Mapping[str, Tensor], anywhere: Collection[str] = ()) -> None:

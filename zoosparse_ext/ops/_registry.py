@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ._autograd import in_place, without_derivative
+from ._autograd import Operator, changed_arguments, in_place, raising_versions, without_derivative
 from ._checks import check_devices
+from ._negative import through_negation
 from ._vmap import Rows, batching_rule
 
 LIBRARY = "zoosparse"
 _library = torch.library.Library(LIBRARY, "FRAGMENT")
-_operators: list[str] = []
+_operators: dict[str, Operator] = {}
 
 native: ModuleType | None = None
 """The extension module `_C` once it is loaded and its kernels are registered, else None."""
@@ -86,11 +87,12 @@ def define(
     torch.library.register_fake(f"{LIBRARY}::{name}", run_fake, lib=_library)
     if recorded is not None:
         _library.impl(name, in_place(operator, recorded), "Autograd", with_keyset=True)
+        _library.impl(name, through_negation(operator), "Negative")
     elif numbers:
         _library.impl(name, without_derivative(operator), "Autograd", with_keyset=True)
     if rows is not None:
         torch.library.register_vmap(f"{LIBRARY}::{name}", batching_rule(operator, rows), lib=_library)
-    _operators.append(name)
+    _operators[name] = operator
 
 
 def call(operator: Callable[..., Any], *args: Any) -> Any:
@@ -108,6 +110,14 @@ def load_native() -> None:
         InputError: ZOOSPARSE_SIMD asks for an instruction set that the CPU lacks or nobody knows.
         ImportError: the extension belongs to another version of the package.
     """
+    _try_native()
+    if native is None:  # the extension has a kernel of its own for all devices, and there can be one alone
+        for name, operator in _operators.items():
+            if changed_arguments(operator):
+                _library.impl(name, raising_versions(operator), "ADInplaceOrView", with_keyset=True)
+
+
+def _try_native() -> None:
     global native, why_no_native
     if os.environ.get("ZOOSPARSE_DISABLE_EXT", "0") not in ("", "0"):
         why_no_native = "ZOOSPARSE_DISABLE_EXT is set"

@@ -14,9 +14,13 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ._checks import check_devices, check_integer
+from ._checks import check_devices, check_integer, check_tensor
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+_INTEGERS = (
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8,
+)  # fmt: skip
 
 Count = int | Tensor | Sequence[int]
 
@@ -25,13 +29,24 @@ def segment_offsets(op: str, p: int, segments: Sequence[int] | Tensor | None) ->
     """Boundaries [0, o1, …, P] as a list; None is the whole row."""
     if segments is None:
         return [0, p]
-    given = segments.tolist() if isinstance(segments, Tensor) else segments
+    given = _numbers(op, segments) if isinstance(segments, Tensor) else segments
     if isinstance(given, str) or not hasattr(given, "__iter__"):
         raise InputError(f"{op}: segments must be a list of columns, got {segments!r}")
     offsets = [_integer(op, "a boundary of segments", offset) for offset in given]
     if not torch.compiler.is_compiling():
         check_offsets(op, p, offsets)
     return offsets
+
+
+def _numbers(op: str, segments: Tensor) -> object:
+    check_tensor(op, "segments", segments)
+    if segments.device.type == "meta":
+        raise InputError(f"{op}: segments is on meta, where there are no numbers; pass a list of columns")
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(segments):
+        raise InputError(
+            f"{op}: segments must be the same for all that vmap goes over; pass a list of columns"
+        )
+    return segments.tolist()
 
 
 def check_offsets(op: str, p: int, offsets: list[int]) -> None:
@@ -58,7 +73,9 @@ def counts(
                 _check_count(op, count, offsets, whole)
     given = _count_tensor(op, k)
     if masks and given.dim() == 0:
-        raise InputError(f"{op}: k must hold one count for each mask, got {int(given)}; pass [{int(given)}]")
+        raise InputError(
+            f"{op}: k must hold one count for each mask, got {given.item()}; pass [{given.item()}]"
+        )
     if given.device.type == "meta":
         check_devices(op, {"weights": weights, "k": given})
     lead = given.shape[: int(masks)]
@@ -72,10 +89,21 @@ def counts(
         given = given[..., None, None]
     elif len(each) == 1:
         given = given[..., :, None] if whole else given[..., None, :]
-    full = given.to(torch.int64).expand(*lead, n, s)
+    full = given.expand(*lead, n, s)
+    full = _signed(op, full, offsets) if full.dtype == torch.uint64 else full.to(torch.int64)
     if full.device.type == "cpu" and weights.device.type == "cuda" and not torch.compiler.is_compiling():
         check_counts(op, full, offsets)  # the kernels there cannot raise
     return full.to(weights.device).contiguous()
+
+
+def _signed(op: str, k: Tensor, offsets: list[int]) -> Tensor:
+    """Counts of uint64 [..., N, S] as int64: what exceeds it exceeds every row, and does so still."""
+    signed = k.view(torch.int64)
+    known = k.device.type == "cpu" and not torch.compiler.is_compiling()
+    if known and not torch._C._functorch.is_batchedtensor(k) and bool((signed < 0).any()):
+        place = (signed < 0).nonzero()[0].tolist()
+        raise InputError(_outside(op, int(k[tuple(place)].item()), place, offsets))
+    return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
 
 
 def check_counts(op: str, k: Tensor, offsets: list[int]) -> None:
@@ -84,9 +112,14 @@ def check_counts(op: str, k: Tensor, offsets: list[int]) -> None:
     outside = (k < 0) | (k > torch.tensor(widths, device=k.device))
     if bool(outside.any()):
         place = outside.nonzero()[0].tolist()
-        row, segment = place[-2:]
-        where = f" in row {row}" + (f" for segment {segment}" if len(widths) > 1 else "")
-        raise InputError(_count_message(op, int(k[tuple(place)]), where, widths[segment]))
+        raise InputError(_outside(op, int(k[tuple(place)]), place, offsets))
+
+
+def _outside(op: str, k: int, place: list[int], offsets: list[int]) -> str:
+    """The message of one count, at `place` in [N, S] or [K, N, S]."""
+    row, segment = place[-2:]
+    where = f" in row {row}" + (f" for segment {segment}" if len(offsets) > 2 else "")
+    return _count_message(op, k, where, offsets[segment + 1] - offsets[segment])
 
 
 def _check_count(op: str, k: int, offsets: list[int], whole: bool) -> None:
@@ -103,6 +136,7 @@ def _count_message(op: str, k: int, where: str, width: int) -> str:
 
 def _count_tensor(op: str, k: object) -> Tensor:
     if isinstance(k, Tensor):
+        check_tensor(op, "k", k)
         given = k
     else:
         try:
@@ -111,7 +145,7 @@ def _count_tensor(op: str, k: object) -> Tensor:
             raise InputError(f"{op}: k must be an int or integers, got {k!r} ({error})") from None
         if given.numel() == 0:
             given = given.to(torch.int64)
-    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+    if given.dtype not in _INTEGERS:
         raise InputError(f"{op}: k must be an int or an integer tensor, got {given.dtype}")
     return given
 

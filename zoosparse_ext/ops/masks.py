@@ -127,6 +127,9 @@ def _pack_mask_reference(mask: Tensor) -> Tensor:
 
 
 def _unpack_mask_reference(packed: Tensor, p: int) -> Tensor:
+    if p < 0 or packed.shape[-1] != (p + 7) // 8:
+        expected = [packed.shape[0], max(0, p + 7) // 8]
+        raise InputError(f"unpack_mask: packed must have shape {expected}, got {list(packed.shape)}")
     bits = packed[..., None] >> _bit_positions(packed) & 1  # [N, ceil(P / 8), 8]
     return bits.flatten(1)[:, :p].to(torch.bool)
 

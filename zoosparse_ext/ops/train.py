@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError, ZoosparseError
 from . import _registry
-from ._checks import check_devices, check_integer, check_tensor
+from ._checks import check_devices, check_int64, check_tensor
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")  # in the order of their numbers
 LOSSES = ("cross_entropy", "mse")  # in the order of their numbers
@@ -119,7 +119,7 @@ def train_steps_(
 
     Raises:
         InputError: an unknown optimizer or loss; shapes, dtypes, devices, indices or a program that do not fit;
-            layers that share columns.
+            layers that share columns; tensors that change and share memory.
         ZoosparseError: the native engine is not there; `available()` says so beforehand.
         RuntimeError: gradients are recorded and a tensor requires one: as PyTorch's own in-place operations on a leaf.
     """
@@ -129,7 +129,7 @@ def train_steps_(
         raise InputError(f"train_steps_: unknown loss {loss!r}; known: {', '.join(LOSSES)}")
     numbers = {"batch_size": batch_size, "seed": seed, "first_step": first_step, "crop": crop}
     for name, number in numbers.items():
-        check_integer("train_steps_", name, number)
+        check_int64("train_steps_", name, number)
     check_tensor("train_steps_", "weights", weights)
 
     def given(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -160,7 +160,11 @@ def train_steps_(
         check_tensor("train_steps_", name, tensor)
     check_devices("train_steps_", tensors, _ANYWHERE)
     numbers |= {"optimizer": OPTIMIZERS.index(optimizer), "loss": LOSSES.index(loss)}
-    switches = {"kl_weight": float(kl_weight), "variational_bias": bool(variational_bias), "flip": bool(flip)}
+    try:
+        weight = float(kl_weight)
+    except (TypeError, ValueError):
+        raise InputError(f"train_steps_: kl_weight must be a number, got {kl_weight!r}") from None
+    switches = {"kl_weight": weight, "variational_bias": bool(variational_bias), "flip": bool(flip)}
     arguments = tensors | numbers | switches
     loss_sum, correct = _registry.call(
         torch.ops.zoosparse.train_steps_, *(arguments[name] for name in _ARGUMENTS)
