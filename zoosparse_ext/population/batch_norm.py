@@ -139,11 +139,13 @@ def _batches(available: int, images: int) -> list[Tensor]:
     return list(spread.tensor_split(max(1, round(images / _IMAGES))))
 
 
-def require_other_split(split: Split | None, evaluated: Split) -> None:
+def require_other_split(population: Population, split: Split | None, evaluated: Split) -> None:
     """Raise InputError if statistics would be measured on images that are evaluated: half of a few, or more."""
     if split is None:
         return
     require_kind("recalibrate", split, Split, "a split of training images, such as data.train")
+    if not has_batch_norm(population):
+        return
     if split.images.shape[1:] != evaluated.images.shape[1:] or split.images.dtype != evaluated.images.dtype:
         return
     few = split.images[torch.arange(min(16, len(split))) * len(split) // min(16, len(split))]

@@ -75,7 +75,7 @@ def evaluate(
     require_kind("data", data, (Dataset, Split), "a zs.Dataset or one of its splits")
     split = data.test if isinstance(data, Dataset) else data
     if recalibrate is not None:
-        batch_norm.require_other_split(recalibrate, split)
+        batch_norm.require_other_split(population, recalibrate, split)
         population = batch_norm.recalibrate(population, recalibrate)
     plan = population.compile(sparse, device)
     check_split(population, split)

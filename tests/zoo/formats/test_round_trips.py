@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import zoosparse_ext as zs
 from tests.zoo.formats.small_zoos import assert_same, originals
@@ -161,3 +162,19 @@ def test_twins_matched_to_others_are_one_line_of_the_card(tmp_path: Path) -> Non
         "| magnitude, layer, matched | 42% | 65.0% | 60.0% | 70.0% |" in card and card.count("matched") == 1
     )
     assert "No accuracies are recorded." in (tmp_path / "without/README.md").read_text()
+
+
+@pytest.mark.parametrize("format", ["safetensors", "modelzoos", "huggingface", "npz", "modules"])
+def test_counts_of_batches_come_back(format: str, tmp_path: Path) -> None:
+    norm = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3))
+    population = zs.Population.from_modules([norm, norm], input_shape=(1, 2, 2))
+    population.counts = torch.tensor([[3], [14]])
+    models = population.models.assign(accuracy=0.5)
+    history = pd.DataFrame({"model_id": list(models.model_id), "epoch": 0})
+    for split in ("train", "val", "test"):
+        history[f"{split}_loss"] = history[f"{split}_accuracy"] = 0.5
+    zoo = Zoo({"original": [population]}, models, history, labels=torch.arange(4) % 3)
+    zs.export_zoo(zoo, tmp_path / "exported", format=format)
+    back = zs.import_zoo(tmp_path / "exported").population()
+    assert torch.equal(back.counts, population.counts) and torch.equal(back.weights, population.weights)
+    assert back.architecture.counters == ("2.num_batches_tracked",)

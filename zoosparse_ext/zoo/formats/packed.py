@@ -33,7 +33,7 @@ from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, 
 from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.store import Zoo
 
-TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions")
+TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
 FILE_BYTES = 2**28  # of one file, which is in memory twice while it is written
 
 

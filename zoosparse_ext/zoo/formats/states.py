@@ -23,7 +23,7 @@ from zoosparse_ext.zoo.formats.files import resolve_all, resolve_inside
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Row, Skipped
 from zoosparse_ext.zoo.formats.variational import BIAS_NOISE, WEIGHT_NOISE, noise_row, split_state
 
-_BESIDE = ("packed_masks", "predictions")
+_BESIDE = ("packed_masks", "predictions", "counts")
 
 
 class Item(NamedTuple):
@@ -40,7 +40,7 @@ class Item(NamedTuple):
 
 
 def state_dict(population: Population, row: int) -> dict[str, Tensor]:
-    """The state dict of a row, with log σ² as the published twins have it."""
+    """The state dict of a row, with log σ² as the published twins have it, and batch norm's counts of batches."""
     state: dict[str, Tensor] = {}
     weights = population.architecture.unflatten(population.weights[row].detach().cpu())
     noise = population.log_sigma2
@@ -51,6 +51,8 @@ def state_dict(population: Population, row: int) -> dict[str, Tensor]:
         layer, _, kind = name.rpartition(".")
         if named and f"{layer}.weight" in prunable and kind in ("weight", "bias"):
             state[f"{layer}.{WEIGHT_NOISE if kind == 'weight' else BIAS_NOISE}"] = named[name].clone()
+    if population.counts is not None:
+        state |= dict(zip(population.architecture.counters, population.counts[row].clone(), strict=True))
     return state
 
 
