@@ -15,6 +15,7 @@ from zoosparse_ext.data import Dataset, Split, load_dataset
 from zoosparse_ext.errors import DataError, InputError, StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.augment import Augment
+from zoosparse_ext.population.batch_norm import recalibrate
 from zoosparse_ext.population.ensemble import Ensemble
 from zoosparse_ext.population.evaluate import Evaluation, evaluate
 from zoosparse_ext.population.hooks import Progress
@@ -62,6 +63,7 @@ __all__ = [
     "magnitude_prune",
     "ops",
     "push_zoo",
+    "recalibrate",
     "train",
     "variational_dropout",
 ]
