@@ -140,7 +140,7 @@ def _batches(available: int, images: int) -> list[Tensor]:
 
 
 def require_other_split(population: Population, split: Split | None, evaluated: Split) -> None:
-    """Raise InputError if statistics would be measured on images that are evaluated: half of a few, or more."""
+    """Raise InputError if statistics would be measured on the images that are evaluated, or on some of them."""
     if split is None:
         return
     require_kind("recalibrate", split, Split, "a split of training images, such as data.train")
@@ -149,8 +149,7 @@ def require_other_split(population: Population, split: Split | None, evaluated: 
     if split.images.shape[1:] != evaluated.images.shape[1:] or split.images.dtype != evaluated.images.dtype:
         return
     few = split.images[torch.arange(min(16, len(split))) * len(split) // min(16, len(split))]
-    known = sum(bool((evaluated.images == image).flatten(1).all(1).any()) for image in few)
-    if 2 * known >= len(few):
+    if all(bool((evaluated.images == image).flatten(1).all(1).any()) for image in few):
         raise InputError(
             f"recalibrate: these are images that are evaluated ({evaluated.name}); measure on training images, "
             "recalibrate=data.train"

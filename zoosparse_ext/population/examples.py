@@ -88,13 +88,17 @@ def _example_of_chain(program: Program) -> Tensor | None:
         (channels // side**2, side, side) for side in _SIDES if channels % side**2 == 0
     ]
     shapes = [(channels, side, side) for side in (*_SIDES, *range(1, 257))]
+    fitting: list[tuple[bool, int, tuple[int, int, int]]] = []  # whether it ends in maps, place, shape
     for shape in [*shapes, *flat]:
         try:
-            program.shapes(shape)
+            fitting.append((program.shapes(shape)[-1][1:] != (1, 1), len(fitting), shape))
         except InputError:
             continue
-        return torch.randn(1, *shape, dtype=torch.float32, generator=generator(0))
-    return None
+        if not fitting[-1][0]:
+            break
+    if not fitting:
+        return None
+    return torch.randn(1, *min(fitting)[2], dtype=torch.float32, generator=generator(0))  # scores before maps
 
 
 def _candidates(module: nn.Module) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -234,13 +235,15 @@ class Zoo:
         """
         stored = self.populations if isinstance(self.populations, StoredPopulations) else None
         sizes = self._sizes()
+        with contextlib.nullcontext() if stored is None else understood(stored.folder):
+            networks = (
+                [_parameters(group.layers()) for group in self.groups(next(iter(sizes)))] if sizes else []
+            )
         return {
             "populations": {name: rows for name, (rows, _) in sizes.items()},
             "bytes": {name: size for name, (_, size) in sizes.items()},
             "bytes_on_disk": {} if stored is None else {name: stored.disk_size(name) for name in sizes},
-            "parameters": [_parameters(group.layers()) for group in self.groups(next(iter(sizes)))]
-            if sizes
-            else [],
+            "parameters": networks,
             "tables": {"models": len(self.models), "history": len(self.history), "twins": len(self.twins)},
             "dataset": self.dataset,
             "provenance": self.provenance,
