@@ -12,7 +12,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.modules import seeded
 from zoosparse_ext.population.plain import copy_module
-from zoosparse_ext.population.program import Conv2d, Flatten, Linear, Program
+from zoosparse_ext.population.program import Conv2d, Flatten, Linear, Program, Shape
 
 BATCH = 4  # inputs of the proof
 _LAYERS = 4  # whose inputs are tried
@@ -88,17 +88,18 @@ def _example_of_chain(program: Program) -> Tensor | None:
         (channels // side**2, side, side) for side in _SIDES if channels % side**2 == 0
     ]
     shapes = [(channels, side, side) for side in (*_SIDES, *range(1, 257))]
-    fitting: list[tuple[bool, int, tuple[int, int, int]]] = []  # whether it ends in maps, place, shape
-    for shape in [*shapes, *flat]:
-        try:
-            fitting.append((program.shapes(shape)[-1][1:] != (1, 1), len(fitting), shape))
-        except InputError:
-            continue
-        if not fitting[-1][0]:
-            break
-    if not fitting:
+    ends = {shape: end for shape in [*shapes, *flat] if (end := _end_of(program, shape)) is not None}
+    with_scores = [shape for shape, end in ends.items() if end[1:] == (1, 1)]  # rather than maps
+    shape = next(iter(with_scores or ends), None)
+    return None if shape is None else torch.randn(1, *shape, dtype=torch.float32, generator=generator(0))
+
+
+def _end_of(program: Program, shape: Shape) -> Shape | None:
+    """What a program makes of images of a shape; None where they do not fit."""
+    try:
+        return program.shapes(shape)[-1]
+    except InputError:
         return None
-    return torch.randn(1, *min(fitting)[2], dtype=torch.float32, generator=generator(0))  # scores before maps
 
 
 def _candidates(module: nn.Module) -> Iterator[Tensor]:

@@ -152,15 +152,17 @@ def both_ways(example: Tensor) -> list[Callable[[nn.Module], None]]:
     return [partial(run, training=training) for training in (False, True)]
 
 
-def check_runs(architecture: Architecture, module: nn.Module, example: Tensor) -> None:
-    """Raise InputError unless a module gives scores for such inputs."""
+def check_runs(
+    architecture: Architecture, module: nn.Module, example: Tensor, *, scores_needed: bool = True
+) -> None:
+    """Raise InputError unless a module gives scores for such inputs, or, where they are not needed, anything."""
     try:
         with torch.no_grad(), seeded(None, 0):
             scores = copy_module(module).eval()(batch_like(example, 1))
     except Exception as error:  # whatever the module's own code raises
         size = "×".join(map(str, example.shape[1:]))
         raise InputError(f"{architecture.name!r} cannot take inputs of size {size}: {error}") from error
-    if architecture.program is not None:  # a chain may end in maps, which evaluation refuses
+    if not scores_needed:
         return
     if not isinstance(scores, Tensor) or scores.dim() < 2 or scores.shape[2:].numel() != 1:
         came = f"{list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"

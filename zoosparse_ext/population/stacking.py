@@ -207,7 +207,8 @@ def _proven(
                 "them, so that it can be seen whether this matters"
             )
         return replace(architecture, unproven="the shape of its inputs is not known: pass example=")
-    architecture = replace(_fitting(architecture, first, known), input_shape=input_shape)
+    fitting = _fitting(architecture, first, known, told=example is not None)
+    architecture = replace(fitting, input_shape=input_shape)
     for index, found in unlike.items():
         _require_unread(index, modules[index], found, known)
     models = [
@@ -217,8 +218,10 @@ def _proven(
     return prove(architecture, models, known, may_run_as_module=may_run_as_module)
 
 
-def _fitting(architecture: Architecture, first: nn.Module, example: Tensor) -> Architecture:
+def _fitting(architecture: Architecture, first: nn.Module, example: Tensor, *, told: bool) -> Architecture:
     """The architecture; without its program where inputs do not fit that, though the module takes them.
+
+    A chain may end in maps, which evaluation refuses, unless the user `told` which inputs it takes.
 
     Raises:
         InputError: neither takes them.
@@ -240,7 +243,7 @@ def _fitting(architecture: Architecture, first: nn.Module, example: Tensor) -> A
             except InputError:
                 raise error from None
             return without_program(architecture, first, str(error))
-    check_runs(architecture, first, example)
+    check_runs(architecture, first, example, scores_needed=told or architecture.program is None)
     return architecture
 
 
