@@ -26,9 +26,9 @@ struct TrainOp {
   int32_t kernel_height, kernel_width, stride_height, stride_width, padding_height, padding_width;
   int64_t weight, bias;  // first columns; bias = -1: none
   ActivationKind activation;
-  float value;                      // negative slope of a leaky ReLU, or rate of a dropout
-  float clamp;                      // bound of log alpha, in variational dropout
-  bool weight_frozen, bias_frozen;  // no step changes them
+  float value;                                      // negative slope of a leaky ReLU, or rate of a dropout
+  float clamp;                                      // bound of log alpha, in variational dropout
+  bool weight_frozen = false, bias_frozen = false;  // no step changes them
 };
 
 // Whether an activation's derivative follows from its value; else it is saved on the way forward. A leaky ReLU of a
