@@ -1,4 +1,4 @@
-"""What is no tensor, or lies on another device, is named: nothing runs on it, nothing is left unchanged unnoticed."""
+"""Arguments of another type or on another device are refused by name, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_meta_weights_with_counts_from_here() -> None:
         (lambda: ops.magnitude_mask(WEIGHTS, 1, "09"), "segments must be a list of columns, got '09'"),
         (
             lambda: ops.magnitude_mask(WEIGHTS, 0, torch.tensor([0, 9], device="meta")),
-            "segments is on meta, where there are no numbers",
+            "segments is on the meta device, which holds no data",
         ),
         (lambda: ops.magnitude_mask(WEIGHTS, 0, torch.tensor([0, 9]).to_sparse()), "segments must be dense"),
         (

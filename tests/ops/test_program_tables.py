@@ -208,7 +208,7 @@ def test_more_operations_than_random_streams(level: str) -> None:
 
 
 def test_nothing_to_do(level: str) -> None:
-    """No models, no images, no samples are no errors."""
+    """Empty inputs are accepted: no models, no images, no samples."""
     assert engine.infer_scores(NET.weights(0), **NET.encode(), **NET.images(3)).shape == (0, 3, 3)
     assert engine.infer_scores(NET.weights(2), **NET.encode(), **NET.images(0)).shape == (2, 0, 3)
     with pytest.raises(InputError, match="operation 0 has other shapes"):

@@ -41,7 +41,7 @@ def segment_offsets(op: str, p: int, segments: Sequence[int] | Tensor | None) ->
 def _numbers(op: str, segments: Tensor) -> object:
     check_tensor(op, "segments", segments)
     if segments.device.type == "meta":
-        raise InputError(f"{op}: segments is on meta, where there are no numbers; pass a list of columns")
+        raise InputError(f"{op}: segments is on the meta device, which holds no data; pass a list of columns")
     if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(segments):
         raise InputError(
             f"{op}: segments must be the same for all that vmap goes over; pass a list of columns"

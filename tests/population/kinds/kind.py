@@ -12,7 +12,7 @@ from torch import Tensor, nn
 CLASSES = 4
 
 FAST = "fast"  # a chain on the native engine
-RUNS = "runs"  # the reference executor, with the same scores; faster is no fault
+RUNS = "runs"  # the reference executor, with the same scores; the native engine is accepted too
 REFUSED = "refused"  # an InputError that names the thing
 
 Given = tuple[Any, dict[str, Any]]  # the first argument of `from_modules`, and its keywords
@@ -56,7 +56,7 @@ class Kind:
         name: what the page calls it.
         build: makes a model; its weights are random, so each call makes another.
         expected: `FAST`, `RUNS` or `REFUSED`.
-        example: an input of so many samples.
+        example: makes an input with the given number of samples.
         names: what the message of a refusal names, all of it.
         alter: what is done to the four models once they exist.
         given: what `from_modules` gets; default: the list of models.
