@@ -5,6 +5,7 @@ Every rival is made ready first and then takes normalised images [M, C, H, W] to
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import shutil
@@ -81,9 +82,13 @@ class CsrLinear(nn.Module):
 
 
 def with_csr(module: nn.Module) -> nn.Module:
-    """The chain with its linear layers replaced; convolutions have no sparse kernel in PyTorch."""
-    steps = [CsrLinear(step) if isinstance(step, nn.Linear) else step for step in module.steps]
-    return nn.Sequential(*steps)
+    """The network with its linear layers replaced; convolutions have no sparse kernel in PyTorch."""
+    replaced = copy.deepcopy(module)
+    linear = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    for name in linear:
+        parent, _, child = name.rpartition(".")
+        setattr(replaced.get_submodule(parent), child, CsrLinear(module.get_submodule(name)))
+    return replaced
 
 
 def onnx_sessions(modules: list[nn.Module], example: Tensor) -> Rival:
