@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from zoosparse_ext.report import readable_claims
+from zoosparse_ext.report.claims import claims_in_short
 from zoosparse_ext.report.format import interval, measured, number, percent, plural, points
-from zoosparse_ext.report.headline import claims_in_short
 from zoosparse_ext.report.tables import MAX_ROWS, Column, html_table
 
 NAN, INF = math.nan, math.inf

@@ -15,10 +15,11 @@ from zoosparse_ext.analysis.series import VD
 from zoosparse_ext.analysis.twins import epochs_of_twins
 from zoosparse_ext.report import models as models_module
 from zoosparse_ext.report import write_report
-from zoosparse_ext.report.figures.behaviour import original_against_twin
 from zoosparse_ext.report.figures.dots import dots
 from zoosparse_ext.report.figures.style import canvas
 from zoosparse_ext.report.models import as_json, models_of
+from zoosparse_ext.report.questions import analyzed
+from zoosparse_ext.report.questions.correlation import original_against_twin
 
 
 def tiny(**columns: object) -> StudyData:
@@ -69,18 +70,18 @@ def test_json_cannot_end_its_element():
 
 
 def test_every_dot_names_its_model(study):
-    svg = original_against_twin(study).svg
+    svg = original_against_twin(analyzed(study)).svg
     named = re.findall(r'data-model="([^"]+)"', svg)
     assert sorted(set(named)) == sorted(study.models["model_id"])
     assert len(named) == 3 * len(study.models)
 
 
 def test_dots_without_a_place_shift_no_names():
-    svg = original_against_twin(tiny(accuracy=[np.nan, 0.8])).svg
+    svg = original_against_twin(analyzed(tiny(accuracy=[np.nan, 0.8]))).svg
     assert re.findall(r'data-model="([^"]+)"', svg) == ["b"]
     odd = tiny()
     odd = StudyData(odd.models.replace("a", 'x"<&'), odd.twins.replace({"source_id": {"a": 'x"<&'}}))
-    assert 'data-model="x&quot;&lt;&amp;"' in original_against_twin(odd).svg
+    assert 'data-model="x&quot;&lt;&amp;"' in original_against_twin(analyzed(odd)).svg
 
 
 def test_many_dots_are_drawn_smaller_than_few():

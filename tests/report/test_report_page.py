@@ -9,15 +9,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.tables import TABLES, all_tables
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.report import page as page_module
 from zoosparse_ext.report import write_report
-from zoosparse_ext.report.figures import weights
 from zoosparse_ext.report.figures.legends import legend_above
-from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
-from zoosparse_ext.report.headline import comparison
-from zoosparse_ext.report.prose import QUESTIONS
+from zoosparse_ext.report.opening import opening
+from zoosparse_ext.report.questions import QUESTIONS, analyzed, weights
+from zoosparse_ext.report.questions.performance import accuracy_against_sparsity
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -75,7 +73,7 @@ def test_page_is_self_contained_and_escaped(html):
 
 
 def test_page_answers_in_order(html):
-    positions = [html.index(question) for question in QUESTIONS.values()]
+    positions = [html.index(question.question) for question in QUESTIONS]
     assert positions == sorted(positions)
     assert (
         html.index('class="headline"')
@@ -89,8 +87,8 @@ def test_page_answers_in_order(html):
     ).lower().replace("dominan", "")
 
 
-def test_files_lie_beside_the_page(page):
-    for name in TABLES:
+def test_files_lie_beside_the_page(page, study):
+    for name in analyzed(study):
         csv = pd.read_csv(page.parent / "tables" / f"{name}.csv")
         parquet = pd.read_parquet(page.parent / "tables" / f"{name}.parquet")
         assert list(csv.columns) == list(parquet.columns) and len(csv) == len(parquet)
@@ -100,8 +98,7 @@ def test_files_lie_beside_the_page(page):
 
 
 def test_same_study_same_figure(study):
-    tables = {name: table(study) for name, table in TABLES.items() if name in ("performance", "trajectories")}
-    first, second = (accuracy_against_sparsity(study, tables) for _ in range(2))
+    first, second = (accuracy_against_sparsity(analyzed(study)) for _ in range(2))
     assert first.svg == second.svg and first.file == second.file and first.png == second.png
 
 
@@ -193,7 +190,7 @@ def test_the_other_method_is_said_to_gain_or_to_cost(change, words):
             "accuracy": [0.8, 0.8 + change],
         }
     )  # fmt: skip
-    sentences = comparison(all_tables(StudyData(models, twins)))
+    sentences = opening(analyzed(StudyData(models, twins)), QUESTIONS).sentences
     assert f"Variational dropout ends at 60 % sparsity, {words} of accuracy." in sentences
 
 

@@ -12,22 +12,35 @@ import pytest
 from matplotlib.figure import Figure
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.analysis.twins import series_of
 from zoosparse_ext.report import write_report
-from zoosparse_ext.report.answers import ANSWERS
+from zoosparse_ext.report.claims import _series_of, claims_in_short, count_verdicts
 from zoosparse_ext.report.collapse import emptied, emptied_in_full
 from zoosparse_ext.report.figures.legends import columns_within, legend, legend_above
 from zoosparse_ext.report.figures.palette import FURTHER, KNOWN, VARIABLES, colours_of, css_colour
-from zoosparse_ext.report.headline import _series_of, claims_in_short, comparison, count_verdicts, headline
 from zoosparse_ext.report.models import models_of
 from zoosparse_ext.report.names import method_name
-from zoosparse_ext.report.prose import reading
+from zoosparse_ext.report.opening import opening, reading
+from zoosparse_ext.report.questions import QUESTIONS, analyzed
+from zoosparse_ext.report.results import Results
 
 
 @pytest.fixture(scope="module")
-def tables(many: StudyData) -> dict[str, pd.DataFrame]:
-    return all_tables(many)
+def tables(many: StudyData) -> Results:
+    return analyzed(many)
+
+
+def answer(anchor: str, results: Results) -> str:
+    (question,) = [question for question in QUESTIONS if question.id == anchor]
+    return question.answer(results)
+
+
+def headline(results: Results) -> str:
+    return opening(results, QUESTIONS).headline
+
+
+def comparison(results: Results) -> list[str]:
+    return opening(results, QUESTIONS).sentences
 
 
 def test_every_series_has_a_colour_of_its_own(many: StudyData) -> None:
@@ -64,22 +77,20 @@ def test_models_of_the_page_have_every_series(many: StudyData, many_page: Path) 
     assert text and json.loads(text[1].replace("\\u003c", "<")) == shown
 
 
-def test_every_section_names_every_series(many: StudyData, tables: dict[str, pd.DataFrame]) -> None:
+def test_every_section_names_every_series(many: StudyData, tables: Results) -> None:
     words = [method_name(name) for name in series_of(many)]
     assert len(set(words)) == len(words)
     for anchor in ("performance", "layers"):
-        answer = ANSWERS[anchor](tables)
-        assert all(name.lower() in answer.lower() for name in words), anchor
+        said = answer(anchor, tables)
+        assert all(name.lower() in said.lower() for name in words), anchor
     for anchor in ("agreement", "correlation"):
-        assert all(name in ANSWERS[anchor](tables) for name in series_of(many)), anchor
+        assert all(name in answer(anchor, tables) for name in series_of(many)), anchor
     said = f"{headline(tables)} {' '.join(comparison(tables))}".lower()
     assert all(name.lower() in said for name in words)
-    assert "variational dropout (molchanov) goes from" in ANSWERS["trajectories"](tables)
+    assert "variational dropout (molchanov) goes from" in answer("trajectories", tables)
     for anchor in ("methods", "weights"):  # where magnitude pruning is compared with variational dropout
-        answer = ANSWERS[anchor](tables)
-        assert (
-            "global magnitude pruning" in answer.lower() and "random" not in answer and "cubic" not in answer
-        )
+        said = answer(anchor, tables)
+        assert "global magnitude pruning" in said.lower() and "random" not in said and "cubic" not in said
 
 
 def test_the_tables_of_the_page_are_not_cut_before_the_last_series(many: StudyData, many_page: Path) -> None:
@@ -89,7 +100,7 @@ def test_the_tables_of_the_page_are_not_cut_before_the_last_series(many: StudyDa
     assert all(f'<td data-sort="{name}">{name}</td>' in section for name in series_of(many))
 
 
-def test_the_paper_s_claims_are_judged_on_its_own_methods(tables: dict[str, pd.DataFrame]) -> None:
+def test_the_paper_s_claims_are_judged_on_its_own_methods(tables: Results) -> None:
     claims = tables["claims"].copy()
     assert set(claims.loc[claims["stands"], "subject"].map(_series_of)) == {
         "MP global", "MP per layer", "MP per output", "VD",
@@ -108,9 +119,10 @@ def test_the_paper_s_claims_are_judged_on_its_own_methods(tables: dict[str, pd.D
     ].numbers
 
 
-def test_what_stands_for_the_methods_is_said(tables: dict[str, pd.DataFrame]) -> None:
+def test_what_stands_for_the_methods_is_said(tables: Results) -> None:
     assert "MP global, MP per layer, MP per output and VD stand for them" in reading(tables)
-    usual = {"collapse": tables["collapse"].query("series in ['MP global', 'MP per layer', 'VD']")}
+    plain = tables["collapse"].query("series in ['MP global', 'MP per layer', 'VD']")
+    usual = Results(tables.data, {"collapse": lambda data: plain})
     assert "stand for them" not in reading(usual) and "Collapsed" not in reading(usual)
 
 
@@ -130,10 +142,10 @@ def test_the_series_of_a_claim(subject: str, series: str) -> None:
     assert _series_of(subject) == series
 
 
-def test_what_is_empty_is_told(tables: dict[str, pd.DataFrame]) -> None:
+def test_what_is_empty_is_told(tables: Results) -> None:
     told = "2 of 126 twins have an empty layer (module_list.3 in 2), 2 answer one class for all test images."
     assert emptied(tables) == comparison(tables)[-1] == told
-    assert ANSWERS["robustness"](tables).count(told) == 1
+    assert answer("robustness", tables).count(told) == 1
     assert "have outputs without incoming weights" in emptied_in_full(tables)
     assert "Collapsed: a layer without weights" in reading(tables)
 
@@ -162,21 +174,21 @@ def collapsing(**columns: object) -> StudyData:
 
 def test_medians_of_the_headline_with_and_without() -> None:
     empty = {"sparsity_layer.fc": [0.5, 0.5, 0.5, 1.0]}
-    tables = all_tables(collapsing(**empty))
+    tables = analyzed(collapsing(**empty))
     assert "; 0.5 without the 1 of 4 that collapsed)." in headline(tables)
     assert comparison(tables) == ["1 of 4 twins has an empty layer (fc in 1)."]
-    every = all_tables(collapsing(one_answer=1.0))
+    every = analyzed(collapsing(one_answer=1.0))
     assert "every twin collapsed" in headline(every)
     assert comparison(every) == ["4 of 4 twins answer one class for all test images."]
 
 
 def test_nothing_empty_is_said_in_the_section_alone() -> None:
-    tables = all_tables(collapsing(one_answer=0.0, dead_outputs=[0, 0, 1, 0], empty_layers=0))
+    tables = analyzed(collapsing(one_answer=0.0, dead_outputs=[0, 0, 1, 0], empty_layers=0))
     assert comparison(tables) == [] and emptied(tables) == ""
     assert emptied_in_full(tables) == (
         "None of 4 twins has an empty layer or only one answer. 1 of 4 has outputs without incoming weights."
     )
-    older = emptied_in_full(all_tables(collapsing()))
+    older = emptied_in_full(analyzed(collapsing()))
     assert older == (
         "None of 4 twins has an empty layer. In 4 twins outputs without incoming weights were not counted. "
         "In 4 twins networks with one answer were not counted."
@@ -191,7 +203,7 @@ def test_matched_medians_of_the_headline_with_and_without() -> None:
     )  # fmt: skip
     matched = data.twins.assign(twin_id=data.twins["twin_id"] + "-m", matched=vd["twin_id"])
     study = StudyData(data.models, pd.concat([data.twins, vd, matched], ignore_index=True))
-    (sentence,) = [text for text in comparison(all_tables(study)) if text.startswith("With every model")]
+    (sentence,) = [text for text in comparison(analyzed(study)) if text.startswith("With every model")]
     assert "+1.5 points without the 1 of 4 that collapsed" in sentence
 
 

@@ -12,8 +12,9 @@ True
 
 from __future__ import annotations
 
+from zoosparse_ext.report.claims import readable_claims
 from zoosparse_ext.report.files import write_tables
-from zoosparse_ext.report.format import readable_claims
 from zoosparse_ext.report.page import write_report
+from zoosparse_ext.report.questions import QUESTIONS, Question, Table, analyzed
 
-__all__ = ["readable_claims", "write_report", "write_tables"]
+__all__ = ["QUESTIONS", "Question", "Table", "analyzed", "readable_claims", "write_report", "write_tables"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 MINUS, DASH = "−", "–"
 
 
@@ -115,34 +113,3 @@ def capital(text: str) -> str:
 def plural(count: float, noun: str) -> str:
     """ "1 model", "12 models"."""
     return f"{integer(count)} {noun}{'' if count == 1 else 's'}"
-
-
-def readable_claims(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims table for people: every number in its unit, as text.
-
-    Args:
-        claims: from :func:`~zoosparse_ext.analysis.check_claims`.
-
-    Returns:
-        columns claim, twins, measure, measured, interval, models, criterion, verdict.
-    """
-    rows = [
-        (
-            c["claim"],
-            c["subject"],
-            c["measure"],
-            _with_unit(c["value"], c["unit"]),
-            interval(c["low"], c["high"], c["unit"]),
-            integer(c["n"]),
-            c["criterion"],
-            c["verdict"],
-        )
-        for c in claims.to_dict("records")
-    ]
-    names = ["claim", "twins", "measure", "measured", "interval", "models", "criterion", "verdict"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def _with_unit(value: float, unit: str) -> str:
-    text = measured(value, unit)
-    return f"{text} points" if unit in ("spread", "difference") and text != DASH else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.errors import InputError, StoreError
-from zoosparse_ext.report import prose
-from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
-from zoosparse_ext.report.figures.style import Picture
+from zoosparse_ext.report.claims import claims_in_short, count_verdicts, readable_claims
 from zoosparse_ext.report.files import replace, write_figures, write_tables
-from zoosparse_ext.report.format import integer, plural, readable_claims, sort_key
-from zoosparse_ext.report.headline import claims_in_short, comparison, count_verdicts, headline
+from zoosparse_ext.report.format import integer, plural, sort_key
 from zoosparse_ext.report.models import CHARTS, as_json, models_of
-from zoosparse_ext.report.sections import sections
+from zoosparse_ext.report.opening import Opening, opening
+from zoosparse_ext.report.questions import QUESTIONS, Question, analyzed
+from zoosparse_ext.report.questions.question import Section
+from zoosparse_ext.report.record import as_record
+from zoosparse_ext.report.results import Results
 
 PAGE = "report.html"
+RECORD = "report.json"
 SCRIPTS = ("page.js", "chart.js", "models.js")
 
 
@@ -32,8 +33,9 @@ def write_report(
     out_dir: str | Path,
     title: str = "Sparse twins of a model zoo",
     provenance: Mapping[str, Any] | None = None,
+    questions: Sequence[Question] = QUESTIONS,
 ) -> Path:
-    """Analyse a study and write `report.html`, `figures/*.svg|png` and `tables/*.csv|parquet` into a folder.
+    """Analyze a study and write `report.html`, `report.json`, `figures/*.svg|png`, `tables/*.csv|parquet`.
 
     The page needs no network and no other file. Files are replaced one by one, each atomically, the page
     last.
@@ -49,6 +51,7 @@ def write_report(
         out_dir: made when it does not exist; other files in it are left alone.
         title: heading of the page.
         provenance: versions, machine, seeds, command: shown at the foot; may be nested.
+        questions: sections of the page, in order.
 
     Returns:
         path of the page.
@@ -60,22 +63,23 @@ def write_report(
     folder = Path(out_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the report needs a folder, but {folder} is a file")
-    tables = all_tables(data)
-    key_figure = accuracy_against_sparsity(data, tables) if len(data.twins) else None
-    parts = sections(data, tables)
-    pictures = [picture for part in parts for picture in part.figures] + ([key_figure] if key_figure else [])
-    html = _render(data, tables, title, provenance or {}, key_figure, parts)
+    results = analyzed(data, questions)
+    first, sections = opening(results, questions), [question.answered(results) for question in questions]
+    pictures = [picture for section in sections for picture in section.figures]
+    html = _render(results, title, provenance or {}, first, sections)
     try:
-        write_figures(folder / "figures", pictures)
-        write_tables(folder / "tables", tables)
+        write_figures(folder / "figures", [*pictures, *([first.figure] if first.figure else [])])
+        write_tables(folder / "tables", results)
+        replace(folder / RECORD, as_record(title, first, results["claims"], sections).encode())
         replace(folder / PAGE, html.encode())
     except OSError as error:
         raise StoreError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return folder / PAGE
 
 
-def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, provenance: Mapping[str, Any],
-            key_figure: Picture | None, parts: list[Any]) -> str:  # fmt: skip
+def _render(
+    results: Results, title: str, provenance: Mapping[str, Any], first: Opening, sections: Sequence[Section]
+) -> str:
     environment = Environment(
         loader=PackageLoader("zoosparse_ext.report", "assets"),
         autoescape=True,
@@ -85,7 +89,7 @@ def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, pro
         lstrip_blocks=True,
     )
     assets = files("zoosparse_ext.report") / "assets"
-    models = models_of(data)
+    models = models_of(results.data)
     return environment.get_template("page.html").render(
         title=title,
         style=Markup((assets / "style.css").read_text(encoding="utf-8")),
@@ -93,15 +97,12 @@ def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, pro
         models=models,
         charts=CHARTS,
         models_json=Markup(as_json(models)) if models else "",
-        facts=_facts(data),
-        headline=headline(tables),
-        comparison=comparison(tables),
-        verdicts=count_verdicts(tables["claims"]),
-        key_figure=key_figure,
-        claims=_claim_rows(tables["claims"]),
-        summary=claims_in_short(tables["claims"]),
-        sections=parts,
-        reading=prose.reading(tables),
+        facts=_facts(results.data),
+        first=first,
+        verdicts=count_verdicts(results["claims"]),
+        claims=_claim_rows(results["claims"]),
+        summary=claims_in_short(results["claims"]),
+        sections=sections,
         provenance=_flatten({key: value for key, value in provenance.items() if key != "settings"}),
         settings=_flatten(provenance.get("settings", {})),
         drawing=lambda picture: Markup(picture.svg),

@@ -34,6 +34,13 @@ class Column:
     interval: tuple[str, str] | None = None
 
 
+TWINS = (
+    Column("series", "method", "text"),
+    Column("level_label", "target", "text"),
+    Column("n", "models", "count"),
+)
+
+
 @dataclass(frozen=True)
 class Cell:
     text: str

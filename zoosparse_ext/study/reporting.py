@@ -59,12 +59,11 @@ def claims(zoo: Zoo) -> pd.DataFrame:
 def tables(zoo: Zoo, folder: Path) -> pd.DataFrame:
     """Write all tables of the analysis as CSV and Parquet; returns the claims, which are one of them."""
     from zoosparse_ext.analysis import StudyData
-    from zoosparse_ext.analysis.tables import all_tables
-    from zoosparse_ext.report import write_tables
+    from zoosparse_ext.report import analyzed, write_tables
 
-    named = all_tables(StudyData.from_zoo(zoo))
-    write_tables(folder, named)
-    return named["claims"]
+    results = analyzed(StudyData.from_zoo(zoo))
+    write_tables(folder, results)
+    return results["claims"]
 
 
 def write(zoo: Zoo, folder: Path, title: str) -> tuple[Path, pd.DataFrame]:
