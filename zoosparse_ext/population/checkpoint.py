@@ -65,6 +65,14 @@ class Checkpoint:
                 "what was finished before is unchanged"
             ) from error
 
+    def is_begun(self) -> bool:
+        """Whether the file is there, can be read, and belongs to a training of this key."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return bool((file.metadata() or {}).get("key") == self.key)
+        except (OSError, SafetensorError):
+            return False
+
     def restore(self, population: Population, state: TrainState) -> tuple[int, pd.DataFrame] | None:
         """Bring population and state to where the file left them; the last epoch and the history, or None.
 

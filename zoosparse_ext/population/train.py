@@ -182,7 +182,20 @@ class _Training:
         self.history: list[pd.DataFrame] = []
         self.checkpoint: Checkpoint | None = None
         if checkpoint is not None:
-            self.checkpoint = Checkpoint(Path(checkpoint), recipe.fingerprint(population, data, hooks.key))
+            self._open_checkpoint(Path(checkpoint))
+
+    def _open_checkpoint(self, path: Path) -> None:
+        """The checkpoint at a path; if an earlier version began it, training goes on as that version did."""
+
+        def of(hooks: Hooks) -> Checkpoint:
+            return Checkpoint(path, self.recipe.fingerprint(self.population, self.data, hooks.key))
+
+        self.checkpoint, earlier = of(self.hooks), self.hooks.earlier
+        if earlier is not None and path.exists() and not self.checkpoint.is_begun():
+            began = of(earlier)
+            if began.is_begun():
+                log.warning("%s was begun by an earlier version and goes on with %s", path, earlier.told)
+                self.checkpoint, self.hooks = began, earlier
 
     def begin(self) -> None:
         """Take up the checkpoint where there is one; else evaluate what is there as epoch 0."""
