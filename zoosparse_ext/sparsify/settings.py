@@ -82,6 +82,15 @@ def differences(texts: Mapping[str, str], usual: Mapping[str, str]) -> tuple[str
     return tuple(text for name, text in texts.items() if usual.get(name) != text)
 
 
+def epoch_text(epoch: int) -> str:
+    """Which epoch of other twins these are matched to.
+
+    >>> epoch_text(5)
+    'epoch 5'
+    """
+    return f"epoch {int(epoch)}"
+
+
 def digest(*values: object) -> str:
     """Six letters that stand for values too long to be named."""
     return hashlib.sha256(repr(values).encode()).hexdigest()[:6]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from pathlib import Path
@@ -92,6 +92,8 @@ def variational_dropout(
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    keep: Sequence[int] = (),
+    optimizer_state: str = "new",
 ) -> Population:
     """Sparse twins by variational dropout: train on with noise of learned size, then drop what is mostly noise.
 
@@ -115,24 +117,30 @@ def variational_dropout(
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
         kl_scale: multiplies the KL weight of the preset, 0 or more: the larger, the sparser the twins end up.
-        optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
+        optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo.
         batch_size, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
+        keep: epochs after which the sparse twins are kept, in `kept` of the result, with their weights, masks, log σ²
+            and predictions as they were evaluated; see :func:`zoosparse_ext.train`.
+        optimizer_state: ``"new"``, or ``"source"`` to start from the moments of the weights that `population` has
+            kept, see :func:`zoosparse_ext.train`. Those of log σ², which the source has not, start at 0 in either
+            case; with ``"source"`` they count the steps of the source, as if its gradients had been 0 there: Adam's
+            first hundreds of steps are then larger in them.
         recalibrate: training images on which running statistics of batch norm are measured for the sparse networks,
             which have other activations than the noisy ones; see `magnitude_prune`.
         allow_nan: keep NaN weights instead of raising.
         series: what the twins are called as a group, in their ids and tables. Default: ``"variational"``, with
-            preset, threshold and `kl_scale` if they are not the usual ones. Twins that differ in their training alone need names of their
-            own before they can stand in one zoo: ``series="variational-50_epochs"``.
+            preset, threshold and `kl_scale` if they are not the usual ones. Twins that differ in their training alone
+            need names of their own before they can stand in one zoo: ``series="variational-50_epochs"``.
 
     Returns:
         A `Population` of twins with `log_sigma2`, `packed_masks` (dropped weights are exactly 0.0), `predictions` on
         the test images and `history`, the rows of the `twins` table with the sparsity trajectory from epoch 0 on.
 
     Raises:
-        InputError: an unknown preset; a threshold or weights that are NaN; a `kl_scale` that is negative, infinite or no
-            number; a layer of a module that is no chain whose
-            weights are used without calling it.
+        InputError: an unknown preset; a threshold or weights that are NaN; a `kl_scale` that is negative, infinite or
+            no number; a layer of a module that is no chain whose weights are used without calling it; what `train`
+            refuses.
 
     Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
     """
@@ -147,6 +155,7 @@ def variational_dropout(
         texts = objective_texts(chosen, threshold, epochs, len(data.train), kl_scale)
         series = Series("variational", options=differences(texts, objective_texts()))
     noisy = _noisy_population(population, named(series))
+    noisy.optimizer_state = population.optimizer_state
     assert noisy.log_sigma2 is not None
     noisy.log_sigma2.fill_(chosen.initial_log_sigma2)
     variational = Variational(
@@ -195,11 +204,14 @@ def variational_dropout(
         device=device,
         checkpoint=checkpoint,
         progress=progress,
+        keep=keep,
+        optimizer_state=optimizer_state,
         variational=variational,
         hooks=hooks(chosen, of_0_1),
     )
     twins = sparse()
     twins.predictions, twins.history = noisy.predictions, with_identity(history, twins)
+    twins.kept = noisy.kept
     warn_of_collapse(twins.history, source_predictions)
     return twins
 
