@@ -57,7 +57,7 @@ def test_residual_networks_are_as_published(name: str) -> None:
     published = ("sgd", 0.05, 0.9, 5e-4)
     assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == published
     for twins in (config.magnitude, config.variational):
-        assert twins and (twins.optimizer, twins.batch_size) == (optimizer, 256)
+        assert twins and (twins.optimizer, twins.batch_size, twins.lr_schedule) == ("source", 256, "onecycle")
 
 
 def test_every_published_zoo_has_a_recipe() -> None:

@@ -17,7 +17,9 @@ from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.config import StudyConfig, make_config
-from zoosparse_ext.study.run import run_study, twin_stages
+from zoosparse_ext.study.grid import model_groups
+from zoosparse_ext.study.run import load_data, run_study
+from zoosparse_ext.study.twin_stages import planned_zoo, twin_stages
 from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo import Zoo
 
@@ -50,6 +52,7 @@ def config(**changes: object) -> StudyConfig:
             "epochs": 2,
             "scopes": ["global", "layer"],
             "matched_scopes": ["global"],
+            "matched_epochs": [1, 2],
         },
         "variational": {"epochs": 2},
     }
@@ -67,7 +70,22 @@ def run(settings: StudyConfig, folder: Path, stages: Stages) -> Zoo:
     return run_study(settings, folder / "zoo", folder / "resume", stages.bar)
 
 
-ALL = ["train", "prune (global)", "prune (layer)", "variational dropout", "prune (matched, global)"]
+ALL = [
+    "train",
+    "train on unpruned",
+    "prune (global)",
+    "prune (layer)",
+    "variational dropout",
+    "prune (matched, global, epoch 1)",
+    "prune (matched, global)",
+]
+KINDS = [
+    "original",
+    *("control", "control@1"),
+    *("magnitude-global", "magnitude-layer"),
+    *("variational", "variational@1"),
+    *("magnitude-matched-global-epoch_1", "magnitude-matched-global"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +100,12 @@ def test_every_stage_runs_and_is_saved(whole: tuple[Zoo, Stages]) -> None:
     zoo, stages = whole
     titles = [title for index, title in enumerate(stages.titles) if title not in stages.titles[:index]]
     assert titles == ALL
-    kinds = ["original", "magnitude-global", "magnitude-layer", "variational", "magnitude-matched-global"]
-    assert list(zoo.populations) == kinds
-    assert all(len(zoo.populations[kind]) == 2 for kind in kinds)  # one matrix per activation
+    assert list(zoo.populations) == KINDS
+    assert all(len(zoo.populations[kind]) == 2 for kind in KINDS)  # one matrix per activation
     assert zoo.models.model_id.is_unique and len(zoo.models) == 4
-    assert zoo.twins.groupby("twin_id").size().eq(3).all()  # epochs 0, 1, 2
+    epochs = zoo.twins.groupby("twin_id").size()
+    assert epochs[epochs.index.str.contains("epoch_1")].eq(2).all()  # epochs 0, 1
+    assert epochs[~epochs.index.str.contains("epoch_1")].eq(3).all()  # epochs 0, 1, 2
 
 
 def test_what_decided_the_result_is_recorded(tmp_path: Path) -> None:
@@ -111,7 +130,7 @@ def test_a_stage_that_broke_is_gone_on_with(whole: tuple[Zoo, Stages], tmp_path:
 def test_a_zoo_of_other_settings_is_left_alone(tmp_path: Path) -> None:
     small = {"magnitude": False, "variational": False, "zoo.epochs": 0}
     run(config(**small), tmp_path, Stages())
-    with pytest.raises(InputError, match=r"a study with other settings \(zoo\)"):
+    with pytest.raises(InputError, match=r"settings \(zoo.epochs is 0 there, 1 was asked for\).*--set"):
         run(config(**{**small, "zoo.epochs": 1}), tmp_path, Stages())
     run(config(**small, title="Another title"), tmp_path, Stages())  # which decides nothing
 
@@ -120,7 +139,7 @@ def test_a_study_in_phases_is_repeated_and_compares_its_matched_twins(tmp_path: 
     """Matched twins are pruned at once whatever the schedule of the others, and are called as in every study."""
     phased = config(**{"magnitude.schedule": "iterative", "zoo.vary": {}})
     zoo = run(phased, tmp_path, Stages())
-    assert list(zoo.populations)[-1] == "magnitude-matched-global"
+    assert list(zoo.populations)[-2:] == KINDS[-2:]
     assert "magnitude-matched-global" in zoo.provenance["twins"]
     again = Stages()
     assert list(run(phased, tmp_path, again).populations) == list(zoo.populations) and not again.titles
@@ -132,13 +151,20 @@ def test_a_study_in_phases_is_repeated_and_compares_its_matched_twins(tmp_path: 
 def test_a_method_left_out_is_not_run(tmp_path: Path) -> None:
     stages = Stages()
     run(config(magnitude=False), tmp_path, stages)
-    assert sorted(set(stages.titles)) == ["train", "variational dropout"]
+    assert sorted(set(stages.titles)) == ["train", "train on unpruned", "variational dropout"]
 
 
 RESNET = {
     "zoo": {"architecture": "resnet18", "seeds": 2, "epochs": 2, "batch_size": 4, "crop": 1, "flip": True},
-    "magnitude": {"ratios": [0.5], "epochs": 2, "batch_size": 4, "matched_scopes": ["layer"]},
-    "variational": {"epochs": 1, "batch_size": 4},
+    "magnitude": {
+        "ratios": [0.5],
+        "scopes": ["global"],
+        "epochs": 2,
+        "batch_size": 4,
+        "matched_scopes": ["layer"],
+        "control": False,
+    },
+    "variational": {"epochs": 1, "batch_size": 4, "control": False},
 }
 
 
@@ -175,7 +201,11 @@ def test_residual_networks_go_through_every_stage(tmp_path: Path, monkeypatch: p
 def test_twins_learn_what_their_models_learned(tmp_path: Path) -> None:
     """Loss and augmentation are those of the zoo, schedules each stage's own."""
     changes = {"zoo.loss": "mse", "zoo.crop": 2, "magnitude.lr_schedule": "cosine"}
-    stages = {stage.population: stage.add.keywords for stage in twin_stages(config(**changes))}
+    settings = config(**changes)
+    groups = model_groups(settings.zoo, load_data(settings.data))
+    stages = {
+        stage.population: stage.training for stage in twin_stages(settings, planned_zoo(settings, groups))
+    }
     assert {options["loss"] for options in stages.values()} == {"mse"}
     assert {options["augment"] for options in stages.values()} == {Augment(crop=2)}
     assert stages["magnitude-matched-global"]["lr_schedule"] == "cosine"

@@ -42,12 +42,15 @@ TwinMomentum = Annotated[
 ]
 OptimizerState = Annotated[
     str,
-    typer.Option("--optimizer-state", help="new, or source: go on with the moments that the zoo's models keep."),
+    typer.Option(
+        "--optimizer-state", help="new, or source: go on with the moments that the zoo's models keep."
+    ),
 ]
 Recalibrate = Annotated[
     bool,
     typer.Option(
-        "--recalibrate/--no-recalibrate", help="Measure the statistics of batch norm anew for the sparse networks."
+        "--recalibrate/--no-recalibrate",
+        help="Measure the statistics of batch norm anew for the sparse networks.",
     ),
 ]
 Keep = Annotated[
@@ -138,7 +141,9 @@ def twin_optimizer(
     """
     for option, value in (("--lr", lr), ("--weight-decay", weight_decay), ("--momentum", momentum)):
         if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{option} (lr, weight decay, momentum) must be finite and not negative, got {value}")
+            raise InputError(
+                f"{option} (lr, weight decay, momentum) must be finite and not negative, got {value}"
+            )
     if name is None:
         return SourceOptimizer(lr=lr, weight_decay=weight_decay, momentum=momentum)
     return make_optimizer(name, 1e-3 if lr is None else lr, weight_decay or 0.0, momentum or 0.0)

@@ -115,7 +115,9 @@ def prune(
         )
     for name, value in (("--to", to), ("--at-epoch", at_epoch)):
         if value is not None and not matched:
-            raise InputError(f"{name} says what --matched twins are matched to; add --matched, or leave it out")
+            raise InputError(
+                f"{name} says what --matched twins are matched to; add --matched, or leave it out"
+            )
     zoo = Zoo.open(zoo_path)
     images = o.data_of(zoo, data)
     source = variational_population(zoo, to) if matched else None

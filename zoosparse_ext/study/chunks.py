@@ -116,7 +116,9 @@ def _joined_state(parts: Sequence[Population], rows: np.ndarray) -> OptimizerSta
     if len(states) < len(parts):
         return None
     places = torch.from_numpy(rows)
-    first, second = (torch.cat([getattr(state, name) for state in states])[places] for name in ("first", "second"))
+    first, second = (
+        torch.cat([getattr(state, name) for state in states])[places] for name in ("first", "second")
+    )
     return replace(states[0], first=first, second=second)
 
 

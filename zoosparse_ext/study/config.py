@@ -30,6 +30,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+
 class DataConfig(Section):
     """`[data]`: what to learn."""
 
@@ -177,7 +178,9 @@ def make_config(
         errors = error.errors()
         # A section that may also be `false` complains twice; that it is not false helps nobody.
         told = [item for item in errors if not any("literal[" in str(part) for part in item["loc"])]
-        raise InputError(f"{origin}: " + "; ".join(explain(item, StudyConfig) for item in told or errors)) from None
+        raise InputError(
+            f"{origin}: " + "; ".join(explain(item, StudyConfig) for item in told or errors)
+        ) from None
 
 
 def _set(values: dict[str, Any], key: str, value: Any, origin: str) -> None:

@@ -135,7 +135,9 @@ class SourceOptimizer:
         for name in ("lr", "weight_decay", "momentum"):
             values = {value for optimizer in found for value in _values(getattr(optimizer, name, ()))}
             if len(values) > 1:
-                factor = f"{number_text(self.lr_factor)} times " if name == "lr" and self.lr_factor != 1 else ""
+                factor = (
+                    f"{number_text(self.lr_factor)} times " if name == "lr" and self.lr_factor != 1 else ""
+                )
                 texts[name] = f"{factor}own {name.replace('_', ' ')}"
         return texts
 

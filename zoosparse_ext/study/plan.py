@@ -133,9 +133,7 @@ def _seconds(work: _Work, group: ModelGroup, speeds: _Speeds, images: int, evalu
     """What the networks of a group take, from the first step to the last."""
     training = work.epochs * images * speeds.training(group, work) if work.epochs else 0.0
     return (
-        len(group.models)
-        * work.twins
-        * (training + (work.epochs + 1) * evaluated * speeds.evaluation(group))
+        len(group.models) * work.twins * (training + (work.epochs + 1) * evaluated * speeds.evaluation(group))
     )
 
 

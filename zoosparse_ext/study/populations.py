@@ -168,7 +168,9 @@ def with_twins(
         if whole := _with_rows(zoo, earlier, then, dropped):
             after = after.with_population(earlier, whole)
         else:
-            after = replace(after, populations={n: after.populations[n] for n in after.populations if n != earlier})
+            after = replace(
+                after, populations={n: after.populations[n] for n in after.populations if n != earlier}
+            )
     return replace(after, twins=twins, provenance=provenance)
 
 

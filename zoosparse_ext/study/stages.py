@@ -278,7 +278,13 @@ class _TwinStage:
         works = [part for _, _, part in parts]
         done = _run(name, works, self.data, self.runner, self.checkpoint, self.progress, self.settings)
         return [
-            self._together([(rows, twins, part.copies) for (g, rows, part), twins in zip(parts, done, strict=True) if g == number])
+            self._together(
+                [
+                    (rows, twins, part.copies)
+                    for (g, rows, part), twins in zip(parts, done, strict=True)
+                    if g == number
+                ]
+            )
             for number in range(len(groups))
         ]
 

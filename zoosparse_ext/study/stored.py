@@ -76,8 +76,12 @@ def settled(config: StudyConfig, settings: Mapping[str, Any], place: str) -> Stu
     merged = copy.deepcopy(there)
     different = list(_take_over(config, there, merged))
     if different:
-        told = "; ".join(f"{key} is {_text(old)} there, {_text(new)} was asked for" for key, old, new in different)
-        kept = " ".join(f"--set {shlex.quote(f'{key}={_text(old)}')}" for key, old, _ in different if old is not None)
+        told = "; ".join(
+            f"{key} is {_text(old)} there, {_text(new)} was asked for" for key, old, new in different
+        )
+        kept = " ".join(
+            f"--set {shlex.quote(f'{key}={_text(old)}')}" for key, old, _ in different if old is not None
+        )
         raise InputError(
             f"{place} holds the zoo of a study with other settings ({told}); go on with what is there: leave these keys "
             f"out{f', or {kept}' if kept else ''}; or choose another folder (--out), or throw that study away (--restart)"

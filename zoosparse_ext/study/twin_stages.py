@@ -149,7 +149,12 @@ def _matched(config: StudyConfig, zoo: Zoo, dropped: Sequence[Stage]) -> Iterato
 
 
 def _stage(
-    title: str, words: tuple[str, ...], series: Series, add: Callable[..., Zoo], training: dict[str, Any], **more: Any
+    title: str,
+    words: tuple[str, ...],
+    series: Series,
+    add: Callable[..., Zoo],
+    training: dict[str, Any],
+    **more: Any,
 ) -> Stage:
     """A stage of a series, whose title says what differs from the recipe."""
     words = (*words, *([] if series.schedule is None else [series.schedule]), *series.options)
