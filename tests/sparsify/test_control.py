@@ -109,6 +109,11 @@ def test_errors(data: zs.Dataset) -> None:
     nothing = tiny.population(prunable=())
     with pytest.raises(InputError, match="nothing that is prunable"):
         zs.continue_training(nothing, data, epochs=1)
+    for work in (zs.continue_training, zs.variational_dropout):
+        with pytest.raises(InputError, match=r"optimizer: got str 'adam', expected zs\.Adam"):
+            work(population, data, epochs=1, optimizer="adam")
+    with pytest.raises(InputError, match=r"optimizer: got str 'adam', expected zs\.Adam"):
+        zs.magnitude_prune(population, 0.5, data=data, epochs=1, optimizer="adam")
     population.weights[1, 3] = torch.nan
     with pytest.raises(InputError, match=r"row 1 \(model '0001'\)"):
         zs.continue_training(population, data, epochs=1)

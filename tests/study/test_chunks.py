@@ -13,7 +13,7 @@ import torch
 from tests.study.test_run import Stages, config, run
 from zoosparse_ext.data import load_dataset
 from zoosparse_ext.errors import ChunkError, StoreError
-from zoosparse_ext.population.checkpoint import Checkpoint
+from zoosparse_ext.population.checkpoint import Checkpoint, remove_checkpoint
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.run import run_study
@@ -198,3 +198,13 @@ def test_progress_counts_the_whole_stage() -> None:
         progress=lambda state: seen.append((state.done, state.total)),
     )
     assert seen == [(4, 12), (8, 12), (10, 12), (12, 12)]
+
+
+def test_the_epochs_kept_of_a_chunk_go_when_it_is_cut(tmp_path: Path) -> None:
+    file = tmp_path / "0-rows-0-6.safetensors"
+    others = [tmp_path / "0-rows-0-6.log", tmp_path / "0-rows-6-9.safetensors.epoch-5"]
+    for path in (file, file.with_name(f"{file.name}.epoch-5"), *others):
+        path.write_bytes(b"")
+    remove_checkpoint(file)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+    remove_checkpoint(file)  # and again

@@ -78,11 +78,6 @@ class Checkpoint:
         moved = {name: t if name == "predictions" else t.to(device) for name, t in tensors.items()}
         return Population(moved.pop("weights"), like.architecture, like.models.copy(), **moved)  # type: ignore[arg-type]
 
-    def remove(self) -> None:
-        """Remove the file and what was kept beside it."""
-        for path in (self.path, *self.path.parent.glob(f"{glob.escape(self.path.name)}{_BESIDE}*")):
-            path.unlink(missing_ok=True)
-
     def _beside(self, epoch: int) -> Path:
         return self.path.with_name(f"{self.path.name}{_BESIDE}{epoch}")
 
@@ -140,6 +135,12 @@ class Checkpoint:
         state.step = int(metadata["step"])
         history = pd.read_parquet(io.BytesIO(tensors["history"].numpy().tobytes()))
         return int(metadata["epoch"]), history
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the file of a checkpoint, and the kept epochs beside it."""
+    for file in (path, *path.parent.glob(f"{glob.escape(path.name)}{_BESIDE}*")):
+        file.unlink(missing_ok=True)
 
 
 def _tensors(owner: Population | TrainState, names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -38,10 +38,6 @@ class OptimizerState:
         """The state with both moments changed in one way: some of their rows, a copy, another device."""
         return replace(self, first=change(self.first), second=change(self.second))
 
-    def is_like(self, other: OptimizerState) -> bool:
-        """Whether the other is of the same kind and as far: rows of both can stand in one population."""
-        return (self.kind, self.step, self.epochs) == (other.kind, other.step, other.epochs)
-
 
 def starting_state(population: Population, start: str, kind: str) -> OptimizerState | None:
     """What a training starts from: the state that the population has kept, or None for a new one.

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 
 PerModel = float | Sequence[float] | Tensor
 
@@ -161,6 +161,17 @@ class RMSprop(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {cls.kind: cls for cls in (SGD, Adam, AdamW, RMSprop)}
+
+
+def chosen_optimizer(optimizer: Optimizer | None) -> Optimizer:
+    """The optimizer, or Adam where none was chosen.
+
+    Raises:
+        InputError: something else.
+    """
+    chosen = optimizer if optimizer is not None else Adam()
+    require_kind("optimizer", chosen, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
+    return chosen
 
 
 def update_(

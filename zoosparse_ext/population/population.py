@@ -49,8 +49,10 @@ class Population:
         history: one row per model and epoch of the training that made this population.
         counts: int64 [N, C], the counters of `architecture.counters`: how many batches each batch norm has seen.
             Default: zeros.
-        optimizer_state: of the training that made this population, where it was asked to keep it.
-        kept: this population at earlier epochs of that training, by epoch, where it was asked to keep them.
+        optimizer_state: of the training that made this population, where it was asked to keep it. A zoo on disk has it
+            as well, exports have not.
+        kept: this population at earlier epochs of that training, by epoch, where it was asked to keep them. In a zoo
+            they are populations of their own: ``"original@5"``.
 
     Raises:
         InputError: weights that are no matrix of as many columns as the architecture has, or of another type; a table,

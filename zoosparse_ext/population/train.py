@@ -28,7 +28,7 @@ from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import EpochResult, Hooks, Progress
 from zoosparse_ext.population.kept import checked_epochs, snapshot
 from zoosparse_ext.population.optimizer_state import OptimizerState, starting_state
-from zoosparse_ext.population.optimizers import Adam, Optimizer
+from zoosparse_ext.population.optimizers import Optimizer, chosen_optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.schedules import Constant, schedule
 from zoosparse_ext.population.steps import Steps, TrainState
@@ -122,8 +122,7 @@ def train(
     Frozen parameters (`Segment.trainable`) keep their bits. Models whose weights or loss become NaN or infinite are
     named in a warning after the epoch in which they do.
     """
-    optimizer = optimizer if optimizer is not None else Adam()
-    require_kind("optimizer", optimizer, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
+    optimizer = chosen_optimizer(optimizer)
     _check(population, data, epochs, batch_size, order, loss, splits)
     where = device_of(device, population.weights)
     make_trainable_(population)

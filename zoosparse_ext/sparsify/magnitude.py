@@ -23,7 +23,7 @@ from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.kept import checked_epochs
 from zoosparse_ext.population.optimizer_state import starting_state
-from zoosparse_ext.population.optimizers import Adam, Optimizer
+from zoosparse_ext.population.optimizers import Optimizer, chosen_optimizer
 from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
@@ -132,7 +132,8 @@ def magnitude_prune(
         if name not in known:
             raise InputError(f"{what} must be one of {', '.join(known)}; got {name!r}")
     require_prunable(population)
-    state = starting_state(population, optimizer_state, (optimizer or Adam()).kind)
+    optimizer = chosen_optimizer(optimizer)
+    state = starting_state(population, optimizer_state, optimizer.kind)
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
@@ -177,7 +178,7 @@ def magnitude_prune(
         recalibrate=recalibrate,
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=None if optimizer is None else optimizer.repeated(len(population), copies),
+        optimizer=optimizer.repeated(len(population), copies),
         lr_schedule=lr_schedule,
         loss=loss,
         augment=augment,
