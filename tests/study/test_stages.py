@@ -19,13 +19,13 @@ from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.naming import magnitude_series, variational_series
 from zoosparse_ext.study.populations import ratios_of
 from zoosparse_ext.study.run import run_study
-from zoosparse_ext.study.unfinished import begun
 from zoosparse_ext.study.stages import (
     add_magnitude_twins,
     add_matched_twins,
     add_variational_twins,
     train_zoo,
 )
+from zoosparse_ext.study.unfinished import begun
 from zoosparse_ext.zoo import Zoo
 
 

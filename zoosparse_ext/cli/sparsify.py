@@ -1,4 +1,4 @@
-"""`zoosparse prune`, `zoosparse vardrop` and `zoosparse control`: sparse twins of a zoo, and what they are compared with."""
+"""`zoosparse prune`, `vardrop` and `control`: sparse twins of a zoo, and what they are compared with."""
 
 from __future__ import annotations
 

@@ -234,8 +234,8 @@ def _total(stages: list[Stage]) -> str:
     seconds, disk = sum(stage.seconds for stage in stages), sum(stage.disk for stage in stages)
     memory, resume = max(stage.memory for stage in stages), max(stage.resume for stage in stages)
     return (
-        f"about {duration(seconds)} on {torch.get_num_threads()} threads, up to {size(memory)} of memory, {size(disk)} of "
-        f"disk and {size(resume)} while it runs; analysis and report come on top"
+        f"about {duration(seconds)} on {torch.get_num_threads()} threads, up to {size(memory)} of memory, "
+        f"{size(disk)} of disk and {size(resume)} while it runs; analysis and report come on top"
     )
 
 

@@ -117,7 +117,7 @@ class SourceOptimizer:
             }
             if kind == SGD.kind:
                 values["momentum"] = _given(self.momentum, rows["momentum"])
-            found.append((rows.index.tolist(), OPTIMIZERS[str(kind)](**values)))  # type: ignore[arg-type]
+            found.append((rows.index.tolist(), OPTIMIZERS[str(kind)](**values)))
         return found
 
     def texts(self, models: pd.DataFrame) -> Texts:
@@ -131,7 +131,8 @@ class SourceOptimizer:
         texts = {name: text for name, text in of_kinds[0].items() if all(name in other for other in of_kinds)}
         if len(found) > 1:
             texts["optimizer"] = "own optimizer"
-            texts |= {"momentum": its["momentum"] for its in of_kinds if "momentum" in its}
+            of_sgd = next((its for its in of_kinds if its["optimizer"] == SGD.kind), {})
+            texts |= {name: text for name, text in of_sgd.items() if name == "momentum"}
         for name in ("lr", "weight_decay", "momentum"):
             values = {value for optimizer in found for value in _values(getattr(optimizer, name, ()))}
             if len(values) > 1:
@@ -171,7 +172,7 @@ def _optimizer_table(models: pd.DataFrame) -> pd.DataFrame:
         if (bad := ~(numbers >= 0)).any():
             row = int(bad.argmax())
             raise InputError(
-                f"model {names[row]!r} has {column} {table[column][row]!r}, expected a number, 0 or more; {way_out}"
+                f"model {names[row]!r} has {column} {table[column][row]}, expected a number, 0 or more; {way_out}"
             )
         table[column] = numbers.astype("float64")
     return table

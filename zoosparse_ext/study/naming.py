@@ -27,7 +27,7 @@ from zoosparse_ext.sparsify.settings import (
 )
 from zoosparse_ext.sparsify.variational import objective_texts, variational_dropout
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
-from zoosparse_ext.study.stored import is_of_study, stored_config
+from zoosparse_ext.study.stored import stored_config
 from zoosparse_ext.study.twin_config import MagnitudeConfig, TwinConfig, VariationalConfig
 from zoosparse_ext.zoo import Zoo
 
@@ -205,8 +205,9 @@ def _texts(
     recalibrate: bool = True,
     **training: Any,
 ) -> Texts:
-    source = isinstance(optimizer, SourceOptimizer)
-    texts = training_texts(optimizer=Adam() if source else optimizer, **training)
+    texts = training_texts(
+        optimizer=Adam() if isinstance(optimizer, SourceOptimizer) else optimizer, **training
+    )
     if isinstance(optimizer, SourceOptimizer):
         others = {name: text for name, text in texts.items() if name not in optimizer_texts(Adam())}
         texts = {"epochs": texts["epochs"], **optimizer.texts(zoo.models), **others}

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from zoosparse_ext.data import Dataset, load_dataset
 from zoosparse_ext.errors import ChunkError, InputError
@@ -83,11 +84,11 @@ def as_begun(config: StudyConfig, zoo: Zoo, path: Path) -> StudyConfig:
     Raises:
         InputError: no study made the zoo, or one with another value of a key that is named.
     """
-    settings = zoo.provenance.get("settings")
+    settings: dict[str, Any] = zoo.provenance.get("settings") or {}
     if not is_of_study(settings):
         raise InputError(
-            f"{path} holds a zoo that no study made; sparsify it with zoosparse prune and vardrop, or choose another folder "
-            "(--out)"
+            f"{path} holds a zoo that no study made; sparsify it with zoosparse prune and vardrop, or choose another "
+            "folder (--out)"
         )
     return settled(config, settings, str(path))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -73,42 +72,33 @@ def settled(config: StudyConfig, settings: Mapping[str, Any], place: str) -> Stu
         InputError: a key that is named has another value; says key and both values.
     """
     there = stored_config(settings).model_dump(mode="json")
-    merged = copy.deepcopy(there)
-    different = list(_take_over(config, there, merged))
+    different = _different(config, there)
     if different:
         told = "; ".join(
             f"{key} is {_text(old)} there, {_text(new)} was asked for" for key, old, new in different
         )
-        kept = " ".join(
-            f"--set {shlex.quote(f'{key}={_text(old)}')}" for key, old, _ in different if old is not None
-        )
+        sets = [f"--set {shlex.quote(f'{key}={_text(old)}')}" for key, old, _ in different if old is not None]
+        as_there = f", or as there: {' '.join(sets)}" if sets else ""
         raise InputError(
-            f"{place} holds the zoo of a study with other settings ({told}); go on with what is there: leave these keys "
-            f"out{f', or {kept}' if kept else ''}; or choose another folder (--out), or throw that study away (--restart)"
+            f"{place} holds the zoo of a study with other settings ({told}); to go on with it leave these keys out"
+            f"{as_there}; or choose another folder (--out), or throw it away (--restart)"
         )
-    return StudyConfig.model_validate({**merged, **{key: getattr(config, key) for key in _DECIDES_NOTHING}})
+    return StudyConfig.model_validate({**there, **{key: getattr(config, key) for key in _DECIDES_NOTHING}})
 
 
-def _take_over(
-    section: BaseModel, there: Any, merged: dict[str, Any], path: tuple[str, ...] = ()
-) -> list[tuple[str, Any, Any]]:
-    """Compare the keys that a section names with those that are there; `merged` has what else is there."""
+def _different(section: BaseModel, there: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+    """The keys that a section names and that have another value there: key, the value there, and the one named."""
     different = []
     for key in type(section).model_fields:
         if key not in section.model_fields_set or (not path and key in _DECIDES_NOTHING):
             continue
         value, old = getattr(section, key), there.get(key)
         plain = section.model_dump(mode="json", include={key})[key]
-        if isinstance(value, BaseModel) and isinstance(old, dict) and _same_kind(plain, old):
-            different += _take_over(value, old, merged[key], (*path, key))
+        if isinstance(value, BaseModel) and isinstance(old, dict) and plain.keys() == old.keys():
+            different += _different(value, old, (*path, key))
         elif plain != old:
             different.append((".".join((*path, key)), old, plain))
     return different
-
-
-def _same_kind(plain: dict[str, Any], old: dict[str, Any]) -> bool:
-    """Whether two sections have the same keys: an optimizer of its own has others than one of the source."""
-    return plain.keys() == old.keys()
 
 
 def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:

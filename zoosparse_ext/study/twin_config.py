@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -52,7 +54,7 @@ class TwinConfig(Section):
     )
 
     # What a variant does not take over from its section.
-    left_out: ClassVar[Variant] = {}
+    left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @model_validator(mode="after")
     def _check_variants(self: Twins) -> Twins:
@@ -101,18 +103,18 @@ class MagnitudeConfig(TwinConfig):
     """`[magnitude]`: twins by magnitude pruning."""
 
     ratios: list[float] = Field([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9], min_length=1)
-    scopes: list[Scope] = ["global", "layer"]
+    scopes: list[Scope] = Field(["global", "layer"], description="what is ranked together")
     matched_scopes: list[Scope] = Field(
         ["global", "layer"],
         description="also prune to the sparsity of the VD twins; a variant does so where it says so",
     )
     matched_epochs: list[int] = Field(
         [5, 10, 15, 20, 25],
-        description="also to their sparsity after these epochs, and fine-tune for as many; their last one counts always",
+        description="also to their sparsity after these epochs, and fine-tune for as many; their last counts always",
     )
     schedule: Literal["one-shot", "iterative", "cubic"] = "one-shot"
 
-    left_out: ClassVar[Variant] = {"matched_scopes": []}
+    left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({"matched_scopes": []})
 
     @field_validator("ratios")
     @classmethod

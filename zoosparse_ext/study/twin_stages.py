@@ -83,8 +83,8 @@ def twin_stages(config: StudyConfig, zoo: Zoo) -> list[Stage]:
     names = [stage.population for stage in stages]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(
-            f"two parts of the study make the same twins, {twice[0]!r}: variants must differ from their section and from "
-            "each other in what decides the twins"
+            f"two parts of the study make the same twins, {twice[0]!r}: variants must differ from their section and "
+            "from each other in what decides the twins"
         )
     return stages
 

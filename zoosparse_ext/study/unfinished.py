@@ -1,4 +1,4 @@
-"""What an unfinished stage was begun with, in words, beside its checkpoints: for whoever goes on with it, or does not."""
+"""What an unfinished stage was begun with, in words beside its checkpoints, so that no other goes on with it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def place(name: str, settings: Texts, begun: Mapping[str, Texts]) -> str:
     >>> place("magnitude-global", {"ratios": "ratios 0.5"}, {})
     'magnitude-global'
     >>> place("magnitude-global", {"ratios": "ratios 0.5"}, {"magnitude-global": {"ratios": "ratios 0.8"}})
-    'magnitude-global-02a6d9'
+    'magnitude-global-bd47bf'
     """
     beside = f"{name}-{digest(sorted(settings.items()))}"
     if beside in begun:
