@@ -247,7 +247,7 @@ def test_variants_and_optimizers_can_be_set() -> None:
         {"variational": {"optimizer": {"lr": 0.1}}}, overrides("variational.optimizer=source")
     )
     assert named == make_config({})
-    with pytest.raises(InputError, match="zoo.optimizer.name: unknown 'source'"):
+    with pytest.raises(InputError, match=r"zoo\.optimizer\.name: unknown 'source'"):
         make_config({}, overrides("zoo.optimizer.name=source"))
 
 
