@@ -174,6 +174,7 @@ def test_what_an_unfinished_run_did_not_keep_is_refused(data: zs.Dataset, tmp_pa
     population = tiny.population()
     with pytest.raises(InputError, match=r"epoch 1 cannot be kept any more.*run is past it.*leave it out"):
         trained(population, data, epochs=4, keep=(1, 2), checkpoint=file, **HOW)
+    assert torch.equal(population.weights, tiny.population().weights)
     again = trained(tiny.population(), data, epochs=4, keep=(3,), checkpoint=file, **HOW)
     expected = trained(tiny.population(), data, epochs=4, keep=(3,), **HOW)
     assert list(again.kept) == [3]

@@ -130,6 +130,10 @@ def test_through_a_kill(work: Work, data: zs.Dataset, tmp_path: Path) -> None:
 
     how = {"batch_size": 5, "optimizer": zs.Adam(lr=1e-2)}
     source, file = trained(2, data, **how), tmp_path / "run"
+    zs.train(tiny.population(), data, epochs=1, checkpoint=tmp_path / "other")
+    with pytest.raises(InputError, match="other settings"):
+        zs.train(source, data, epochs=1, checkpoint=tmp_path / "other", **how)
+    assert source.optimizer_state is not None  # what was refused changed nothing
     with pytest.raises(KeyboardInterrupt):
         work(source, data, epochs=3, checkpoint=file, progress=interrupt, **SOURCE, **how)
     with pytest.raises(InputError, match="other settings"):

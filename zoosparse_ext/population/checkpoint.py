@@ -60,13 +60,8 @@ class Checkpoint:
         """
         self._write(self._beside(epoch), _tensors(population, _POPULATION), {"epoch": str(epoch)})
 
-    def kept(self, epoch: int, like: Population) -> Population:
-        """The population that was kept after an epoch, with the table and architecture of another.
-
-        Raises:
-            InputError: it was not kept.
-            StoreError: its file is damaged.
-        """
+    def _kept(self, epoch: int, like: Population) -> Population:
+        """The population that was kept after an epoch, with the table and architecture of another."""
         path = self._beside(epoch)
         metadata, tensors = _read(path) if path.exists() else ({}, {})
         if metadata.get("key") != self.key:
@@ -108,12 +103,18 @@ class Checkpoint:
         except (OSError, SafetensorError):
             return False
 
-    def restore(self, population: Population, state: TrainState) -> tuple[int, pd.DataFrame] | None:
-        """Bring population and state to where the file left them; the last epoch and the history, or None.
+    def restore(
+        self, population: Population, state: TrainState, keep: frozenset[int] = frozenset()
+    ) -> tuple[int, pd.DataFrame, dict[int, Population]] | None:
+        """Bring population and state to where the file left them, unless there is none.
+
+        Returns:
+            The last epoch, the history, and the population at the epochs of `keep` until then.
 
         Raises:
-            InputError: the file belongs to a training with other settings or other data.
-            StoreError: the file is damaged.
+            InputError: the file belongs to a training with other settings or other data, or an epoch was not kept;
+                population and state are then as they were.
+            StoreError: a file is damaged.
         """
         if not self.path.exists():
             return None
@@ -123,6 +124,8 @@ class Checkpoint:
                 f"{self.path} holds an unfinished run with other settings or data; "
                 "repeat the command that began it, or delete the file to start anew"
             )
+        epoch = int(metadata["epoch"])
+        kept = {then: self._kept(then, population) for then in sorted(keep) if then <= epoch}
         for owner, names in ((population, _POPULATION), (state, _STATE)):
             for name in names:
                 if name in tensors:
@@ -134,7 +137,7 @@ class Checkpoint:
                         current.copy_(tensors[name])
         state.step = int(metadata["step"])
         history = pd.read_parquet(io.BytesIO(tensors["history"].numpy().tobytes()))
-        return int(metadata["epoch"]), history
+        return epoch, history, kept
 
 
 def remove_checkpoint(path: Path) -> None:

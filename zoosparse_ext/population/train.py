@@ -113,11 +113,11 @@ def train(
 
     Raises:
         InputError: an argument of another kind, a batch size below 1, negative epochs, epochs to keep that the run does
-            not have or that are named twice, ``"source"`` where the population has no state or one of another kind of
-            optimizer, a vector of another length than
-            N, images or labels that do not fit, an unknown order, loss, split, schedule or engine, a device that is
-            not there or too small for one model, a checkpoint of another training; batches that batch norm cannot take,
-            for there is one value per channel.
+            not have, that are named twice or that an unfinished run did not keep, ``"source"`` where the population
+            has no state or one of another kind of optimizer, a vector of another length than N, images or labels that
+            do not fit, an unknown order, loss, split, schedule or engine, a device that is not there or too small for
+            one model, a checkpoint of another training; batches that batch norm cannot take, for there is one value
+            per channel.
 
     Frozen parameters (`Segment.trainable`) keep their bits. Models whose weights or loss become NaN or infinite are
     named in a warning after the epoch in which they do.
@@ -212,11 +212,10 @@ class _Training:
         self.engine, self.device = engine, device
         self.variational, self.hooks, self.progress = variational, hooks, progress
         self.state = TrainState.fresh(population.weights, variational=variational is not None)
-        self.epochs_before, self.keep = 0, keep
+        self.epochs_before = 0
+        self.keep = keep - {recipe.epochs}  # the last is the population itself
         if recipe.start is not None:
             self._start_from(recipe.start)
-        if recipe.epochs:  # what is kept of an earlier training does not belong to these weights any more
-            population.kept, population.optimizer_state = {}, None
         self.epoch, self.started = 0, time.monotonic()
         self.diverged: set[int] = set()
         self.history: list[pd.DataFrame] = []
@@ -250,17 +249,20 @@ class _Training:
 
     def begin(self) -> None:
         """Take up the checkpoint where there is one; else evaluate what is there as epoch 0."""
-        restored = None if self.checkpoint is None else self.checkpoint.restore(self.population, self.state)
+        population, restored = self.population, None
+        if self.checkpoint is not None:
+            restored = self.checkpoint.restore(population, self.state, self.keep)
+        if (
+            self.recipe.epochs
+        ):  # what is kept of an earlier training does not belong to these weights any more
+            population.kept, population.optimizer_state = {}, None
         if restored is not None:
-            self.epoch, history = restored
+            self.epoch, history, population.kept = restored
             self.history.append(history)
-            assert self.checkpoint is not None
-            for epoch in sorted(self._to_keep(self.epoch)):
-                self.population.kept[epoch] = self.checkpoint.kept(epoch, self.population)
             return
         self._apply_masks_()
-        self.diverged.update(_not_finite(self.population.weights).nonzero()[:, 0].tolist())
-        unknown = torch.full((len(self.population),), math.nan, dtype=torch.float64)
+        self.diverged.update(_not_finite(population.weights).nonzero()[:, 0].tolist())
+        unknown = torch.full((len(population),), math.nan, dtype=torch.float64)
         self._conclude(unknown, unknown)
 
     def learn_an_epoch(self) -> None:
@@ -335,7 +337,7 @@ class _Training:
         }
         predictions = evaluations["test"].predictions if "test" in evaluations else None
         self.population.predictions = judged.predictions = predictions
-        if self.epoch in self._to_keep(self.epoch):
+        if self.epoch in self.keep:
             self.population.kept[self.epoch] = snapshot(judged)
             if self.checkpoint is not None:
                 self.checkpoint.keep(self.epoch, judged)
@@ -343,10 +345,6 @@ class _Training:
         if self.checkpoint is not None:
             history = pd.concat(self.history, ignore_index=True)
             self.checkpoint.save(self.epoch, self.population, self.state, history)
-
-    def _to_keep(self, until: int) -> set[int]:
-        """The epochs until one that are to be kept; the last of the run is the population itself."""
-        return {epoch for epoch in self.keep if epoch <= until and epoch < self.recipe.epochs}
 
     def _apply_masks_(self) -> None:
         if self.population.packed_masks is not None:

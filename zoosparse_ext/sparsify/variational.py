@@ -147,7 +147,7 @@ def variational_dropout(
     chosen = _preset(preset)
     if math.isnan(threshold):
         raise InputError("the threshold of log α is nan; give a number, such as 3")
-    _require_scale(kl_scale)
+    kl_scale = _checked_scale(kl_scale)
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
@@ -247,10 +247,11 @@ def _preset(preset: str | Preset) -> Preset:
     return PRESETS[preset]
 
 
-def _require_scale(kl_scale: float) -> None:
+def _checked_scale(kl_scale: float) -> float:
     require_kind("kl_scale", kl_scale, Real, "a number, 0 or more")
     if isinstance(kl_scale, bool) or not 0 <= kl_scale < math.inf:  # NaN as well
         raise InputError(f"kl_scale multiplies the KL weight and must be finite, 0 or more; got {kl_scale}")
+    return float(kl_scale)
 
 
 def _key(preset: Preset, epochs: int, images: int, threshold: float) -> str:
