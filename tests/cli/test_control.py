@@ -96,3 +96,15 @@ def test_commands_have_the_defaults_of_studies() -> None:
             assert parameters[name].default == getattr(section, name)
         assert parameters["epochs"].default in (None, section.epochs)
         assert parameters["optimizer"].default is None  # that of the source
+
+
+def test_twins_go_on_with_the_moments_of_their_models(tmp_path: Path) -> None:
+    words = ("--models", 2, "--limit", 40, "--epochs", 2)
+    succeed("train", "--out", tmp_path / "zoo", *words, "--keep-optimizer-state")
+    made = succeed("control", tmp_path / "zoo", "--epochs", 1, "--optimizer-state", "source", "--json").json()
+    assert made["population"] == "control"
+    succeed("train", "--out", tmp_path / "longer", *words[:-1], 3)
+    weights = Zoo.open(tmp_path / "zoo").population("control").weights
+    assert torch.equal(weights, Zoo.open(tmp_path / "longer").population().weights)  # 2 + 1 epochs are 3
+    other = succeed("control", tmp_path / "zoo", "--epochs", 1, "--json").json()
+    assert other["population"] == "control-new_moments"

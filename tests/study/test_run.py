@@ -72,7 +72,7 @@ def run(settings: StudyConfig, folder: Path, stages: Stages) -> Zoo:
 
 ALL = [
     "train",
-    "train on unpruned",
+    "train on without pruning",
     "prune (global)",
     "prune (layer)",
     "variational dropout",
@@ -164,7 +164,7 @@ def test_every_variant_is_a_series_with_a_control_of_its_training() -> None:
     assert list(stages) == [*controls, *pruned, *dropped, *matched]
     shown = ("control-seed_1", "magnitude-layer-cubic", "variational-kl_4", matched[2])
     assert [stages[name].title for name in shown] == [
-        "train on unpruned (seed 1)",
+        "train on without pruning (seed 1)",
         "prune (layer, cubic)",
         "variational dropout (kl 4)",
         "prune (matched, global, to VD kl 4, epoch 1)",
@@ -233,7 +233,7 @@ def test_recalibration_can_be_left_out(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_method_left_out_is_not_run(tmp_path: Path) -> None:
     stages = Stages()
     run(config(magnitude=False), tmp_path, stages)
-    assert sorted(set(stages.titles)) == ["train", "train on unpruned", "variational dropout"]
+    assert sorted(set(stages.titles)) == ["train", "train on without pruning", "variational dropout"]
 
 
 RESNET = {

@@ -26,7 +26,7 @@ def test_every_epoch_of_every_chunk_is_there(tmp_path: Path) -> None:
     )
     events = EventAccumulator(str(tmp_path / "board" / "0-rows-0-2")).Reload()
     assert events.Tags()["scalars"] == [
-        *("accuracy/train", "accuracy/train on unpruned", "accuracy/variational dropout")
+        *("accuracy/train", "accuracy/train on without pruning", "accuracy/variational dropout")
     ]
     for tag in events.Tags()["scalars"]:
         scalars = events.Scalars(tag)

@@ -265,7 +265,7 @@ def control(
     def add(**running: Any) -> Zoo:
         return add_control_twins(zoo, images, **running)
 
-    _make(zoo_path, series, texts, "train on unpruned", add, running, as_json)
+    _make(zoo_path, series, texts, "train on without pruning", add, running, as_json)
 
 
 def _make(

@@ -126,20 +126,21 @@ class SourceOptimizer:
         >>> SourceOptimizer().texts(pd.DataFrame({"optimizer": ["sgd"] * 2, "lr": [0.1, 0.2]}))["lr"]
         'own lr'
         """
-        found = [optimizer for _, optimizer in self.of(models)]
-        of_kinds = [optimizer_texts(optimizer) for optimizer in found]
+        table = _optimizer_table(models)
+        firsts = table.drop_duplicates("optimizer")
+        of_kinds = [optimizer_texts(optimizer) for _, optimizer in self.of(firsts)]
         texts = {name: text for name, text in of_kinds[0].items() if all(name in other for other in of_kinds)}
-        if len(found) > 1:
+        if len(of_kinds) > 1:
             texts["optimizer"] = "own optimizer"
-            of_sgd = next((its for its in of_kinds if its["optimizer"] == SGD.kind), {})
-            texts |= {name: text for name, text in of_sgd.items() if name == "momentum"}
-        for name in ("lr", "weight_decay", "momentum"):
-            values = {value for optimizer in found for value in _values(getattr(optimizer, name, ()))}
-            if len(values) > 1:
-                factor = (
-                    f"{number_text(self.lr_factor)} times " if name == "lr" and self.lr_factor != 1 else ""
-                )
-                texts[name] = f"{factor}own {name.replace('_', ' ')}"
+        of_sgd = [its for its in of_kinds if its["optimizer"] == SGD.kind]
+        if of_sgd:
+            texts["momentum"] = of_sgd[0]["momentum"]
+        with_momentum = table["optimizer"] == SGD.kind
+        for name, rows in (("lr", table), ("weight_decay", table), ("momentum", table[with_momentum])):
+            if getattr(self, name) is None and rows[name].nunique() > 1:
+                factor = self.lr_factor if name == "lr" else 1.0
+                times = f"{number_text(factor)} times " if factor != 1 else ""
+                texts[name] = f"{times}own {name.replace('_', ' ')}"
         return texts
 
 

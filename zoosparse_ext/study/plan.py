@@ -28,7 +28,7 @@ from zoosparse_ext.study.twin_stages import planned_zoo, twin_stages
 
 _MODELS = 64  # that are timed together, as many as train in one call,
 _PARAMETERS = 2**22  # unless they have more than so many in all
-_RULE = 4e8  # parameters × images that one thread trains in a second, or fewer
+_RULE = 1.5e8  # parameters × images that one thread trains in a second, or so
 _SECONDS = 0.5  # that timing one kind of work on all architectures should take at least
 _IMAGES = 64  # to begin with
 _FLOAT = 4  # bytes

@@ -105,7 +105,7 @@ def _controls(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
         series, settings = control_series(zoo, **training)
         if settings not in known:
             known.append(settings)
-            yield _stage("train on unpruned", (), series, add_control_twins, training)
+            yield _stage("train on without pruning", (), series, add_control_twins, training)
 
 
 def _pruned(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
