@@ -116,6 +116,8 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
         predictions=None,  # which were those of other statistics
         history=population.history,
         counts=population.counts,
+        optimizer_state=population.optimizer_state,
+        kept=population.kept,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.devices import device_of
 from zoosparse_ext.population.initialise import initialise
+from zoosparse_ext.population.optimizer_state import OptimizerState
 from zoosparse_ext.population.plain import plain_module
 from zoosparse_ext.population.plan import Plan, as_images
 from zoosparse_ext.population.program import Shape
@@ -48,6 +49,10 @@ class Population:
         history: one row per model and epoch of the training that made this population.
         counts: int64 [N, C], the counters of `architecture.counters`: how many batches each batch norm has seen.
             Default: zeros.
+        optimizer_state: of the training that made this population, where it was asked to keep it. A zoo on disk has it
+            as well, exports have not.
+        kept: this population at earlier epochs of that training, by epoch, where it was asked to keep them. In a zoo
+            they are populations of their own: ``"original@5"``.
 
     Raises:
         InputError: weights that are no matrix of as many columns as the architecture has, or of another type; a table,
@@ -65,6 +70,8 @@ class Population:
         predictions: Tensor | None = None,
         history: pd.DataFrame | None = None,
         counts: Tensor | None = None,
+        optimizer_state: OptimizerState | None = None,
+        kept: Mapping[int, Population] | None = None,
     ) -> None:
         require_kind(
             "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
@@ -85,12 +92,20 @@ class Population:
         self.predictions = predictions
         self.history = history
         self.counts = counts
+        self.optimizer_state = optimizer_state
+        self.kept: dict[int, Population] = dict(kept or {})
         if counts is None and architecture.counters:
             self.counts = torch.zeros(len(self), len(architecture.counters), dtype=torch.int64)
         for name in ("packed_masks", "log_sigma2", "predictions", "counts"):
             tensor = getattr(self, name)
             if tensor is not None and tensor.shape[0] != len(self):
                 raise InputError(f"{name} has {tensor.shape[0]} rows for a population of {len(self)} models")
+        beside = {f"kept epoch {epoch}": len(population) for epoch, population in self.kept.items()}
+        if optimizer_state is not None:
+            beside["optimizer_state"] = len(optimizer_state.first)
+        for name, rows in beside.items():
+            if rows != len(self):
+                raise InputError(f"{name} has {rows} rows for a population of {len(self)} models")
 
     @classmethod
     def from_modules(
@@ -247,7 +262,8 @@ class Population:
     ) -> Population:
         """The population of some rows, without history: a number, a slice, positions, or one bool per row.
 
-        A slice shares memory with this population, everything else copies.
+        Kept epochs and optimizer state are of these rows. A slice shares memory with this population, everything else
+        copies.
         """
         index = rows if isinstance(rows, slice) else _positions(rows, len(self))
 
@@ -262,6 +278,8 @@ class Population:
             log_sigma2=take(self.log_sigma2),
             predictions=take(self.predictions),
             counts=take(self.counts),
+            optimizer_state=self._state(lambda moments: moments[index]),
+            kept={epoch: population[index] for epoch, population in self.kept.items()},
         )
 
     def clone(self) -> Population:
@@ -279,10 +297,17 @@ class Population:
             predictions=copy(self.predictions),
             history=None if self.history is None else self.history.copy(),
             counts=copy(self.counts),
+            optimizer_state=self._state(Tensor.clone),
+            kept={epoch: population.clone() for epoch, population in self.kept.items()},
         )
 
+    def _state(self, change: Callable[[Tensor], Tensor]) -> OptimizerState | None:
+        return None if self.optimizer_state is None else self.optimizer_state.map(change)
+
     def to(self, device: torch.device | str) -> Population:
-        """Move weights, masks and log σ² to a device; returns the population itself. Predictions stay on the CPU.
+        """Move weights, masks, log σ² and what is kept to a device; returns the population itself.
+
+        Predictions stay on the CPU.
 
         Raises:
             InputError: no such device, or not on this machine.
@@ -292,6 +317,9 @@ class Population:
             tensor = getattr(self, name)
             if tensor is not None:
                 setattr(self, name, tensor.to(device))
+        self.optimizer_state = self._state(lambda moments: moments.to(device))
+        for population in self.kept.values():
+            population.to(device)
         return self
 
     def with_module(self, module: nn.Module) -> Population:
