@@ -25,9 +25,10 @@ from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, wilson
 from zoosparse_ext.analysis.claims import Check, Claim, check_claims
 from zoosparse_ext.analysis.collapse import collapse, emptied_layers
 from zoosparse_ext.analysis.correlation import correlate, correlation_with_original, top_overlap
+from zoosparse_ext.analysis.halves import split_half
 from zoosparse_ext.analysis.data import Group, Layer, StudyData
 from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
-from zoosparse_ext.analysis.masks import mask_overlap, mask_overlaps, popcount, ratio_matrix
+from zoosparse_ext.analysis.masks import mask_overlap, mask_overlaps, mask_overlaps_by_layer, popcount, ratio_matrix
 from zoosparse_ext.analysis.methods import (
     compare_by_sparsity,
     compare_matched,
@@ -71,6 +72,7 @@ __all__ = [
     "layer_trajectories",
     "mask_overlap",
     "mask_overlaps",
+    "mask_overlaps_by_layer",
     "matched_pairs",
     "operating_twins",
     "pairs_by_sparsity",
@@ -82,6 +84,7 @@ __all__ = [
     "signed_rank",
     "spared_layers",
     "sparsest_affordable",
+    "split_half",
     "top_overlap",
     "trajectories",
     "weight_histograms",
