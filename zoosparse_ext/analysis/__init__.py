@@ -21,14 +21,15 @@ from zoosparse_ext.analysis.agreement import (
     agreement_of_twins,
     pairwise_agreement,
 )
+from zoosparse_ext.analysis.bits import popcount
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, wilson
 from zoosparse_ext.analysis.claims import Check, Claim, check_claims
 from zoosparse_ext.analysis.collapse import collapse, emptied_layers
 from zoosparse_ext.analysis.correlation import correlate, correlation_with_original, top_overlap
-from zoosparse_ext.analysis.halves import split_half
 from zoosparse_ext.analysis.data import Group, Layer, StudyData
+from zoosparse_ext.analysis.halves import split_half
 from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
-from zoosparse_ext.analysis.masks import mask_overlap, mask_overlaps, mask_overlaps_by_layer, popcount, ratio_matrix
+from zoosparse_ext.analysis.masks import mask_overlap, mask_overlaps, mask_overlaps_by_layer, ratio_matrix
 from zoosparse_ext.analysis.methods import (
     compare_by_sparsity,
     compare_matched,
@@ -37,8 +38,9 @@ from zoosparse_ext.analysis.methods import (
     pairs_by_sparsity,
 )
 from zoosparse_ext.analysis.operating import Operating, operating_twins, sparsest_affordable
+from zoosparse_ext.analysis.peers import Ranks, agreement_with_peers, ranks_among_peers
 from zoosparse_ext.analysis.performance import performance_by_sparsity
-from zoosparse_ext.analysis.robustness import robustness
+from zoosparse_ext.analysis.robustness import losers, robustness
 from zoosparse_ext.analysis.significance import adjusted, equal_spread, signed_rank
 from zoosparse_ext.analysis.trajectories import trajectories
 from zoosparse_ext.analysis.twins import epochs_of_twins, final_twins
@@ -51,11 +53,13 @@ __all__ = [
     "Interval",
     "Layer",
     "Operating",
+    "Ranks",
     "StudyData",
     "adjusted",
     "agreement_by_sparsity",
     "agreement_of_originals",
     "agreement_of_twins",
+    "agreement_with_peers",
     "bootstrap",
     "check_claims",
     "collapse",
@@ -70,6 +74,7 @@ __all__ = [
     "final_twins",
     "layer_sparsity",
     "layer_trajectories",
+    "losers",
     "mask_overlap",
     "mask_overlaps",
     "mask_overlaps_by_layer",
@@ -79,6 +84,7 @@ __all__ = [
     "pairwise_agreement",
     "performance_by_sparsity",
     "popcount",
+    "ranks_among_peers",
     "ratio_matrix",
     "robustness",
     "signed_rank",

@@ -54,7 +54,12 @@ def in_blocks(correct: Array, seed: int = 0) -> Blocks:
         return Blocks(np.zeros((n, 0), dtype=np.float64), 0)
     shuffled = np.take(correct, _order(images, seed), axis=1).view(np.uint8)
     whole = images // blocks * blocks
-    counts = shuffled[:, :whole].reshape(n, images // blocks, blocks).sum(axis=1, dtype=np.uint32).astype(np.float64)
+    counts = (
+        shuffled[:, :whole]
+        .reshape(n, images // blocks, blocks)
+        .sum(axis=1, dtype=np.uint32)
+        .astype(np.float64)
+    )
     counts[:, : images - whole] += shuffled[:, whole:]
     return Blocks(counts, images)
 
@@ -158,7 +163,7 @@ def _over_images(before: Array, after: Array, halves: Array) -> tuple[float, Arr
     covariances = before.T @ after, before.T @ before, after.T @ after
     groups = min(_GROUPS, blocks)
     kept = np.arange(blocks)[:, None] * groups // blocks != np.arange(groups)  # [K, G]
-    some = halves[:, : _SPLITS_IN_TURN]
+    some = halves[:, :_SPLITS_IN_TURN]
     first, second = (
         (side[:, None, :] * kept[:, :, None]).reshape(blocks, -1) for side in (some, 1 - some)
     )  # [K, G S]
@@ -171,7 +176,9 @@ def _r(covariances: tuple[Array, Array, Array], first: Array, second: Array) -> 
     """Pearson's r of sums over the blocks in `first` and in `second`, [K, S] each → [S]."""
     xy, xx, yy = covariances
     return _ratio(
-        (first * (xy @ second)).sum(axis=0), (first * (xx @ first)).sum(axis=0), (second * (yy @ second)).sum(axis=0)
+        (first * (xy @ second)).sum(axis=0),
+        (first * (xx @ first)).sum(axis=0),
+        (second * (yy @ second)).sum(axis=0),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.agreement import sample_pairs
+from zoosparse_ext.analysis.bits import popcount
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
 from zoosparse_ext.analysis.data import Array, Group, StudyData
 from zoosparse_ext.analysis.series import is_variational
@@ -22,22 +23,11 @@ from zoosparse_ext.errors import InputError
 
 MAX_PAIRS = 500  # per cell of the table
 _CHUNK_BYTES = 32_000_000
-_BITS_IN_BYTE = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 _CELLS = ["relation", "first_series", "first_level", "first_label",
           "second_series", "second_level", "second_label"]  # fmt: skip
 _JACCARD = [f"jaccard{suffix}" for suffix in ("", "_q25", "_q75", "_low", "_high")]
 _MEASURES = ["pairs", *_JACCARD, "expected", "excess", "excess_low", "excess_high"]
 _COLUMNS = [*_CELLS, *_MEASURES]
-
-
-def popcount(packed: Array) -> Array:
-    """Set bits per row of uint8 [..., B]: int64 [...].
-
-    >>> popcount(np.array([[0b1011, 255], [0, 0]], dtype=np.uint8)).tolist()
-    [11, 0]
-    """
-    counts = np.bitwise_count(packed) if hasattr(np, "bitwise_count") else _BITS_IN_BYTE[packed]
-    return np.asarray(counts.sum(axis=-1, dtype=np.int64))
 
 
 class Overlap(NamedTuple):
@@ -110,7 +100,7 @@ def kept_weights(first: Array, second: Array, layers: Array) -> Kept:
         span = slice(used[0], used[-1] + 1)  # of the bytes in which the layer lies
         one, other = first[:, span] & layer[span], second[:, span] & layer[span]
         counts[:, :, number] = popcount(one & other), popcount(one), popcount(other)
-    return Kept(*counts, popcount(layers))
+    return Kept(counts[0], counts[1], counts[2], popcount(layers))
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
@@ -204,11 +194,18 @@ def _method_pairs(data: StudyData) -> pd.DataFrame:
     vd = twins[is_vd][_TWIN]
     joined = twins[~is_vd][_TWIN].merge(vd, on="source_id", suffixes=("_1", "_2"))
     matched = final_twins(data, matched=True)
+    last = _last_epoch(data, matched["matched"])
+    matched = matched[matched["matched_epoch"].isna() | (matched["matched_epoch"] == last)]
     matched = matched[[*_TWIN, "matched"]].assign(level=np.nan, level_label="matched")
     to_vd = matched.merge(
         vd, left_on=["source_id", "matched"], right_on=["source_id", "twin_id"], suffixes=("_1", "_2")
     )
     return _cell_pairs("methods", pd.concat([joined, to_vd], ignore_index=True))
+
+
+def _last_epoch(data: StudyData, twin_ids: pd.Series) -> pd.Series:
+    """Of every twin; masks of earlier epochs are those of other twins."""
+    return twin_ids.map(data.twins.groupby("twin_id")["epoch"].max())
 
 
 def _ratio_pairs(data: StudyData) -> pd.DataFrame:
@@ -246,7 +243,8 @@ def _overlaps(data: StudyData, pairs: pd.DataFrame) -> tuple[Overlap, dict[str, 
         if a in index and b in index:
             key = (index[a][0], index[b][0])
             by_groups.setdefault(key, []).append((place, index[a][1], index[b][1]))
-    total, by_layer = _unknown(n), {}
+    total = _unknown(n)
+    by_layer: dict[str, Overlap] = {}
     for (one, other), rows in by_groups.items():
         left, right = groups[one], groups[other]
         if left.packed_masks is None or right.packed_masks is None or left.layers != right.layers:
