@@ -197,9 +197,9 @@ class StudyData:
 
     @property
     def chance(self) -> float:
-        """Accuracy of always guessing the most frequent class; 0 without labels."""
+        """Accuracy of always guessing the most frequent class; NaN without labels, where it is not known."""
         if self.labels is None or len(self.labels) == 0:
-            return 0.0
+            return float("nan")
         return float(np.bincount(self.labels).max() / len(self.labels))
 
     @property

@@ -70,11 +70,14 @@ def robustness(tables: Tables) -> str:
     if table.empty:
         return NO_TWINS
     wider, narrower = (int((table["verdict"] == verdict).sum()) for verdict in ("wider", "narrower"))
-    failed, total = int(table["failures"].sum()), int(table["n"].sum())
+    failed, total = table["failures"].sum(min_count=1), plural(int(table["n"].sum()), "twin")
+    failures = (
+        f"{failed:,.0f} of {total} failed" if failed >= 0 else "how many failed is unknown without labels"
+    )
     return (
         f"The spread of accuracy widens at {wider} and narrows at {narrower} of {len(table)} settings and "
         "cannot "
-        f"be told from unchanged at the others; {failed:,} of {plural(total, 'twin')} failed. "
+        f"be told from unchanged at the others; {failures}. "
         f"{emptied_in_full(tables)}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ class Section:
 def sections(data: StudyData, tables: Tables) -> list[Section]:
     """All eight; a figure or a table without data is left out."""
     values = {
-        "chance": percent(data.chance),
+        "chance": "unknown" if math.isnan(data.chance) else percent(data.chance),
         "images": "the test images" if data.labels is None else plural(len(data.labels), "test image"),
         "pairs": plural(len(tables["agreement_of_originals"]), "pair"),
     }

@@ -1,0 +1,202 @@
+"""Whether a twin answers like its own original, rather than like any original that is as accurate.
+
+Two accurate models agree on most images, so agreement alone says little. The peers of an original are the originals
+within a point of its accuracy, itself among them. A twin that kept nothing of its own original agrees most with it in
+one of n cases, by chance.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from zoosparse_ext.analysis.bits import bit_counts
+from zoosparse_ext.analysis.data import Array, Group, StudyData, remembered
+from zoosparse_ext.analysis.resampling import RESAMPLES
+from zoosparse_ext.analysis.twins import final_twins
+from zoosparse_ext.errors import InputError
+
+WITHIN = 0.01  # of the own original's accuracy: one point
+MAX_PEERS = 100  # besides the own original; drawn at random where there are more
+SETS = 40  # of images, whose agreement is kept apart so that images can be resampled
+_TWINS = 1000  # whose predictions are read at a time
+_ROUNDING = 1e-9  # 0.91 − 0.90 is 0.010000000000000009: exactly one point is within one point
+_COLUMNS = ["twin_id", "peers", "own_first", "own_minus_other"]
+_SET = "own_minus_other_in."  # and the number of a set of images
+
+
+class Ranks(NamedTuple):
+    """How n twins of one original agree with it and with its peers."""
+
+    first: (
+        Array  # [n], 1 where no peer agrees more than the own original, shared among those that agree as much
+    )
+    own_minus_other: Array  # [n], agreement with the own original minus the mean over the other peers
+    by_set: Array  # [n, S], the same within sets of images of nearly equal size
+
+
+def agreement_with_peers(twins: Array, own: Array, others: Array) -> Ranks:
+    """Compare the predictions of twins with those of their original, and of its other peers.
+
+    >>> own, others = np.array([0, 1, 1, 2]), np.array([[0, 1, 0, 0], [1, 1, 1, 2]])
+    >>> ranks = agreement_with_peers(np.array([[0, 1, 1, 1]]), own, others)
+    >>> ranks.first.tolist(), ranks.own_minus_other.tolist()  # 3 of 4 are equal; with the others 2 of 4
+    ([1.0], [0.25])
+
+    Args:
+        twins: [n, M] predicted classes, whole numbers from 0.
+        own: [M], of their original.
+        others: [p, M], of its other peers.
+
+    Returns:
+        see :class:`Ranks`; NaN without other peers or without images.
+
+    Raises:
+        InputError: the numbers of images differ.
+    """
+    twins, own, others = np.atleast_2d(twins), np.atleast_2d(own), np.atleast_2d(others)
+    if not twins.shape[1] == own.shape[1] == others.shape[1]:
+        raise InputError(
+            f"agreement_with_peers: predictions of {twins.shape[1]}, {own.shape[1]} and {others.shape[1]} images; "
+            "they must be of the same ones"
+        )
+    peers = _Packed(np.concatenate([own, others]))
+    return _ranks(peers.pack(twins), peers.planes, peers.images)
+
+
+def _ranks(twins: Array, peers: Array, images: int) -> Ranks:
+    """Of packed predictions, [n, bits, words, S] and [p, bits, words, S]; the first peer is the own original."""
+    sets = twins.shape[-1]
+    ranks = Ranks(
+        np.full(len(twins), np.nan), np.full(len(twins), np.nan), np.full((len(twins), sets), np.nan)
+    )
+    if len(peers) < 2 or images == 0:
+        return ranks
+    by_bit = np.ascontiguousarray(peers.swapaxes(0, 1))
+    sizes = np.bincount(np.arange(images) % sets, minlength=sets)
+    for row, twin in enumerate(twins):
+        differ = by_bit[0] ^ twin[0]
+        for of_peers, of_twin in zip(by_bit[1:], twin[1:], strict=True):
+            differ |= of_peers ^ of_twin
+        different = _set_bits(differ)  # [p, S]
+        total = different.sum(axis=1)
+        nearest = total == total.min()
+        ranks.first[row] = nearest[0] / nearest.sum()
+        ranks.own_minus_other[row] = (total[1:].mean() - total[0]) / images
+        ranks.by_set[row] = (different[1:].mean(axis=0) - different[0]) / sizes
+    return ranks
+
+
+def _set_bits(words: Array) -> Array:
+    """uint64 [p, words, S] → int64 [p, S]."""
+    counts = bit_counts(words)
+    total = counts[:, 0].astype(np.int64)
+    for word in range(1, counts.shape[1]):
+        total += counts[:, word]
+    return total
+
+
+class _Packed:
+    """Predictions of originals as bits, so that those of twins can be packed alike.
+
+    Classes differ where any of their bits does, and 64 images are compared at once.
+    """
+
+    def __init__(self, predictions: Array) -> None:
+        self._predictions = predictions
+        self._bits = _bits(predictions)
+        self.images = predictions.shape[1]
+        self.planes = _planes(predictions, self._bits)  # uint64 [N, bits, words, S]
+
+    def pack(self, twins: Array) -> Array:
+        """Of [n, M]; originals are packed anew where twins answer classes beyond theirs."""
+        if (bits := _bits(twins)) > self._bits:
+            self._bits, self.planes = bits, _planes(self._predictions, bits)
+        return _planes(twins, self._bits)
+
+
+def _bits(predictions: Array) -> int:
+    """Bits that tell all predicted classes apart."""
+    return max(1, int(predictions.max()).bit_length()) if predictions.size else 1
+
+
+def _planes(predictions: Array, bits: int) -> Array:
+    """Classes [n, M] as uint64 [n, bits, words, S]: image i is in set i mod S."""
+    n, images = predictions.shape
+    sets = max(1, min(SETS, images))
+    words = -(-images // (64 * sets))
+    filled = np.zeros((n, words * 64 * sets), dtype=predictions.dtype)
+    filled[:, :images] = predictions  # what fills a set up is the same everywhere, and never differs
+    filled = filled.reshape(n, words, 64, sets).swapaxes(2, 3)
+    planes = [
+        np.packbits((filled >> bit & 1).astype(bool), axis=-1) for bit in range(bits)
+    ]  # [n, words, S, 8]
+    return np.stack([plane.view(np.uint64)[..., 0] for plane in planes], axis=1)
+
+
+@remembered
+def ranks_among_peers(data: StudyData) -> pd.DataFrame:
+    """Every twin's last epoch among the peers of its original.
+
+    Needs the predictions of originals and twins; twins without, and those whose accuracy is NaN, are left out. Of more
+    than 100 other peers that many are drawn at random, the same ones for all twins of an original.
+
+    Returns:
+        a row per twin: `twin_id`, `peers` (compared originals, the own one among them), `own_first`, `own_minus_other`,
+        and `own_minus_other_in.0`, `own_minus_other_in.1`, …: the same within sets of images. NaN for twins whose
+        original has no other peer.
+    """
+    names = stored_names(data.originals)
+    of_originals = data.predictions(names)
+    twins = final_twins(data)
+    is_stored = twins["twin_id"].isin(stored_names(data.twin_groups)) & twins["source_id"].isin(names)
+    twins = twins[is_stored & twins["accuracy"].notna()].sort_values("source_id", kind="stable")
+    if twins.empty or of_originals is None:
+        return pd.DataFrame(columns=_COLUMNS)
+    originals = _Packed(of_originals)
+    row_of = {name: row for row, name in enumerate(names)}
+    accuracy = data.models.set_index("model_id")["accuracy"].reindex(names).to_numpy(dtype=float)
+    tables = []
+    for start in range(0, len(twins), _TWINS):
+        part = twins.iloc[start : start + _TWINS]
+        predictions = data.predictions(part["twin_id"])
+        assert predictions is not None  # they are stored
+        packed = originals.pack(predictions)
+        for source, rows in part.groupby("source_id", sort=False).indices.items():
+            peers = _peers(accuracy, row_of[str(source)])
+            ranks = _ranks(packed[rows], originals.planes[peers], originals.images)
+            table = pd.DataFrame(ranks.by_set).add_prefix(_SET)
+            table[_COLUMNS[2:]] = np.stack(ranks[:2], axis=1)
+            tables.append(table.assign(twin_id=part["twin_id"].to_numpy()[rows], peers=len(peers)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def resampled_sets(by_set: Array) -> Array:
+    """Means over images of [n, S] for as many sets drawn at random, [n, R]."""
+    sets = by_set.shape[1]
+    if sets == 0:
+        return np.full((len(by_set), RESAMPLES), np.nan)
+    drawn = np.random.default_rng(sets).multinomial(sets, np.full(sets, 1 / sets), RESAMPLES)
+    return np.asarray(by_set @ (drawn.T / sets))
+
+
+def in_sets(ranks: pd.DataFrame) -> Array:
+    """`own_minus_other` within every set of images, [n, S]."""
+    return ranks[[name for name in ranks if str(name).startswith(_SET)]].to_numpy(dtype=float)
+
+
+def stored_names(groups: tuple[Group, ...]) -> list[str]:
+    """Names of the models or twins whose predictions are stored."""
+    return [name for group in groups if group.predictions is not None for name in group.ids]
+
+
+def _peers(accuracy: Array, own: int) -> Array:
+    """Numbers of the own original, which comes first, and of the others within a point of its accuracy."""
+    near = np.abs(accuracy - accuracy[own]) <= WITHIN + _ROUNDING
+    near[own] = False
+    others = np.flatnonzero(near)
+    if len(others) > MAX_PEERS:
+        others = np.sort(np.random.default_rng((MAX_PEERS, own)).choice(others, MAX_PEERS, replace=False))
+    return np.concatenate([[own], others])
