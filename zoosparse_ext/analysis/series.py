@@ -17,6 +17,7 @@ from zoosparse_ext.sparsify.series import Series, series_keys
 VD = "VD"  # variational dropout as its recipe has it
 MP = "MP"  # magnitude pruning in a scope that is not known
 PLAIN = ("MP global", "MP per layer", "MP per output", MP)  # magnitude pruning as its recipe has it
+_KL_SCALE = re.compile(r",? kl [\d.]+")
 _MATCHED_TO = re.compile(r"epoch \d+|to .+")
 _VARIATIONAL, _MAGNITUDE = re.compile(rf"{VD}\b"), re.compile(rf"{MP}\b")
 
@@ -109,6 +110,15 @@ def magnitude_series(labels: Iterable[str]) -> list[str]:
 def variational_series(labels: Iterable[str]) -> str:
     """The series that stands for variational dropout: the plain one, or else the first; :data:`VD` without any."""
     return min(filter(is_variational, labels), key=series_order, default=VD)
+
+
+def family(label: str) -> str:
+    """The series without its KL weight, by which variational dropout is made to end at another sparsity.
+
+    >>> family("VD, kl 30"), family("VD molchanov, kl 0.5, lr 0.01"), family("MP global")
+    ('VD', 'VD molchanov, lr 0.01', 'MP global')
+    """
+    return _KL_SCALE.sub("", label) if is_variational(label) else label
 
 
 def stands_for_its_method(labels: Iterable[str]) -> set[str]:
