@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.bootstrap import Interval, bootstrap_pairs, wilson
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap_pairs
 from zoosparse_ext.analysis.data import Array, StudyData, remembered
 from zoosparse_ext.analysis.intervals import Estimate, median
-from zoosparse_ext.analysis.peers import in_sets, ranks_among_peers, resampled_sets, stored_names
+from zoosparse_ext.analysis.peers import median_own_minus_other, ranks_among_peers, share_first, stored_names
 from zoosparse_ext.analysis.twins import cells, control_twins, final_twins
 from zoosparse_ext.errors import InputError
 
@@ -132,6 +132,7 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
     rows = []
     controls = _completed(data, control_twins(data)).drop_duplicates(["twin_id", "epoch"])
     of_controls = controls.set_index(["twin_id", "epoch"])["agreement"].astype(float)
+    images = 0 if data.labels is None else len(data.labels)
     twins_and_ranks = agreement_of_twins(data).merge(ranks_among_peers(data), on="twin_id", how="left")
     for (series, level), twins in cells(twins_and_ranks):
         row = {"series": series, "level": level, "level_label": twins["level_label"].iloc[0], "n": len(twins)}
@@ -151,7 +152,7 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
                 row["resampled"] = estimate.resampled
         own_controls = pd.MultiIndex.from_frame(twins[["control_id", "epoch"]])
         row["control_agreement"] = of_controls.reindex(own_controls).median()
-        rows.append(row | _own_among_peers(data, twins))
+        rows.append(row | _own_among_peers(twins, images))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -164,11 +165,9 @@ def _agreement_of(data: StudyData, twins: pd.DataFrame) -> Estimate:
     return median(of_originals == of_twins)
 
 
-def _own_among_peers(data: StudyData, twins: pd.DataFrame) -> dict[str, float]:
+def _own_among_peers(twins: pd.DataFrame, images: int) -> dict[str, float]:
     ranked = twins[twins["own_first"].notna()]
-    first = wilson(ranked["own_first"].sum(), len(ranked))
-    values, by_set = ranked["own_minus_other"].to_numpy(dtype=float), in_sets(ranked)
-    other = median(values, resampled_sets(by_set), images=0 if data.labels is None else len(data.labels))
+    first, other = share_first(ranked), median_own_minus_other(ranked, images)
     return {
         **_with_limits("own_rank_first", first.estimate, first),
         "own_rank_chance": (1 / ranked["peers"].astype(float)).mean(),

@@ -125,7 +125,7 @@ def correlation_with_original(data: StudyData) -> pd.DataFrame:
         row["top_n"], row["top_kept"] = top_overlap(before, after)
         row["top_expected"] = row["top_n"] / len(twins)
         rows.append(row)
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({"originals_differ": object})  # also None
 
 
 def halves_of_twins(data: StudyData, twins: pd.DataFrame) -> dict[str, object]:

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bits import bit_counts
+from zoosparse_ext.analysis.bootstrap import Interval, wilson
 from zoosparse_ext.analysis.data import Array, Group, StudyData, remembered
+from zoosparse_ext.analysis.intervals import Estimate, median
 from zoosparse_ext.analysis.resampling import RESAMPLES
 from zoosparse_ext.analysis.twins import final_twins
 from zoosparse_ext.errors import InputError
@@ -24,7 +26,7 @@ SETS = 40  # of images, whose agreement is kept apart so that images can be resa
 _TWINS = 1000  # whose predictions are read at a time
 _ROUNDING = 1e-9  # 0.91 − 0.90 is 0.010000000000000009: exactly one point is within one point
 _COLUMNS = ["twin_id", "peers", "own_first", "own_minus_other"]
-_SET = "own_minus_other_in."  # and the number of a set of images
+_IN, _WITHOUT = "own_minus_other_in.", "own_first_without."  # and the number of a set of images
 
 
 class Ranks(NamedTuple):
@@ -35,6 +37,7 @@ class Ranks(NamedTuple):
     )
     own_minus_other: Array  # [n], agreement with the own original minus the mean over the other peers
     by_set: Array  # [n, S], the same within sets of images of nearly equal size
+    first_without: Array  # [n, S], `first` without each of these sets in turn
 
 
 def agreement_with_peers(twins: Array, own: Array, others: Array) -> Ranks:
@@ -69,9 +72,8 @@ def agreement_with_peers(twins: Array, own: Array, others: Array) -> Ranks:
 def _ranks(twins: Array, peers: Array, images: int) -> Ranks:
     """Of packed predictions, [n, bits, words, S] and [p, bits, words, S]; the first peer is the own original."""
     sets = twins.shape[-1]
-    ranks = Ranks(
-        np.full(len(twins), np.nan), np.full(len(twins), np.nan), np.full((len(twins), sets), np.nan)
-    )
+    n = len(twins)
+    ranks = Ranks(*(np.full(shape, np.nan) for shape in (n, n, (n, sets), (n, sets))))
     if len(peers) < 2 or images == 0:
         return ranks
     by_bit = np.ascontiguousarray(peers.swapaxes(0, 1))
@@ -82,11 +84,17 @@ def _ranks(twins: Array, peers: Array, images: int) -> Ranks:
             differ |= of_peers ^ of_twin
         different = _set_bits(differ)  # [p, S]
         total = different.sum(axis=1)
-        nearest = total == total.min()
-        ranks.first[row] = nearest[0] / nearest.sum()
+        ranks.first[row] = _first(total)
+        ranks.first_without[row] = _first(total[:, None] - different)
         ranks.own_minus_other[row] = (total[1:].mean() - total[0]) / images
         ranks.by_set[row] = (different[1:].mean(axis=0) - different[0]) / sizes
     return ranks
+
+
+def _first(different: Array) -> Array:
+    """Whether the first of [p, ...] is the least: 1 shared among those that are."""
+    nearest = different == different.min(axis=0)
+    return np.asarray(nearest[0] / nearest.sum(axis=0))
 
 
 def _set_bits(words: Array) -> Array:
@@ -130,10 +138,11 @@ def _planes(predictions: Array, bits: int) -> Array:
     filled = np.zeros((n, words * 64 * sets), dtype=predictions.dtype)
     filled[:, :images] = predictions  # what fills a set up is the same everywhere, and never differs
     filled = filled.reshape(n, words, 64, sets).swapaxes(2, 3)
-    planes = [
-        np.packbits((filled >> bit & 1).astype(bool), axis=-1) for bit in range(bits)
-    ]  # [n, words, S, 8]
-    return np.stack([plane.view(np.uint64)[..., 0] for plane in planes], axis=1)
+    planes = np.empty((n, bits, words, sets), dtype=np.uint64)
+    for bit in range(bits if words else 0):
+        packed = np.packbits((filled >> bit & 1).astype(bool), axis=-1)  # [n, words, S, 8]
+        planes[:, bit] = np.ascontiguousarray(packed).view(np.uint64)[..., 0]
+    return planes
 
 
 @remembered
@@ -145,8 +154,8 @@ def ranks_among_peers(data: StudyData) -> pd.DataFrame:
 
     Returns:
         a row per twin: `twin_id`, `peers` (compared originals, the own one among them), `own_first`, `own_minus_other`,
-        and `own_minus_other_in.0`, `own_minus_other_in.1`, …: the same within sets of images. NaN for twins whose
-        original has no other peer.
+        and for sets of images `own_minus_other_in.0`, …, the same within each, and `own_first_without.0`, …, without
+        it. NaN for twins whose original has no other peer.
     """
     names = stored_names(data.originals)
     of_originals = data.predictions(names)
@@ -158,7 +167,7 @@ def ranks_among_peers(data: StudyData) -> pd.DataFrame:
     originals = _Packed(of_originals)
     row_of = {name: row for row, name in enumerate(names)}
     accuracy = data.models.set_index("model_id")["accuracy"].reindex(names).to_numpy(dtype=float)
-    tables = []
+    kept: list[tuple[Array, ...]] = []
     for start in range(0, len(twins), _TWINS):
         part = twins.iloc[start : start + _TWINS]
         predictions = data.predictions(part["twin_id"])
@@ -167,24 +176,44 @@ def ranks_among_peers(data: StudyData) -> pd.DataFrame:
         for source, rows in part.groupby("source_id", sort=False).indices.items():
             peers = _peers(accuracy, row_of[str(source)])
             ranks = _ranks(packed[rows], originals.planes[peers], originals.images)
-            table = pd.DataFrame(ranks.by_set).add_prefix(_SET)
-            table[_COLUMNS[2:]] = np.stack(ranks[:2], axis=1)
-            tables.append(table.assign(twin_id=part["twin_id"].to_numpy()[rows], peers=len(peers)))
-    return pd.concat(tables, ignore_index=True)
+            kept.append((part["twin_id"].to_numpy()[rows], np.full(len(rows), len(peers)), *ranks))
+    twin_ids, peers, first, own_minus_other, by_set, first_without = map(
+        np.concatenate, zip(*kept, strict=True)
+    )
+    columns = zip(_COLUMNS, (twin_ids, peers, first, own_minus_other), strict=True)
+    sets = (pd.DataFrame(by_set).add_prefix(_IN), pd.DataFrame(first_without).add_prefix(_WITHOUT))
+    return pd.concat([pd.DataFrame(dict(columns)), *sets], axis=1)
 
 
-def resampled_sets(by_set: Array) -> Array:
-    """Means over images of [n, S] for as many sets drawn at random, [n, R]."""
+def share_first(ranks: pd.DataFrame) -> Interval:
+    """Share of twins that agree most with their own original, with a 95 % interval over models and images.
+
+    That of models is Wilson's, widened by a jackknife over sets of images.
+    """
+    first = wilson(ranks["own_first"].sum(), len(ranks))
+    by_set = _sets(ranks, _WITHOUT)
+    if len(by_set) == 0 or by_set.shape[1] < 2:
+        return first
+    without = by_set.mean(axis=0)
+    images = 1.96**2 * (len(without) - 1) * without.var()
+    low, high = (float(np.sqrt((of - first.estimate) ** 2 + images)) for of in (first.low, first.high))
+    return Interval(first.estimate, max(0.0, first.estimate - low), min(1.0, first.estimate + high), first.n)
+
+
+def median_own_minus_other(ranks: pd.DataFrame, images: int) -> Estimate:
+    """The median over twins of `own_minus_other`, with its interval over models and images."""
+    by_set = _sets(ranks, _IN)
     sets = by_set.shape[1]
+    values = ranks["own_minus_other"].to_numpy(dtype=float)
     if sets == 0:
-        return np.full((len(by_set), RESAMPLES), np.nan)
+        return median(values)
     drawn = np.random.default_rng(sets).multinomial(sets, np.full(sets, 1 / sets), RESAMPLES)
-    return np.asarray(by_set @ (drawn.T / sets))
+    return median(values, by_set @ (drawn.T / sets), images=images)
 
 
-def in_sets(ranks: pd.DataFrame) -> Array:
-    """`own_minus_other` within every set of images, [n, S]."""
-    return ranks[[name for name in ranks if str(name).startswith(_SET)]].to_numpy(dtype=float)
+def _sets(ranks: pd.DataFrame, prefix: str) -> Array:
+    """The columns of sets of images, [n, S]."""
+    return ranks[[name for name in ranks if str(name).startswith(prefix)]].to_numpy(dtype=float)
 
 
 def stored_names(groups: tuple[Group, ...]) -> list[str]:

@@ -75,4 +75,4 @@ def trajectories(data: StudyData) -> pd.DataFrame:
             }
         row["collapsed"] = int((~group["works"]).sum())
         rows.append(row)
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({"originals_differ": object})  # also None
