@@ -8,8 +8,9 @@ from scipy import stats
 
 from zoosparse_ext.analysis import (
     adjusted,
-    compare_by_sparsity,
+    compare_measured,
     equal_spread,
+    holm,
     performance_by_sparsity,
     robustness,
     signed_rank,
@@ -36,8 +37,8 @@ def test_every_family_is_adjusted_as_a_whole(data):
     table = performance_by_sparsity(data)
     changes = table[table["n"] > 1]
     assert (np.sign(changes["effect"]) == np.sign(changes["change_median"].round(12))).mean() > 0.8
-    for family in (table, compare_by_sparsity(data), robustness(data)):
-        assert family["p_adjusted"].dropna().between(0, 1).all() and "p" not in family
+    for family in (table, compare_measured(data), robustness(data)):
+        assert family["p_adjusted"].dropna().between(0, 1).all()
 
 
 def test_a_spread_that_chance_could_give_is_called_unchanged(data):
@@ -48,5 +49,12 @@ def test_a_spread_that_chance_could_give_is_called_unchanged(data):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_family_of_none_or_one(count):
-    assert adjusted([0.04] * count).tolist() == [0.04] * count
+@pytest.mark.parametrize("adjust", [adjusted, holm])
+def test_a_family_of_none_or_one(adjust, count):
+    assert adjust([0.04] * count).tolist() == [0.04] * count
+
+
+def test_holm_is_that_of_a_textbook_and_never_below_the_other():
+    p = [0.01, 0.02, 0.03, 0.005, np.nan]
+    assert holm(p)[:4].tolist() == pytest.approx([0.03, 0.04, 0.04, 0.02]) and np.isnan(holm(p)[4])
+    assert holm([0.6, 0.9]).tolist() == [1.0, 1.0] and (holm(p)[:4] >= adjusted(p)[:4]).all()

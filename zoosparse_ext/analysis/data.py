@@ -192,6 +192,15 @@ class StudyData:
         return int(self.twins["source_id"].nunique())
 
     @property
+    def n_images(self) -> int:
+        """How many test images there are; 0 where neither labels nor predictions are known."""
+        if self.labels is not None:
+            return len(self.labels)
+        stored = (group for groups in self.populations.values() for group in groups if len(group.rows))
+        known = (group.predictions for group in stored if group.predictions is not None)
+        return next((int(predictions[np.zeros(1, dtype=np.int64)].shape[1]) for predictions in known), 0)
+
+    @property
     def n_classes(self) -> int | None:
         return None if self.labels is None or len(self.labels) == 0 else int(self.labels.max()) + 1
 

@@ -152,7 +152,7 @@ def cells_at_levels(data: StudyData) -> list[Cell]:
     A series of variational dropout stands at each level with the KL weight that ends nearest to it. Magnitude pruning
     and variational dropout are there also without twins.
     """
-    speakers = stands_for_its_method(series_of(data))
+    speakers = set(map(family, stands_for_its_method(series_of(data))))
     by_family: dict[str, list[pd.DataFrame]] = {}
     for (series, _), twins in cells(final_twins(data)):
         by_family.setdefault(family(series), []).append(twins)

@@ -67,11 +67,10 @@ def measured_pairs(data: StudyData) -> pd.DataFrame:
     vd = vd[list(columns)].rename(columns=columns)
     pairs = pd.concat([_matched(data, vd), _of_ratios(data, vd)], ignore_index=True)
     pairs = pairs[(pairs["sparsity"] - pairs["against_sparsity"]).abs() <= NEAR + 1e-9]
-    known = pairs[["magnitude", "variational"]].notna()
-    pairs = pairs[known.any(axis=1)]
-    pairs["works"] = pairs["works"].eq(True) & pairs["against_works"].eq(True) & known.all(axis=1)
-    accuracies = pairs[["magnitude", "variational"]].fillna(0.0)
-    pairs["difference"] = accuracies["magnitude"] - accuracies["variational"]
+    pairs = pairs[pairs[["magnitude", "variational"]].notna().any(axis=1)].copy()
+    known = pairs[["magnitude", "variational"]].notna().all(axis=1)
+    pairs["works"] = pairs["works"].eq(True) & pairs["against_works"].eq(True) & known
+    pairs["difference"] = pairs["magnitude"].fillna(0.0) - pairs["variational"].fillna(0.0)
     return pairs[_PAIR_COLUMNS].reset_index(drop=True)
 
 
@@ -158,9 +157,11 @@ def crossover_bracket(data: StudyData) -> pd.DataFrame:
         :func:`compare_measured` with equal budgets say `ahead`, `behind`, `equivalent`, `undecided`; `n`, models of
         the row with most; `why`, in words.
     """
-    table = compare_measured(data)
-    rows = []
-    table = table[table["epochs"] == table["against_epochs"]].assign(against=table["against"].map(family))
+    table, rows = compare_measured(data), []
+    table = table[table["epochs"] == table["against_epochs"]]
+    if table.empty:
+        return pd.DataFrame(columns=_BRACKET_COLUMNS)
+    table = table.assign(against=table["against"].map(family))
     for (series, against), points in cells(table, "series", "against"):
         by_verdict = {
             name: points[points["verdict"] == name] for name in (AHEAD, BEHIND, EQUIVALENT, UNDECIDED)

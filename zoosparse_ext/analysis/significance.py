@@ -55,7 +55,7 @@ def equal_spread(before: Array, after: Array) -> float:
     return float(stats.pearsonr(total, difference).pvalue)
 
 
-def adjusted(p: Sequence[float] | pd.Series) -> Array:
+def adjusted(p: Sequence[float] | pd.Series | Array) -> Array:
     """p-values of one family of tests, adjusted for their number; NaN stays NaN and does not count.
 
     >>> adjusted([0.01, 0.04, float("nan"), 0.03]).tolist()
@@ -71,7 +71,7 @@ def adjusted(p: Sequence[float] | pd.Series) -> Array:
     return values
 
 
-def holm(p: Sequence[float] | pd.Series) -> Array:
+def holm(p: Sequence[float] | pd.Series | Array) -> Array:
     """p-values of one family, adjusted so that with chance 5 % not even one is wrong; NaN as in :func:`adjusted`.
 
     >>> holm([0.01, 0.04, float("nan"), 0.03]).tolist()

@@ -76,7 +76,7 @@ def robust(data: StudyData) -> Iterator[Claim]:
         )
         p = min(1.0, 2 * min(estimate.p_below(LOSERS), estimate.p_above(LOSERS)))
         ends = estimate.value, estimate.low, estimate.high, estimate.n
-        decision = met(*ends, p, text, below=LOSERS, bound="10 %")
+        decision = met(ends, p, text, LOSERS, "10 %", below=True)
         yield cell.claim(
             ROBUST, against, decision, **_numbers(*ends), images=estimate.images, resampled=estimate.resampled
         )
@@ -101,14 +101,14 @@ def _losses(data: StudyData, twins: pd.DataFrame, against: str) -> Array:
 def methods(data: StudyData) -> Iterator[Claim]:
     """2: magnitude pruning is ahead up to about 80 %, variational dropout above, and where they cross."""
     names = series_of(data)
-    speakers = stands_for_its_method(names)
+    speakers = {MP, VD, *map(family, stands_for_its_method(names))}  # or what stands in for them
     pruned = [name for name in names if is_magnitude(name)] or [MP]
     dropped = list(dict.fromkeys(family(name) for name in names if is_variational(name))) or [VD]
     table = compared_alone(data)
     table = table.assign(family=table["against"].map(family))
     missing = _missing(names)
     for series, against in ((series, against) for series in pruned for against in dropped):
-        stands = (series in speakers or series == MP) and (against in speakers or against == VD)
+        stands = {series, against} <= speakers
         own = table[(table["series"] == series) & (table["family"] == against)]
         for level in LEVELS:
             yield _compared(own, series, against, level, stands, missing)
@@ -239,7 +239,7 @@ def _ends(row: dict[str, Any], name: str, n: str) -> Ends:
 
 def _judged(ends: Ends, text: str, bound: float, words: str) -> Decision:
     value, low, high, _ = ends
-    return met(*ends, p_of_bound(value, low, high, bound), text, above=bound, bound=words)
+    return met(ends, p_of_bound(value, low, high, bound), text, bound, words)
 
 
 def _numbers(value: float, low: float, high: float, n: int) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _numbers(value: float, low: float, high: float, n: int) -> dict[str, Any]:
 
 
 def _resampled(data: StudyData, over: str) -> dict[str, Any]:
-    images = len(data.labels) if over == MODELS_AND_IMAGES and data.labels is not None else 0
+    images = data.n_images if over == MODELS_AND_IMAGES else 0
     return {"images": images, "resampled": over}
 
 

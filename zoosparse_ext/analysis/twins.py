@@ -114,6 +114,8 @@ def series_of(data: StudyData) -> list[str]:
 def cells(twins: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     """Groups of twins by `keys` (default: series and level), in the order in which they are shown."""
     names = list(keys or ("series", "level"))
+    if twins.empty:  # of which pandas would make one group of NaN
+        return iter(())
     groups: list[tuple[Any, pd.DataFrame]] = list(twins.groupby(names, dropna=False, sort=True))
     where = names.index("series") if "series" in names else None
     if where is not None:

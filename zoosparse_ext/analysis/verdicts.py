@@ -78,42 +78,40 @@ def compared(estimate: Estimate) -> Decision:
 
 
 def met(
-    value: float,
-    low: float,
-    high: float,
-    n: int,
+    interval: tuple[float, float, float, int],
     p: float,
     text: str,
+    bound: float,
+    words: str,
     *,
-    above: float | None = None,
-    below: float | None = None,
-    bound: str = "",
+    below: bool = False,
 ) -> Decision:
     """Whether a number meets a criterion: holds where all of its interval does, fails where none of it does.
 
-    >>> met(0.95, 0.92, 0.97, 20, 0.001, "95 % (92 to 97)", above=0.9, bound="90 %")
+    >>> met((0.95, 0.92, 0.97, 20), 0.001, "95 % (92 to 97)", 0.9, "90 %")
     Decision(verdict='holds', why='95 % (92 to 97)', p=0.001)
-    >>> met(0.95, 0.88, 0.97, 20, 0.2, "95 % (88 to 97)", above=0.9, bound="90 %").why
+    >>> met((0.95, 0.88, 0.97, 20), 0.2, "95 % (88 to 97)", 0.9, "90 %").why
     'the interval crosses 90 %: 95 % (88 to 97)'
 
     Args:
-        value, low, high: the number and its 95 % interval.
-        n: models.
+        interval: the number, its 95 % interval, and how many models are behind it.
         p: two-sided, of the bound.
         text: the number with its interval, for people.
-        above, below: the criterion; one of them.
-        bound: the same for people.
+        bound: the criterion: at least this.
+        words: the same for people.
+        below: the criterion is to lie below.
     """
+    value, low, high, n = interval
     if (few := too_few(n)) is not None:
         return few
     if np.isnan(value):
         return undecided("it is not defined for these twins")
     if np.isnan(low) or np.isnan(high):
         return undecided("there is no interval")
-    wanted, refuted = (low >= above, high < above) if above is not None else (high < below, low > below)
-    if wanted or refuted:
-        return Decision(HOLDS if wanted else FAILS, text, p)
-    return Decision(UNDECIDED, f"the interval crosses {bound}: {text}", p)
+    holds, fails = (high < bound, low > bound) if below else (low >= bound, high < bound)
+    if holds or fails:
+        return Decision(HOLDS if holds else FAILS, text, p)
+    return Decision(UNDECIDED, f"the interval crosses {words}: {text}", p)
 
 
 def p_of_bound(value: float, low: float, high: float, bound: float) -> float:

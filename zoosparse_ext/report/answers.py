@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.agreement import baseline
-from zoosparse_ext.analysis.claims import CORRELATED, CROSSING, KAPPA
+from zoosparse_ext.analysis.measures import AGREES_BY_KAPPA, BRACKET, CORRELATES
 from zoosparse_ext.analysis.series import (
     is_variational,
     magnitude_series,
@@ -43,26 +43,9 @@ def performance(tables: Tables) -> str:
 
 
 def methods(tables: Tables) -> str:
-    claims, table = tables["claims"], tables["methods_by_sparsity"]
-    crossing = claims[claims["measure"] == CROSSING.measure].iloc[0]
-    if crossing["n"] == 0:
-        return "Only one of the two methods has twins here: there is nothing to compare."
-    speaker = variational_series(table["against"])
-    table = table[table["against"] == speaker]
-    name = magnitude_series(table["series"])[0]
-    reach = percent(table.loc[table["series"] == name, "sparsity"].max(), 0)
-    name, against = method_name(name), method_name(speaker)
-    if np.isposinf(crossing["value"]):
-        return capital(f"{name} is still ahead in the sparsest tenth that VD reaches, at about {reach}.")
-    if np.isneginf(crossing["value"]):
-        return capital(f"{against} is ahead of {name} at every sparsity compared, up to {reach}.")
-    low, high = (
-        percent(v, 0) if np.isfinite(v) else "beyond the data" for v in (crossing["low"], crossing["high"])
-    )
-    return capital(
-        f"{name} is ahead up to about {percent(crossing['value'], 0)} sparsity and {against} above "
-        f"(95 % interval of the crossover: {low} to {high})."
-    )
+    claims = tables["claims"]
+    rows = claims[(claims["measure"] == BRACKET.measure) & claims["stands"].astype(bool)]
+    return "; ".join(dict.fromkeys(capital(why) for why in rows["why"])) + "."
 
 
 def robustness(tables: Tables) -> str:
@@ -103,7 +86,9 @@ def layers(tables: Tables) -> str:
 
 def agreement(tables: Tables) -> str:
     claims = tables["claims"]
-    kappa = claims[(claims["measure"] == KAPPA.measure) & claims["value"].notna()].to_dict("records")
+    kappa = claims[(claims["measure"] == AGREES_BY_KAPPA.measure) & claims["value"].notna()].to_dict(
+        "records"
+    )
     if not kappa:
         return "No predictions are stored, so agreement is unknown."
     parts = ", ".join(
@@ -122,13 +107,13 @@ def agreement(tables: Tables) -> str:
 
 def correlation(tables: Tables) -> str:
     claims = tables["claims"]
-    rows = claims[(claims["measure"] == CORRELATED.measure) & claims["value"].notna()].to_dict("records")
+    rows = claims[(claims["measure"] == CORRELATES.measure) & claims["value"].notna()].to_dict("records")
     if not rows:
         return "Too few models, or accuracies that do not vary: correlation is undefined."
     parts = [
         f"{number(r['value'])} ({r['subject']}; {number(r['low'])} to {number(r['high'])})" for r in rows
     ]
-    return f"Pearson's r between the accuracy of originals and twins is {', '.join(parts)}."
+    return f"Pearson's r between originals on one half of the images and twins on the other is {', '.join(parts)}."
 
 
 def trajectories(tables: Tables) -> str:

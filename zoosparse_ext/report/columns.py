@@ -31,6 +31,8 @@ METHODS = (
     Column("against", "against", "text"),
     Column("level_label", "sparsity", "text"),
     Column("n", "models", "count"),
+    Column("epochs", "epochs", "count"),
+    Column("against_epochs", "against", "count"),
     Column("sparsity", "median sparsity"),
     Column("magnitude", "magnitude"),
     Column("variational", "variational"),
@@ -38,6 +40,8 @@ METHODS = (
     Column("wins_share", "MP ahead in", interval=("wins_low", "wins_high")),
     Column("effect", "effect", "number"),
     Column("p_adjusted", "adjusted p", "p"),
+    Column("verdict", "MP is", "text"),
+    Column("why", "why", "text"),
 )
 ROBUSTNESS = (
     *_TWINS,

@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis import Operating, sparsest_affordable
-from zoosparse_ext.analysis.claims import (
-    CORRELATED,
-    CROSSING,
-    FAILS,
-    HOLDS,
-    KAPPA,
-    MP_AHEAD,
-    ROBUST,
-    UNDECIDED,
-)
+from zoosparse_ext.analysis.measures import AGREES, BRACKET, CORRELATES, MP_AHEAD, ROBUST
 from zoosparse_ext.analysis.series import VD, is_variational
+from zoosparse_ext.analysis.verdicts import FAILS, HOLDS, UNDECIDED
 from zoosparse_ext.report.collapse import emptied
 from zoosparse_ext.report.format import capital, measured, number, percent, points
 from zoosparse_ext.report.names import method_name
@@ -43,8 +35,13 @@ def comparison(tables: Tables) -> list[str]:
     """The other series beside the best one, both methods at equal sparsity, and what is empty, a sentence each."""
     others = [_beside(choice) for choice in sparsest_affordable(tables["performance"])[1:]]
     sentences = [capital("; ".join(others)) + "."] if others else []
-    matched = tables["methods_matched"]
-    for row in matched[matched["level_label"] == "all"].head(1).to_dict("records"):
+    pairs = tables["methods_measured"]
+    exact = pairs[
+        (pairs["pairs"] == "matched")
+        & pairs["at_end"].eq(True)
+        & (pairs["epochs"] == pairs["against_epochs"])
+    ]
+    for row in exact.head(1).to_dict("records"):
         where = f"the sparsity at which its variational twin ends (median {percent(row['sparsity'], 0)})"
         sentences.append(f"With every model pruned by magnitude to {where}, {_winner(row)}.")
     return [*sentences, *filter(None, [emptied(tables)])]
@@ -102,11 +99,11 @@ def _winner(row: Mapping[object, object]) -> str:
 
 # What the first number of a claim is, in as few words as fit on its line.
 _SHORT = {
-    ROBUST.measure: "std of the change",
+    ROBUST.measure: "lose more than 5 points",
     MP_AHEAD.measure: "MP − VD",
-    CROSSING.measure: "crossover",
-    KAPPA.measure: "median Cohen's κ",
-    CORRELATED.measure: "Pearson's r",
+    BRACKET.measure: "crossover bracket",
+    AGREES.measure: "equal predictions",
+    CORRELATES.measure: "split-half r",
 }
 
 
@@ -129,11 +126,12 @@ def claims_in_short(claims: pd.DataFrame) -> list[ClaimInShort]:
         numbers, beside = (
             ", ".join(
                 f"{measured(row['value'], unit)} ({_series_of(row['subject'])})"
-                for row in rows.to_dict("records")
+                for row in rows[rows["value"].notna()].to_dict("records")
             )
             for rows in (first[stand], first[~stand])
         )
         points_of = ", points" if unit in ("spread", "difference") else ""
+        numbers = numbers or "not measured"
         text = f"{_SHORT.get(measure, measure)}{points_of}: {numbers}{'; beside them ' if beside else ''}{beside}"
         lines.append(ClaimInShort(str(claim), text, _overall(checks.loc[_standing(checks), "verdict"])))
     return lines

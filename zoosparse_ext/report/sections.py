@@ -92,7 +92,7 @@ def _figures(anchor: str, data: StudyData, tables: Tables) -> Figures:
 
 
 # One row per series and level.
-_BY_SERIES = {"performance", "methods_by_sparsity", "methods_matched", "robustness", "collapse", "agreement",
+_BY_SERIES = {"performance", "methods_measured", "robustness", "collapse", "agreement",
               "correlation"}  # fmt: skip
 
 
@@ -111,8 +111,7 @@ def _tables(tables: Tables) -> dict[str, list[HtmlTable]]:
     return {
         "performance": [show("performance", "One row per method and sparsity", columns.PERFORMANCE)],
         "methods": [
-            show("methods_by_sparsity", "(a) By tenths of sparsity", columns.METHODS),
-            show("methods_matched", "(b) At exactly the sparsity at which VD ended", columns.METHODS),
+            show("methods_measured", "At equal sparsity, where it was measured", columns.METHODS),
         ],
         "robustness": [
             show("robustness", "Spread of accuracy over models", columns.ROBUSTNESS),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis import StudyData, crossover, final_twins, matched_pairs, pairs_by_sparsity
+from zoosparse_ext.analysis import StudyData, final_twins, measured_pairs
 from zoosparse_ext.analysis.performance import LOSSES
 from zoosparse_ext.analysis.series import is_variational, series_order, variational_series
 from zoosparse_ext.analysis.twins import series_of
@@ -132,7 +131,8 @@ def losers_against_sparsity(tables: Tables) -> Picture:
 
 
 def difference_against_sparsity(data: StudyData, tables: Tables) -> Picture:
-    table, pairs = tables["methods_by_sparsity"], pairs_by_sparsity(data)
+    table = tables["methods_measured"]
+    table = table[table["epochs"] == table["against_epochs"]]
     columns = ("difference_median", "difference_low", "difference_high")
     with canvas() as (figure, axes):
         axes.axhline(0, color=INK, lw=1)
@@ -143,24 +143,21 @@ def difference_against_sparsity(data: StudyData, tables: Tables) -> Picture:
             rows, colour = _of_pair(table, name, against), colours[name]
             estimates = rows["sparsity"] + shift  # side by side
             error_bars(axes, estimates, rows, columns, f"{name} − {against}", colour, against == speaker)
-            crossing = crossover(_of_pair(pairs, name, against))
-            if np.isfinite(crossing.estimate):
-                axes.axvline(crossing.estimate, color=colour, ls=DASHES[2], lw=1.2)
         axes.set_ylabel("difference in accuracy, points")
         points_axis(axes.yaxis)
         sparsity_axis(axes)
         legend(axes, room=3, loc="lower left")
         caption = (
-            "(a) Magnitude pruning minus variational dropout at equal sparsity, within each model, per "
-            "tenth of "
-            "sparsity: median and 95 % interval. Above zero magnitude pruning is ahead. Dotted: the "
-            "crossover."
+            "(a) Magnitude pruning minus variational dropout at equal sparsity and equal epochs, within each model, "
+            "where it was measured: median and 95 % interval. Above zero magnitude pruning is ahead."
         )
         return finish(figure, "difference", caption)
 
 
 def matched_differences(data: StudyData) -> Picture | None:
-    pairs = matched_pairs(data)
+    pairs = measured_pairs(data)
+    pairs = pairs[pairs["epochs"] == pairs["against_epochs"]]
+    pairs = pairs[(pairs["pairs"] == "matched") & pairs["at_end"].eq(True)]
     if pairs.empty:
         return None
     with canvas() as (figure, axes):
