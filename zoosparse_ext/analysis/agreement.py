@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.bootstrap import Interval, bootstrap_pairs
+from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
 from zoosparse_ext.analysis.data import Array, StudyData, remembered
 from zoosparse_ext.analysis.intervals import Estimate, median
 from zoosparse_ext.analysis.peers import median_own_minus_other, ranks_among_peers, share_first, stored_names
@@ -119,8 +119,8 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
     Returns:
         one row per `series` and `level`: `n`, median `sparsity`, and for `agreement`, `kappa`,
         `agreement_on_errors` the median, `_q25`, `_q75`, the 95 % interval of the median (`_low`, `_high`; over models,
-        of plain agreement over images as well where predictions are stored: `resampled` says which; NaN for fewer than
-        6 models), and `_n`, the number of twins where it is defined.
+        of plain agreement over images as well where predictions are stored: `resampled` says which; its interval is NaN
+        for fewer than 6 models), and `_n`, the number of twins where it is defined.
         `control_agreement`: the median of the controls with the same originals, after as many epochs.
         Among originals within a point of the own one's accuracy (see :mod:`~zoosparse_ext.analysis.peers`; NaN where
         predictions are not stored or no original has such peers): `own_rank_first`, the share of twins that agree most
@@ -142,14 +142,14 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
             quartiles = values.quantile([0.5, 0.25, 0.75])
             names = (measure, f"{measure}_q25", f"{measure}_q75")
             row.update(zip(names, quartiles, strict=True))
-            estimate = _agreement_of(data, twins) if measure == "agreement" else median(values.to_numpy())
+            interval = bootstrap(values.to_numpy())
             row |= {
-                f"{measure}_low": estimate.low,
-                f"{measure}_high": estimate.high,
-                f"{measure}_n": values.count(),
+                f"{measure}_low": interval.low,
+                f"{measure}_high": interval.high,
+                f"{measure}_n": interval.n,
             }
-            if measure == "agreement":
-                row["resampled"] = estimate.resampled
+        plain = _agreement_of(data, twins)
+        row |= {"agreement_low": plain.low, "agreement_high": plain.high, "resampled": plain.resampled}
         own_controls = pd.MultiIndex.from_frame(twins[["control_id", "epoch"]])
         row["control_agreement"] = of_controls.reindex(own_controls).median()
         rows.append(row | _own_among_peers(twins, images))

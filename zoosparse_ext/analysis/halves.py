@@ -20,7 +20,7 @@ from zoosparse_ext.errors import InputError
 SPLITS = 100
 _BLOCKS = 100  # sets of images that a split sends to one half or the other
 _GROUPS = 20  # of blocks, left out in turn
-_SPLITS_IN_TURN = 20  # of those that are repeated for every group
+_SPLITS_IN_TURN = 10  # of those that are repeated for every group
 _MIN_MODELS = 5  # for an interval
 _NEARLY_ONE = 1 - 1e-9  # Fisher's z of 1 is infinite
 _ROUNDING = 1e-9  # of a sum of squares: what does not vary
@@ -159,26 +159,30 @@ def _over_images(before: Array, after: Array, halves: Array) -> tuple[float, Arr
 
     Covariances of sums over blocks are sums of covariances of blocks, [K, K]: models need not be looked at again.
     """
-    blocks = len(halves)
-    covariances = before.T @ after, before.T @ before, after.T @ after
+    blocks, splits = halves.shape
     groups = min(_GROUPS, blocks)
     kept = np.arange(blocks)[:, None] * groups // blocks != np.arange(groups)  # [K, G]
     some = halves[:, :_SPLITS_IN_TURN]
     first, second = (
-        (side[:, None, :] * kept[:, :, None]).reshape(blocks, -1) for side in (some, 1 - some)
-    )  # [K, G S]
-    without = np.concatenate([_r(covariances, first, second), _r(covariances, second, first)])
-    r = np.concatenate([_r(covariances, halves, 1 - halves), _r(covariances, 1 - halves, halves)])
-    return float(_means(r)), _means(without.reshape(2, groups, -1).swapaxes(0, 1).reshape(groups, -1).T)
+        np.concatenate([all_of, (part[:, None, :] * kept[:, :, None]).reshape(blocks, -1)], axis=1)
+        for all_of, part in ((halves, some), (1 - halves, 1 - some))
+    )  # [K, S + G S']
+    r = _r(before.T @ after, before.T @ before, after.T @ after, first, second)  # [2, S + G S']
+    without = r[:, splits:].reshape(2, groups, -1).swapaxes(1, 2).reshape(-1, groups)
+    return float(_means(r[:, :splits].ravel())), _means(without)
 
 
-def _r(covariances: tuple[Array, Array, Array], first: Array, second: Array) -> Array:
-    """Pearson's r of sums over the blocks in `first` and in `second`, [K, S] each → [S]."""
-    xy, xx, yy = covariances
-    return _ratio(
-        (first * (xy @ second)).sum(axis=0),
-        (first * (xx @ first)).sum(axis=0),
-        (second * (yy @ second)).sum(axis=0),
+def _r(xy: Array, xx: Array, yy: Array, first: Array, second: Array) -> Array:
+    """Pearson's r of sums over the blocks in `first` and in `second`, [K, S] each, both ways: [2, S]."""
+    return np.stack(
+        [
+            _ratio(
+                (one * (xy @ other)).sum(axis=0),
+                (one * (xx @ one)).sum(axis=0),
+                (other * (yy @ other)).sum(axis=0),
+            )
+            for one, other in ((first, second), (second, first))
+        ]
     )
 
 

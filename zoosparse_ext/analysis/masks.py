@@ -26,7 +26,8 @@ _CHUNK_BYTES = 32_000_000
 _CELLS = ["relation", "first_series", "first_level", "first_label",
           "second_series", "second_level", "second_label"]  # fmt: skip
 _JACCARD = [f"jaccard{suffix}" for suffix in ("", "_q25", "_q75", "_low", "_high")]
-_MEASURES = ["pairs", *_JACCARD, "expected", "excess", "excess_low", "excess_high"]
+_CHANCE = ["expected", "excess", "excess_low", "excess_high"]
+_MEASURES, _MEASURES_BY_LAYER = ["pairs", *_JACCARD, *_CHANCE], ["pairs", *_JACCARD[:3], *_CHANCE]
 _COLUMNS = [*_CELLS, *_MEASURES]
 
 
@@ -131,33 +132,33 @@ def mask_overlaps(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed: int = 0)
 
 
 def mask_overlaps_by_layer(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed: int = 0) -> pd.DataFrame:
-    """The same for every layer alone: where two twins keep the same weights.
+    """The same for every layer alone, between methods and between models: where two twins keep the same weights.
 
     Returns:
-        the columns of :func:`mask_overlaps` and `layer`, in the order of the network. A pair that keeps no weight
-        of a layer does not count there.
+        the columns of :func:`mask_overlaps` but `jaccard_low`, `jaccard_high`, and `layer`, in the order of the
+        network. A pair that keeps no weight of a layer does not count there.
     """
     rows = []
-    for key, pairs in _pairs_of_cells(data, max_pairs, seed):
+    for key, pairs in _pairs_of_cells(data, max_pairs, seed, by_layer=True):
         _, by_layer = _overlaps(data, pairs)
         for name, overlap in by_layer.items():
-            if described := _describe(overlap, pairs):
+            if described := _describe(overlap, pairs, by_layer=True):
                 rows.append((*key, name, *described))
-    return pd.DataFrame(rows, columns=[*_CELLS, "layer", *_MEASURES])
+    return pd.DataFrame(rows, columns=[*_CELLS, "layer", *_MEASURES_BY_LAYER])
 
 
-def _describe(overlap: Overlap, pairs: pd.DataFrame) -> tuple[float, ...] | None:
+def _describe(overlap: Overlap, pairs: pd.DataFrame, by_layer: bool = False) -> list[float] | None:
     """The measures of a cell; None where no pair has any."""
     known = ~np.isnan(overlap.jaccard)
     if not known.any():
         return None
     jaccard, expected, pairs = overlap.jaccard[known], overlap.expected[known], pairs[known]
-    quartiles = np.quantile(jaccard, [0.5, 0.25, 0.75])
-    interval, excess = _interval(jaccard, pairs), _interval(jaccard - expected, pairs)
-    return (
-        len(jaccard), *map(float, quartiles), interval.low, interval.high, float(np.median(expected)),
-        excess.estimate, excess.low, excess.high,
-    )  # fmt: skip
+    measures = [len(jaccard), *map(float, np.quantile(jaccard, [0.5, 0.25, 0.75]))]
+    if not by_layer:
+        interval = _interval(jaccard, pairs)
+        measures += [interval.low, interval.high]
+    excess = _interval(jaccard - expected, pairs)
+    return [*measures, float(np.median(expected)), excess.estimate, excess.low, excess.high]
 
 
 def _interval(values: Array, pairs: pd.DataFrame) -> Interval:
@@ -168,11 +169,12 @@ def _interval(values: Array, pairs: pd.DataFrame) -> Interval:
     return bootstrap_pairs(values, *np.split(models, 2))
 
 
-def _pairs_of_cells(data: StudyData, max_pairs: int, seed: int) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """What names a cell, and its pairs of twins."""
-    pairs = pd.concat(
-        [_method_pairs(data), _ratio_pairs(data), _model_pairs(data, max_pairs, seed)], ignore_index=True
-    )
+def _pairs_of_cells(
+    data: StudyData, max_pairs: int, seed: int, by_layer: bool = False
+) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """What names a cell, and its pairs of twins; by layer no two ratios, whose masks are mostly nested."""
+    ratios = [] if by_layer else [_ratio_pairs(data)]
+    pairs = pd.concat([_method_pairs(data), *ratios, _model_pairs(data, max_pairs, seed)], ignore_index=True)
     for key, cell in pairs.groupby(_CELLS, sort=False, dropna=False):
         yield key, cell.sample(max_pairs, random_state=seed) if len(cell) > max_pairs else cell
 

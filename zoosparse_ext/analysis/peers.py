@@ -70,40 +70,37 @@ def agreement_with_peers(twins: Array, own: Array, others: Array) -> Ranks:
 
 
 def _ranks(twins: Array, peers: Array, images: int) -> Ranks:
-    """Of packed predictions, [n, bits, words, S] and [p, bits, words, S]; the first peer is the own original."""
-    sets = twins.shape[-1]
-    n = len(twins)
-    ranks = Ranks(*(np.full(shape, np.nan) for shape in (n, n, (n, sets), (n, sets))))
+    """Of packed predictions, [n, bits, S, words] and [p, bits, S, words]; the first peer is the own original."""
+    n, sets = len(twins), twins.shape[2]
     if len(peers) < 2 or images == 0:
-        return ranks
-    by_bit = np.ascontiguousarray(peers.swapaxes(0, 1))
+        return Ranks(*(np.full(shape, np.nan) for shape in (n, n, (n, sets), (n, sets))))
+    different = _different(twins, peers)  # [n, p, S]
+    total = different.sum(axis=2)
     sizes = np.bincount(np.arange(images) % sets, minlength=sets)
+    by_set = different[:, 1:].mean(axis=1) - different[:, 0]
+    without = _first(total[..., None] - different)
+    return Ranks(_first(total), by_set.sum(axis=1) / images, by_set / sizes, without)
+
+
+def _different(twins: Array, peers: Array) -> Array:
+    """On how many images of each set a twin and a peer differ, int32 [n, p, S]."""
+    by_bit = np.ascontiguousarray(peers.swapaxes(0, 1))  # [bits, p, S, words]
+    counts = np.empty((len(twins), *by_bit.shape[1:]), dtype=np.uint8)
     for row, twin in enumerate(twins):
         differ = by_bit[0] ^ twin[0]
         for of_peers, of_twin in zip(by_bit[1:], twin[1:], strict=True):
             differ |= of_peers ^ of_twin
-        different = _set_bits(differ)  # [p, S]
-        total = different.sum(axis=1)
-        ranks.first[row] = _first(total)
-        ranks.first_without[row] = _first(total[:, None] - different)
-        ranks.own_minus_other[row] = (total[1:].mean() - total[0]) / images
-        ranks.by_set[row] = (different[1:].mean(axis=0) - different[0]) / sizes
-    return ranks
+        counts[row] = bit_counts(differ)
+    different = counts[..., 0].astype(np.int32)
+    for word in range(1, counts.shape[-1]):
+        different += counts[..., word]
+    return different
 
 
 def _first(different: Array) -> Array:
-    """Whether the first of [p, ...] is the least: 1 shared among those that are."""
-    nearest = different == different.min(axis=0)
-    return np.asarray(nearest[0] / nearest.sum(axis=0))
-
-
-def _set_bits(words: Array) -> Array:
-    """uint64 [p, words, S] → int64 [p, S]."""
-    counts = bit_counts(words)
-    total = counts[:, 0].astype(np.int64)
-    for word in range(1, counts.shape[1]):
-        total += counts[:, word]
-    return total
+    """Whether the first of p in [n, p, ...] is the least: 1 shared among those that are, [n, ...]."""
+    nearest = different == different.min(axis=1, keepdims=True)
+    return np.asarray(nearest[:, 0] / nearest.sum(axis=1))
 
 
 class _Packed:
@@ -116,7 +113,7 @@ class _Packed:
         self._predictions = predictions
         self._bits = _bits(predictions)
         self.images = predictions.shape[1]
-        self.planes = _planes(predictions, self._bits)  # uint64 [N, bits, words, S]
+        self.planes = _planes(predictions, self._bits)  # uint64 [N, bits, S, words]
 
     def pack(self, twins: Array) -> Array:
         """Of [n, M]; originals are packed anew where twins answer classes beyond theirs."""
@@ -131,17 +128,19 @@ def _bits(predictions: Array) -> int:
 
 
 def _planes(predictions: Array, bits: int) -> Array:
-    """Classes [n, M] as uint64 [n, bits, words, S]: image i is in set i mod S."""
+    """Classes [n, M] as uint64 [n, bits, S, words]: image i is in set i mod S."""
     n, images = predictions.shape
     sets = max(1, min(SETS, images))
     words = -(-images // (64 * sets))
-    filled = np.zeros((n, words * 64 * sets), dtype=predictions.dtype)
-    filled[:, :images] = predictions  # what fills a set up is the same everywhere, and never differs
-    filled = filled.reshape(n, words, 64, sets).swapaxes(2, 3)
-    planes = np.empty((n, bits, words, sets), dtype=np.uint64)
+    place = np.arange(words * 64) * sets + np.arange(sets)[:, None]  # [S, 64 words], the image at each bit
+    # What fills a set up is the same everywhere, and never differs.
+    padded = np.zeros((n, images + 1), dtype=predictions.dtype)
+    padded[:, :images] = predictions
+    filled = np.take(padded, np.minimum(place, images).ravel(), axis=1)
+    planes = np.empty((n, bits, sets, words), dtype=np.uint64)
     for bit in range(bits if words else 0):
-        packed = np.packbits((filled >> bit & 1).astype(bool), axis=-1)  # [n, words, S, 8]
-        planes[:, bit] = np.ascontiguousarray(packed).view(np.uint64)[..., 0]
+        packed = np.packbits((filled & predictions.dtype.type(1 << bit)).astype(bool), axis=1)
+        planes[:, bit] = packed.view(np.uint64).reshape(n, sets, words)
     return planes
 
 
