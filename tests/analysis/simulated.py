@@ -51,17 +51,27 @@ class Simulation:
     def __init__(self, truth: Truth, n: int = 24, images: int = 600, seed: int = 0) -> None:
         self.truth, self.n, self.images = truth, n, images
         self._generator = np.random.default_rng(seed)
+        self._names = [f"m{i:03d}" for i in range(n)]
+
+    def _draw(self) -> None:
+        """Other models, and other test images."""
+        truth, n = self.truth, self.n
+        hard = self._generator.standard_normal(self.images, dtype=np.float32) * np.float32(_IMAGE**0.5)
+        own = self._generator.standard_normal((n, self.images), dtype=np.float32)
+        self._shared = hard + own * np.float32(_MODEL**0.5)
+        self._wrong = self._generator.integers(1, CLASSES, (n, self.images), dtype=np.uint8)
+        self._accuracy = np.clip(self._generator.normal(truth.original, truth.spread, n), 0.05, 0.995)
+        self.originals = self._answers(self._accuracy)
+
+    def answers(self, *gains: float) -> list[np.ndarray]:
+        """What twins of another study answer, [n, M] for each gain; `originals` holds the answers of these."""
+        self._draw()
+        return [self._twins(gain) for gain in gains]
 
     def study(self) -> StudyData:
         """Another study: other models, and other test images."""
-        truth, n = self.truth, self.n
-        self._hard = self._generator.standard_normal(self.images, dtype=np.float32) * np.float32(_IMAGE**0.5)
-        own = self._generator.standard_normal((n, self.images), dtype=np.float32)
-        self._shared = self._hard + own * np.float32(_MODEL**0.5)
-        self._wrong = self._generator.integers(1, CLASSES, (n, self.images), dtype=np.uint8)
-        self._accuracy = np.clip(self._generator.normal(truth.original, truth.spread, n), 0.05, 0.995)
-        self._names = [f"m{i:03d}" for i in range(n)]
-        originals = self._answers(self._accuracy)
+        self._draw()
+        truth, originals = self.truth, self.originals
         models = pd.DataFrame({"model_id": self._names, "accuracy": (originals == 0).mean(axis=1)})
         rows, groups = [], {"original": (Group(models, predictions=originals),)}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from zoosparse_ext.analysis.controls import CONTROL as CONTROL_METHOD
 from zoosparse_ext.analysis.data import StudyData, remembered
 from zoosparse_ext.analysis.intervals import MODELS
 from zoosparse_ext.analysis.methods import NEAR
@@ -166,6 +167,28 @@ def cells_at_levels(data: StudyData) -> list[Cell]:
         found += [_nearest(name, of, level, name in speakers) for name, of in by_family.items()]
         found += [Cell(method, level, True, why) for method, why in missing]
     return sorted(found, key=lambda cell: (cell.level, series_order(family(cell.series))))
+
+
+@remembered
+def near_levels(data: StudyData) -> StudyData:
+    """The study with no more twins than those of :func:`cells_at_levels` and all controls: for tables by series and
+    level, of which the claims read few rows.
+    """
+    kept = [cell.twins for cell in cells_at_levels(data) if len(cell.twins)]
+    keys = (
+        pd.MultiIndex.from_frame(pd.concat(kept)[["twin_id", "epoch"]])
+        if kept
+        else pd.MultiIndex.from_arrays([[], []])
+    )
+    twins = data.twins
+    # One row of every series stays, or the second of two series with one name would get the name of the first.
+    named = ~twins.duplicated(["method", "scope", "series"])
+    rows = (
+        pd.MultiIndex.from_frame(twins[["twin_id", "epoch"]]).isin(keys)
+        | (twins["method"] == CONTROL_METHOD)
+        | named
+    )
+    return replace(data, twins=twins[rows])
 
 
 def _nearest(name: str, candidates: list[pd.DataFrame], level: float, stands: bool) -> Cell:

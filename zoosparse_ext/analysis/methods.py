@@ -23,7 +23,7 @@ from zoosparse_ext.analysis.data import Array, StudyData, remembered
 from zoosparse_ext.analysis.intervals import Estimate, median
 from zoosparse_ext.analysis.series import family, is_magnitude, is_variational
 from zoosparse_ext.analysis.significance import adjusted, signed_rank
-from zoosparse_ext.analysis.twins import cells, epochs_of_twins, final_twins, level_label
+from zoosparse_ext.analysis.twins import cells, each, epochs_of_twins, final_twins, level_label
 from zoosparse_ext.analysis.verdicts import (
     AHEAD,
     BEHIND,
@@ -60,7 +60,7 @@ def measured_pairs(data: StudyData) -> pd.DataFrame:
         Without an accuracy on both sides there is no pair.
     """
     vd = epochs_of_twins(data)
-    vd = vd[vd["series"].map(is_variational).astype(bool)]
+    vd = vd[each(is_variational, vd["series"]).astype(bool)]
     columns = {"twin_id": "against_id", "series": "against", "epoch": "against_epochs", "final": "at_end",
                "sparsity": "against_sparsity", "accuracy": "variational", "works": "against_works",
                "source_id": "source_id"}  # fmt: skip
@@ -76,7 +76,7 @@ def measured_pairs(data: StudyData) -> pd.DataFrame:
 
 def _magnitude(data: StudyData, *, matched: bool) -> pd.DataFrame:
     twins = final_twins(data, matched=matched)
-    twins = twins[twins["series"].map(is_magnitude).astype(bool)]
+    twins = twins[each(is_magnitude, twins["series"]).astype(bool)]
     return twins.rename(columns={"epoch": "epochs", "accuracy": "magnitude"})
 
 

@@ -55,30 +55,33 @@ def image_means(matrix: Array) -> Replicates:
         return Replicates(
             np.full(n, np.nan), np.full((n, RESAMPLES), np.nan, np.float32), np.empty((n, 0)), 0
         )
-    order, starts, sizes = _dealt(images)
-    sums = np.empty((n, len(starts)), np.float64)
+    order, sizes = _dealt(images)
+    count = len(sizes)
+    rounds, rest = divmod(images, count)
+    sums = np.empty((n, count), np.float64)
     wide = np.int32 if matrix.dtype.kind in "biu" else np.float64
     step = max(1, _CHUNK_ELEMENTS // images)
     for row in range(0, n, step):
-        part = np.take(matrix[row : row + step], order, axis=1)
-        sums[row : row + step] = np.add.reduceat(part, starts, axis=1, dtype=wide)
-    drawn = _drawn_groups(len(starts))  # [G, R]
+        dealt = np.take(matrix[row : row + step], order, axis=1)
+        whole = dealt[:, : rounds * count].reshape(len(dealt), rounds, count)
+        sums[row : row + step] = whole.sum(axis=1, dtype=wide)
+        sums[row : row + step, :rest] += dealt[:, rounds * count :]
+    drawn = _drawn_groups(count)  # [G, R]
     resampled = sums.astype(np.float32) @ drawn
     resampled /= sizes.astype(np.float32) @ drawn
     groups = sums / sizes
-    seen = groups.mean(axis=0).var() / len(starts)
+    seen = groups.mean(axis=0).var() / count
     if (lacking := (_LEAST / images) ** 2 - seen) > 0:
         resampled += np.float32(np.sqrt(lacking)) * _shifts()
     return Replicates(sums.sum(axis=1) / images, resampled, groups, images)
 
 
 @lru_cache(maxsize=8)
-def _dealt(images: int) -> tuple[Array, Array, Array]:
-    """Images in the order in which they are dealt into groups; where each group starts, [G], and its size, [G]."""
+def _dealt(images: int) -> tuple[Array, Array]:
+    """Images in the order in which they are dealt, one to each group in turn, and the sizes of groups, [G]."""
     groups = min(images, GROUPS)
-    starts = np.arange(groups) * images // groups
     order = np.arange(images) if groups == images else np.random.default_rng(_SEED).permutation(images)
-    return order, starts, np.diff(np.append(starts, images))
+    return order, np.bincount(np.arange(images) % groups)
 
 
 @lru_cache(maxsize=8)
@@ -111,6 +114,7 @@ def drawn_medians(resampled: Array) -> Array:
         if resampled.ndim == 1:
             chosen = resampled[models]
         else:
-            chosen = resampled[models, np.arange(start, start + len(models))[:, None]]
-        result[start : start + step] = np.median(chosen, axis=1)
+            of_images = np.ascontiguousarray(resampled[:, start : start + step].T)  # [r, n]
+            chosen = np.take_along_axis(of_images, models, axis=1)
+        result[start : start + step] = np.median(chosen, axis=1, overwrite_input=True)
     return result

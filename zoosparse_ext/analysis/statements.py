@@ -39,6 +39,7 @@ from zoosparse_ext.analysis.measures import (
     Claim,
     between,
     cells_at_levels,
+    near_levels,
     percent,
 )
 from zoosparse_ext.analysis.methods import NEAR, compared_alone, crossover_bracket
@@ -173,7 +174,7 @@ def _crossing(data: StudyData, series: str, against: str, stands: bool, missing:
 
 def agree(data: StudyData) -> Iterator[Claim]:
     """3: plain agreement; beside it κ, and whether a twin knows its own original among its peers."""
-    table = agreement_by_sparsity(data)
+    table = agreement_by_sparsity(near_levels(data))
     for cell in cells_at_levels(data):
         if cell.why:
             yield cell.claim(AGREES, ORIGINAL, undecided(cell.why))
@@ -198,7 +199,7 @@ def agree(data: StudyData) -> Iterator[Claim]:
 
 def correlated(data: StudyData) -> Iterator[Claim]:
     """4: original on one half of the images, twin on the other; beside it the control, and the originals themselves."""
-    table = correlation_with_original(data)
+    table = correlation_with_original(near_levels(data))
     for cell in cells_at_levels(data):
         if cell.why:
             yield cell.claim(CORRELATES, ORIGINAL, undecided(cell.why))

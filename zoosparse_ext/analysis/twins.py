@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -67,9 +67,9 @@ def _all(data: StudyData) -> pd.DataFrame:
     twins["change"] = twins["accuracy"] - twins["source_accuracy"]
     last = twins.groupby("twin_id")["epoch"].transform("max")
     twins["final"] = twins["epoch"] == last
-    asked = ~twins["series"].map(is_variational).astype(bool)
+    asked = ~each(is_variational, twins["series"]).astype(bool)
     twins["level"] = twins["target"].astype(float).round(6).where(asked)
-    twins["level_label"] = [level_label(level) for level in twins["level"]]
+    twins["level_label"] = each(level_label, twins["level"]).astype(object)
     twins["works"] = (twins["empty_layers"] == 0) & (twins["one_answer"] != 1)
     return _with_controls(twins, data)
 
@@ -101,13 +101,35 @@ def final_twins(data: StudyData, *, matched: bool = False) -> pd.DataFrame:
     >>> final[["series", "level_label", "sparsity"]].values.tolist(), final["change"].round(3).tolist()
     ([['VD', 'end', 0.72]], [-0.05])
     """
-    twins = epochs_of_twins(data, matched=matched)
+    return _final_matched(data) if matched else _final_unmatched(data)
+
+
+@remembered
+def _final_matched(data: StudyData) -> pd.DataFrame:
+    twins = _matched(data)
     return twins[twins["final"]].reset_index(drop=True)
+
+
+@remembered
+def _final_unmatched(data: StudyData) -> pd.DataFrame:
+    twins = _unmatched(data)
+    return twins[twins["final"]].reset_index(drop=True)
+
+
+def each(function: Callable[[Any], Any], values: pd.Series) -> pd.Series:
+    """A function of every value, called once for each that differs: tables have many rows and few series.
+
+    >>> each(level_label, pd.Series([0.5, 0.5, np.nan])).tolist()
+    ['50 %', '50 %', 'end']
+    """
+    numbers, different = pd.factorize(values, use_na_sentinel=False)
+    results = np.array([function(value) for value in different])
+    return pd.Series(results[numbers] if len(numbers) else [], index=values.index)
 
 
 def series_of(data: StudyData) -> list[str]:
     """Every series of a study but controls, also of matched twins, in the order in which they are shown."""
-    tables = (epochs_of_twins(data), epochs_of_twins(data, matched=True))
+    tables = (final_twins(data), final_twins(data, matched=True))
     return sorted({name for table in tables for name in table["series"].unique()}, key=series_order)
 
 
