@@ -9,8 +9,7 @@ from zoosparse_ext.analysis.tables import TABLES
 
 MEDIANS = {
     "performance": ["change_median", "lost_1", "lost_2", "lost_5"],
-    "methods_by_sparsity": ["difference_median", "wins_share"],
-    "methods_matched": ["difference_median", "wins_share"],
+    "methods_measured": ["difference_median", "wins_share"],
     "robustness": ["ratio"],
     "layers": ["kept_ratio"],
     "agreement": ["agreement", "kappa", "agreement_on_errors"],

@@ -10,18 +10,19 @@ from zoosparse_ext.analysis.collapse import collapse, emptied_layers
 from zoosparse_ext.analysis.correlation import correlation_with_original
 from zoosparse_ext.analysis.data import StudyData
 from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
-from zoosparse_ext.analysis.masks import mask_overlaps
-from zoosparse_ext.analysis.methods import compare_by_sparsity, compare_matched
+from zoosparse_ext.analysis.masks import mask_overlaps, mask_overlaps_by_layer
+from zoosparse_ext.analysis.methods import compare_measured, crossover_bracket
 from zoosparse_ext.analysis.performance import performance_by_sparsity
-from zoosparse_ext.analysis.robustness import robustness
+from zoosparse_ext.analysis.robustness import losers, robustness
 from zoosparse_ext.analysis.trajectories import trajectories
 from zoosparse_ext.analysis.weights import weight_histograms, weight_statistics
 
 TABLES = {
     "claims": check_claims,
     "performance": performance_by_sparsity,
-    "methods_by_sparsity": compare_by_sparsity,
-    "methods_matched": compare_matched,
+    "methods_measured": compare_measured,
+    "crossover": crossover_bracket,
+    "losers": losers,
     "robustness": robustness,
     "collapse": collapse,
     "emptied_layers": emptied_layers,
@@ -35,6 +36,7 @@ TABLES = {
     "weight_statistics": weight_statistics,
     "weight_histograms": weight_histograms,
     "mask_overlaps": mask_overlaps,
+    "mask_overlaps_by_layer": mask_overlaps_by_layer,
 }
 
 
@@ -43,6 +45,6 @@ def all_tables(data: StudyData) -> dict[str, pd.DataFrame]:
 
     >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]})
     >>> list(all_tables(StudyData(models, pd.DataFrame())))[:3]
-    ['claims', 'performance', 'methods_by_sparsity']
+    ['claims', 'performance', 'methods_measured']
     """
     return {name: table(data) for name, table in TABLES.items()}
