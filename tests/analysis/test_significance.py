@@ -24,6 +24,16 @@ def test_effects_reach_their_ends_and_nothing_is_no_evidence():
     assert np.isnan(equal_spread(np.ones(5), np.ones(5))) and np.isnan(equal_spread(np.ones(2), np.ones(2)))
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 13, 14, 30])
+@pytest.mark.parametrize("ties", [False, True])
+def test_signed_rank_equals_scipy(n, ties):
+    generator = np.random.default_rng(n)
+    for _ in range(3 if n < 13 else 1):
+        differences = generator.integers(1, 5, n) * generator.choice([-1.0, 1.0], n)
+        differences = differences if ties else generator.normal(0.3, 1, n)
+        assert signed_rank(differences)["p"] == pytest.approx(stats.wilcoxon(differences).pvalue, rel=1e-12)
+
+
 def test_chance_alone_is_rarely_called_a_difference():
     generator = np.random.default_rng(0)
     p = [signed_rank(generator.normal(size=30))["p"] for _ in range(200)]

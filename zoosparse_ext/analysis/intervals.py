@@ -28,7 +28,7 @@ says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -212,12 +212,17 @@ def share_below(quantity: Array, bound: float) -> Estimate:
         quantity: [n, M] or [n], as of :func:`median`: the difference in correctness of twin and control.
         bound: at which a model does not count.
     """
+    return shares_below(quantity, (bound,))[0]
+
+
+def shares_below(quantity: Array, bounds: Sequence[float]) -> list[Estimate]:
+    """:func:`share_below` for several bounds, which resamples images once."""
     quantity = np.asarray(quantity)
     if quantity.ndim == 1:
-        return share(~(quantity >= bound - _ROUNDING))
+        return [share(~(quantity >= bound - _ROUNDING)) for bound in bounds]
     means = image_means(quantity)
-    measured = _share_of(means.values, means.resampled, bound, means.images)
-    if measured.limits is None or means.images == 0:
+    measured = [_share_of(means.values, means.resampled, bound, means.images) for bound in bounds]
+    if measured[0].limits is None or means.images == 0:
         return measured
     rows, _, interaction = _variances(means.groups)
     scatter = np.sqrt(max(0.0, rows - interaction) / rows) if rows > 0 else 1.0
@@ -228,8 +233,12 @@ def share_below(quantity: Array, bound: float) -> Estimate:
             (means.resampled, np.median(means.resampled, axis=0)),
         )
     )
-    true = _share_of(values, resampled, bound, means.images)
-    assert true.limits is not None  # as many models
+    true = [_share_of(values, resampled, bound, means.images) for bound in bounds]
+    return [_widest(*both) for both in zip(measured, true, strict=True)]
+
+
+def _widest(measured: Estimate, true: Estimate) -> Estimate:
+    assert measured.limits is not None and true.limits is not None  # as many models
     return _estimate(measured.value, _Widest(measured.limits, true.limits), measured.n, measured.images)
 
 

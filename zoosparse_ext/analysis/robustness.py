@@ -10,7 +10,7 @@ import pandas as pd
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap_columns, deviations
 from zoosparse_ext.analysis.data import Array, StudyData
 from zoosparse_ext.analysis.images import correct_of
-from zoosparse_ext.analysis.intervals import share_below
+from zoosparse_ext.analysis.intervals import shares_below
 from zoosparse_ext.analysis.performance import LOSSES
 from zoosparse_ext.analysis.significance import LEVEL, adjusted, equal_spread
 from zoosparse_ext.analysis.twins import cells, final_twins
@@ -77,8 +77,8 @@ def losses_of(data: StudyData, twins: pd.DataFrame) -> dict[str, object]:
         "against": against,
         "without_control": len(twins) - len(counted),
     }
-    for points in LOSSES:
-        share = share_below(losses, -points / 100)
+    shares = shares_below(losses, [-points / 100 for points in LOSSES])
+    for points, share in zip(LOSSES, shares, strict=True):
         found |= {
             f"lost_{points}": share.value,
             f"lost_{points}_low": share.low,
