@@ -89,6 +89,25 @@ def test_matched_twins_are_counted_in_rows_of_their_own() -> None:
     assert table["n"].sum() == data.twins["twin_id"].nunique()
 
 
+def test_twins_matched_to_another_epoch_or_series_are_not_pooled() -> None:
+    zoo = synthetic_zoo(6, images=50, ratios=(0.5,), scopes=("global",), fine_tuning=0)
+    matched, vd = zoo.twins[zoo.twins["matched"].notna()], zoo.twins[zoo.twins["method"] == "variational"]
+    early = matched.assign(twin_id=matched["twin_id"] + "-5", matched_epoch=5.0)
+    zoo.twins = pd.concat([zoo.twins, early], ignore_index=True)
+    labels = collapse(StudyData.from_zoo(zoo))["level_label"].tolist()
+    assert labels == ["50 %", "end", "matched", "matched, epoch 5"]
+    other = vd.assign(twin_id=vd["twin_id"] + "-kl", series="variational-kl_30")
+    sparser = matched.assign(twin_id=matched["twin_id"] + "-kl", matched=matched["matched"] + "-kl")
+    zoo.twins = pd.concat([zoo.twins, other, sparser], ignore_index=True)
+    table = collapse(StudyData.from_zoo(zoo))
+    assert table["level_label"].tolist()[3:] == [
+        "matched to VD",
+        "matched to VD, epoch 5",
+        "matched to VD, kl 30",
+    ]
+    assert (table["n"] == 6).all()
+
+
 def test_matched_differences_with_and_without() -> None:
     zoo = synthetic_zoo(6, images=100, ratios=(0.5,), scopes=("global",), fine_tuning=0)
     vd = zoo.twins["method"] == "variational"

@@ -186,7 +186,7 @@ def test_nothing_empty_is_said_in_the_section_alone() -> None:
 def test_matched_medians_of_the_headline_with_and_without() -> None:
     data = collapsing(**{"sparsity_layer.fc": [0.5, 0.5, 0.5, 1.0]})
     vd = data.twins.assign(
-        twin_id=data.twins["twin_id"] + "-vd", method="variational", scope=None, target=np.nan, epoch=1,
+        twin_id=data.twins["twin_id"] + "-vd", method="variational", scope=None, target=np.nan,
         accuracy=[0.88, 0.88, 0.88, 0.9], **{"sparsity_layer.fc": 0.9}, empty_layers=0,
     )  # fmt: skip
     matched = data.twins.assign(twin_id=data.twins["twin_id"] + "-m", matched=vd["twin_id"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.controls import CONTROL as CONTROL_METHOD
+from zoosparse_ext.analysis.controls import CONTROL
 from zoosparse_ext.analysis.data import StudyData, remembered
 from zoosparse_ext.analysis.intervals import MODELS
 from zoosparse_ext.analysis.methods import NEAR
@@ -32,7 +32,6 @@ AGREEMENT = 0.9  # share of equal predictions
 KAPPA = 0.8  # "almost perfect": Landis & Koch, Biometrics 1977
 CORRELATED = 0.7
 CROSSING = (0.7, 0.9)  # "at about 80 %"
-CONTROL, ORIGINAL = "control", "original"
 METHODS = ((MP, is_magnitude, "magnitude pruning"), (VD, is_variational, "variational dropout"))
 
 
@@ -185,7 +184,7 @@ def near_levels(data: StudyData) -> StudyData:
     named = ~twins.duplicated(["method", "scope", "series"])
     rows = (
         pd.MultiIndex.from_frame(twins[["twin_id", "epoch"]]).isin(keys)
-        | (twins["method"] == CONTROL_METHOD)
+        | (twins["method"] == CONTROL)
         | named
     )
     return replace(data, twins=twins[rows])

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.agreement import agreement_by_sparsity
+from zoosparse_ext.analysis.controls import CONTROL
 from zoosparse_ext.analysis.correlation import correlation_with_original
-from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.data import ORIGINAL, Array, StudyData
 from zoosparse_ext.analysis.images import correct_of
 from zoosparse_ext.analysis.intervals import MODELS_AND_IMAGES, Estimate, share_below
 from zoosparse_ext.analysis.measures import (
@@ -18,7 +19,6 @@ from zoosparse_ext.analysis.measures import (
     AGREES,
     AGREES_BY_KAPPA,
     BRACKET,
-    CONTROL,
     CORRELATED,
     CORRELATES,
     CORRELATES_ON_SAME,
@@ -30,7 +30,6 @@ from zoosparse_ext.analysis.measures import (
     LOSS,
     METHODS,
     MP_AHEAD,
-    ORIGINAL,
     OWN_FIRST,
     OWN_MINUS_OTHER,
     ROBUST,

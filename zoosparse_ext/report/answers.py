@@ -45,7 +45,11 @@ def performance(tables: Tables) -> str:
 def methods(tables: Tables) -> str:
     claims = tables["claims"]
     rows = claims[(claims["measure"] == BRACKET.measure) & claims["stands"].astype(bool)]
-    return "; ".join(dict.fromkeys(capital(why) for why in rows["why"])) + "."
+    parts = [
+        f"{method_name(row['series'])} against {method_name(row['against'])}: {row['why']}"
+        for row in rows.to_dict("records")
+    ]
+    return capital("; ".join(parts)) + "."
 
 
 def robustness(tables: Tables) -> str:

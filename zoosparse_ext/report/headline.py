@@ -144,12 +144,11 @@ def _standing(claims: pd.DataFrame) -> pd.Series:
 
 
 def _series_of(subject: str) -> str:
-    """ "MP global, cubic" of "MP global, cubic, 80 %", and "MP global" of "MP global − VD"."""
-    series, _, against = subject.partition(" − ")
-    if against:
-        return series if against == VD else subject
+    """ "MP global, cubic" of "MP global, cubic, 80 %", and "MP global" of "MP global − VD, 80 %"."""
     head, _, last = subject.rpartition(", ")
-    return head if head and last.endswith(" %") else subject
+    named = head if head and last.endswith(" %") else subject
+    series, _, against = named.partition(" − ")
+    return series if against == VD else named
 
 
 def _overall(verdicts: pd.Series) -> str:
