@@ -17,7 +17,11 @@ def correct_of(data: StudyData, ids: pd.Series, epochs: pd.Series) -> Array | No
     """
     parts = []
     for epoch in epochs.unique():
-        part = data.correct(ids[epochs == epoch], int(epoch))
+        of_epoch = ids[epochs == epoch]
+        # Most epochs are not stored at all, which a single twin shows.
+        if data.predictions(of_epoch[:1], int(epoch)) is None:
+            return None
+        part = data.correct(of_epoch, int(epoch))
         if part is None:
             return None
         parts.append(part)
