@@ -38,7 +38,8 @@ def test_values_are_those_of_the_tables(study):
     end = twins[(twins["series"] == VD) & (twins["epoch"] == 25)].loc[study.models["model_id"]]
     for name in ("sparsity", "accuracy", "agreement"):
         assert np.allclose(np.array(vd["steps"][-1][name]) / 1e4, end[name], atol=6e-5)
-    for layer, values in zip(page["layers"], vd["steps"][-1]["layers"], strict=True):
+    assert page["layers"] == ["conv1 3×3, 1→8", "conv2 3×1, 8→6", "linear1 22→10"]
+    for layer, values in zip(study.layer_names(), vd["steps"][-1]["layers"], strict=True):
         assert np.allclose(np.array(values) / 1e4, end[f"sparsity_layer.{layer}"], atol=6e-5)
 
 

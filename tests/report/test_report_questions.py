@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.report import QUESTIONS, Question, Table, questions, write_report
+from zoosparse_ext.report import QUESTIONS, Question, Table, questions, source_of, write_report
 from zoosparse_ext.report.figures.style import Picture, canvas, finish
 from zoosparse_ext.report.questions import analyzed
 from zoosparse_ext.report.results import Results
@@ -53,7 +53,7 @@ TOY = Question(
 def test_a_new_question_is_on_the_page_on_disk_and_in_the_json(tmp_path: Path) -> None:
     page = write_report(study(), tmp_path, questions=(*QUESTIONS, TOY))
     html = page.read_text(encoding="utf-8")
-    assert '<a href="#names">9 Names</a>' in html
+    assert '<a href="#names">10 Names</a>' in html
     first, section = html[: html.index("<nav")], html[html.index('<section id="names">') :]
     assert "There are 2 names." in first
     for part in (TOY.title, TOY.question, "They are A and B.", "One row per model", "Names: of 2 models."):
@@ -104,3 +104,22 @@ def test_every_question_is_one_file() -> None:
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
         imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert not imported & {f"zoosparse_ext.report.questions.{other}" for other in files}, name
+
+
+def test_stored_tables_are_used_again_for_the_same_zoo_and_no_other(tmp_path: Path) -> None:
+    made = []
+
+    def counted(data: StudyData) -> pd.DataFrame:
+        made.append(data)
+        return names_of(data)
+
+    asked = (*QUESTIONS, dataclasses.replace(TOY, tables=(Table("names", counted), *TOY.tables[1:])))
+    source = source_of(b"the manifest of a zoo")
+    first = write_report(study(), tmp_path, questions=asked, source=source).read_bytes()
+    assert len(made) == 1
+    again = write_report(study(), tmp_path, questions=asked, source=source).read_bytes()
+    assert len(made) == 1 and again == first
+    write_report(study(), tmp_path, questions=asked, source=source_of(b"another"))
+    assert len(made) == 2
+    write_report(study(), tmp_path, questions=asked)  # from what, is not told: made, and not used again
+    assert len(made) == 3 and not (tmp_path / "tables" / "made-from.txt").exists()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 from zoosparse_ext.report.format import integer, plural
+from zoosparse_ext.report.names import in_words
 from zoosparse_ext.report.results import Results
 from zoosparse_ext.sparsify.collapse import layers_in_words
 
@@ -49,9 +52,17 @@ def without_collapsed(collapsed: int, n: int, working: str) -> str:
     return f"{working} without the {collapsed} of {n} that collapsed"
 
 
+def layers_of(results: Results, cell: Mapping[Hashable, object]) -> str:
+    """Which layers are empty in how many twins of one series and level."""
+    table = results["emptied_layers"]
+    rows = table[(table["series"] == cell["series"]) & (table["level_label"] == cell["level_label"])]
+    named = [in_words(results.data, str(layer)) for layer in rows["layer"]]
+    return layers_in_words(dict(zip(named, map(int, rows["twins"]), strict=True)))
+
+
 def _layers(results: Results) -> str:
     twins = results["emptied_layers"].groupby("layer", sort=False)["twins"].sum()
-    counts = {str(layer): int(count) for layer, count in twins.items()}
+    counts = {in_words(results.data, str(layer)): int(count) for layer, count in twins.items()}
     return f" ({layers_in_words(counts)})" if counts else ""
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pandas as pd
+
+from zoosparse_ext.analysis import check_claims
 from zoosparse_ext.analysis.series import magnitude_series, variational_series
+from zoosparse_ext.report.claims import Row, count_verdicts, matrix
 from zoosparse_ext.report.collapse import MEANING
+from zoosparse_ext.report.conditions import conditions, controlled
 from zoosparse_ext.report.figures.style import Picture
 from zoosparse_ext.report.questions.question import Question, pictures
 from zoosparse_ext.report.results import NO_TWINS, Results
@@ -28,8 +33,19 @@ class Opening:
 
     headline: str
     sentences: list[str]
+    conditions: str  # of training, and of what losses are read against
     reading: str
     figure: Picture | None
+    claims: pd.DataFrame
+
+    @property
+    def matrix(self) -> list[Row]:
+        """The paper's statements at each sparsity."""
+        return matrix(self.claims)
+
+    @property
+    def verdicts(self) -> str:
+        return count_verdicts(self.claims)
 
 
 def opening(results: Results, questions: Iterable[Question]) -> Opening:
@@ -43,7 +59,10 @@ def opening(results: Results, questions: Iterable[Question]) -> Opening:
         for picture in pictures(question.key_figure(results))
     ]
     headline, *sentences = said or [NO_TWINS]
-    return Opening(headline, sentences, reading(results), drawn[0] if drawn else None)
+    told = " ".join(filter(None, (conditions(results), controlled(results))))
+    figure = drawn[0] if drawn else None
+    claims = results["claims"] if "claims" in results else check_claims(results.data)
+    return Opening(headline, sentences, told, reading(results), figure, claims)
 
 
 def reading(results: Results) -> str:

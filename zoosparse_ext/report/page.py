@@ -7,24 +7,27 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.errors import InputError, StoreError
-from zoosparse_ext.report.claims import claims_in_short, count_verdicts, readable_claims
-from zoosparse_ext.report.files import replace, write_figures, write_tables
-from zoosparse_ext.report.format import integer, plural, sort_key
+from zoosparse_ext.report.claims import LEVELS
+from zoosparse_ext.report.conditions import SETTINGS
+from zoosparse_ext.report.files import replace, write_figures
+from zoosparse_ext.report.format import integer, percent, plural
 from zoosparse_ext.report.models import CHARTS, as_json, models_of
+from zoosparse_ext.report.names import in_words, networks
 from zoosparse_ext.report.opening import Opening, opening
 from zoosparse_ext.report.questions import QUESTIONS, Question, analyzed
 from zoosparse_ext.report.questions.question import Section
 from zoosparse_ext.report.record import as_record
 from zoosparse_ext.report.results import Results
+from zoosparse_ext.report.stored import store_tables, stored_tables
 
 PAGE = "report.html"
 RECORD = "report.json"
+FIGURES = 2  # of a section in sight; more are folded away
 SCRIPTS = ("page.js", "chart.js", "models.js")
 
 
@@ -34,6 +37,7 @@ def write_report(
     title: str = "Sparse twins of a model zoo",
     provenance: Mapping[str, Any] | None = None,
     questions: Sequence[Question] = QUESTIONS,
+    source: str | None = None,
 ) -> Path:
     """Analyze a study and write `report.html`, `report.json`, `figures/*.svg|png`, `tables/*.csv|parquet`.
 
@@ -41,6 +45,7 @@ def write_report(
     last.
 
     >>> import tempfile
+    >>> import pandas as pd
     >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_report(StudyData(models, pd.DataFrame()), folder).name
@@ -52,6 +57,8 @@ def write_report(
         title: heading of the page.
         provenance: versions, machine, seeds, command: shown at the foot; may be nested.
         questions: sections of the page, in order.
+        source: from :func:`~zoosparse_ext.report.source_of`; tables that an earlier report has left in the folder are
+            used again where they were made from the same. None: all are made.
 
     Returns:
         path of the page.
@@ -63,14 +70,14 @@ def write_report(
     folder = Path(out_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the report needs a folder, but {folder} is a file")
-    results = analyzed(data, questions)
+    results = analyzed(data, questions, provenance, stored_tables(folder / "tables", source))
     first, sections = opening(results, questions), [question.answered(results) for question in questions]
     pictures = [picture for section in sections for picture in section.figures]
     html = _render(results, title, provenance or {}, first, sections)
     try:
         write_figures(folder / "figures", [*pictures, *([first.figure] if first.figure else [])])
-        write_tables(folder / "tables", results)
-        replace(folder / RECORD, as_record(title, first, results["claims"], sections).encode())
+        store_tables(folder / "tables", results, source)
+        replace(folder / RECORD, as_record(title, first, sections).encode())
         replace(folder / PAGE, html.encode())
     except OSError as error:
         raise StoreError(f"cannot write the report to {folder}: {error.strerror or error}") from error
@@ -99,11 +106,13 @@ def _render(
         models_json=Markup(as_json(models)) if models else "",
         facts=_facts(results.data),
         first=first,
-        verdicts=count_verdicts(results["claims"]),
-        claims=_claim_rows(results["claims"]),
-        summary=claims_in_short(results["claims"]),
+        levels=[percent(level, 0) for level in LEVELS],
         sections=sections,
-        provenance=_flatten({key: value for key, value in provenance.items() if key != "settings"}),
+        figures_shown=FIGURES,
+        provenance=_flatten(
+            {key: value for key, value in provenance.items() if key not in ("settings", SETTINGS)}
+        ),
+        twins=[(key, ", ".join(map(str, of.values()))) for key, of in provenance.get(SETTINGS, {}).items()],
         settings=_flatten(provenance.get("settings", {})),
         drawing=lambda picture: Markup(picture.svg),
     )
@@ -114,25 +123,17 @@ def _hold_units(value: Any) -> Any:
     return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 
-def _claim_rows(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """Claims as text, with the numbers to sort by."""
-    numbers = claims[["value", "low", "n"]].map(sort_key).to_dict("records")
-    readable = readable_claims(claims).to_dict("records")
-    return [{str(k): v for k, v in (text | raw).items()} for text, raw in zip(readable, numbers, strict=True)]
-
-
 def _facts(data: StudyData) -> list[str]:
     """What the numbers of the page are about: models, weights, twins, images."""
     facts = [plural(data.n_models, "model")]
-    if "architecture" in data.models and data.models["architecture"].nunique() <= 3:
-        facts.append(", ".join(sorted(map(str, data.models["architecture"].dropna().unique()))))
+    facts += networks(data)
     sizes = data.denominators()
     if sizes:
         prunable, parameters = (
             " or ".join(dict.fromkeys(map(integer, numbers))) for numbers in zip(*sizes, strict=True)
         )
         facts.append(f"sparsity = zeros / {prunable} prunable weights, of {parameters} parameters")
-    if kept := data.kept_matrices():
+    if kept := [in_words(data, name) for name in data.kept_matrices()]:
         facts.append(
             f"not prunable: {', '.join(kept[:5])}{', …' * (len(kept) > 5)} (beside biases and norms)"
         )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import pandas as pd
-
 from zoosparse_ext.report.opening import Opening
 from zoosparse_ext.report.questions.question import Section
 
 
-def as_record(title: str, first: Opening, claims: pd.DataFrame, sections: Sequence[Section]) -> str:
+def as_record(title: str, first: Opening, sections: Sequence[Section]) -> str:
     """Answers, claims, and the names of the figures and tables, which are files in `figures/` and `tables/`.
 
     Numbers that are not finite are null.
@@ -19,7 +17,8 @@ def as_record(title: str, first: Opening, claims: pd.DataFrame, sections: Sequen
     record = {
         "title": title,
         "answer": [first.headline, *first.sentences],
-        "claims": json.loads(claims.to_json(orient="records", double_precision=15)),
+        "conditions": first.conditions,
+        "claims": json.loads(first.claims.to_json(orient="records", double_precision=15)),
         "questions": [
             {
                 "id": section.id,

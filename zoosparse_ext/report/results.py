@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -23,12 +24,21 @@ class Results(Mapping[str, pd.DataFrame]):
     Args:
         data: the study.
         analyses: for each name the function that makes its table.
+        provenance: of the zoo: settings of the study, and of every series of twins.
+        known: tables that need not be made.
     """
 
-    def __init__(self, data: StudyData, analyses: Mapping[str, Analysis]) -> None:
+    def __init__(
+        self,
+        data: StudyData,
+        analyses: Mapping[str, Analysis],
+        provenance: Mapping[str, Any] | None = None,
+        known: Mapping[str, pd.DataFrame] | None = None,
+    ) -> None:
         self.data = data
+        self.provenance = dict(provenance or {})
         self._analyses = dict(analyses)
-        self._made: dict[str, pd.DataFrame] = {}
+        self._made = {name: table for name, table in (known or {}).items() if name in self._analyses}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._made:

@@ -4,15 +4,19 @@ Sections of the page, files beside it, `report.json` and the first screen derive
 file here and one line below.
 
 >>> [question.id for question in QUESTIONS][:3]
-['performance', 'methods', 'robustness']
+['claims', 'performance', 'methods']
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from zoosparse_ext.analysis import StudyData, check_claims
+import pandas as pd
+
+from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.report.questions.agreement import AGREEMENT
+from zoosparse_ext.report.questions.claims import CLAIMS
 from zoosparse_ext.report.questions.correlation import CORRELATION
 from zoosparse_ext.report.questions.layers import LAYERS
 from zoosparse_ext.report.questions.methods import METHODS
@@ -26,6 +30,7 @@ from zoosparse_ext.report.results import Results
 __all__ = ["QUESTIONS", "Question", "Table", "analyzed"]
 
 QUESTIONS: tuple[Question, ...] = (
+    CLAIMS,
     PERFORMANCE,
     METHODS,
     ROBUSTNESS,
@@ -37,7 +42,12 @@ QUESTIONS: tuple[Question, ...] = (
 )
 
 
-def analyzed(data: StudyData, questions: Iterable[Question] = QUESTIONS) -> Results:
-    """The tables of all questions and the claims, by name."""
+def analyzed(
+    data: StudyData,
+    questions: Iterable[Question] = QUESTIONS,
+    provenance: Mapping[str, Any] | None = None,
+    known: Mapping[str, pd.DataFrame] | None = None,
+) -> Results:
+    """The tables of all questions, by name."""
     tables = {table.name: table.analysis for question in questions for table in question.tables}
-    return Results(data, {"claims": check_claims, **tables})
+    return Results(data, tables, provenance, known)

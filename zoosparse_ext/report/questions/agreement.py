@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis import agreement_by_sparsity, agreement_of_originals
-from zoosparse_ext.analysis.agreement import baseline
-from zoosparse_ext.analysis.claims import KAPPA
-from zoosparse_ext.report.figures.legends import legend
-from zoosparse_ext.report.figures.series import colours_in, series_in
+from zoosparse_ext.report.figures.legends import legend_above
+from zoosparse_ext.report.figures.panels import panels
+from zoosparse_ext.report.figures.series import colors_in, series_in, side_by_side
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
@@ -17,44 +15,46 @@ from zoosparse_ext.report.figures.style import (
     Picture,
     band,
     canvas,
+    error_bars,
     finish,
     percent_axis,
     sparsity_axis,
 )
-from zoosparse_ext.report.format import number, percent, plural
-from zoosparse_ext.report.questions.question import Question, Table
+from zoosparse_ext.report.format import interval, number, percent, plural
+from zoosparse_ext.report.questions.question import Question, Table, at_levels
 from zoosparse_ext.report.results import Results
 from zoosparse_ext.report.tables import SERIES_ROWS, TWINS, Column
 
 COLUMNS = (
     *TWINS,
     Column("sparsity", "sparsity"),
-    Column("agreement", "equal predictions", interval=("agreement_q25", "agreement_q75")),
-    Column("kappa", "Cohen's κ", "number", ("kappa_q25", "kappa_q75")),
-    Column("kappa_n", "κ defined", "count"),
-    Column(
-        "agreement_on_errors", "on errors", interval=("agreement_on_errors_q25", "agreement_on_errors_q75")
-    ),
+    Column("agreement", "equal predictions", interval=("agreement_low", "agreement_high")),
+    Column("control_agreement", "control's"),
+    Column("own_rank_first", "own first", interval=("own_rank_first_low", "own_rank_first_high")),
+    Column("own_rank_chance", "by chance"),
+    Column("own_minus_other", "own − other", "points", ("own_minus_other_low", "own_minus_other_high")),
+    Column("kappa", "Cohen's κ", "number", ("kappa_low", "kappa_high")),
 )
 
 
 def answer(results: Results) -> str:
-    claims = results["claims"]
-    kappa = claims[(claims["measure"] == KAPPA.measure) & claims["value"].notna()].to_dict("records")
-    if not kappa:
+    table = _known(results)
+    if table.empty:
         return "No predictions are stored, so agreement is unknown."
-    parts = ", ".join(
-        f"{number(row['value'])} ({row['subject']}; {number(row['low'])} to {number(row['high'])})"
-        for row in kappa
-    )
-    of_two = baseline(results["agreement_of_originals"])
-    known = (
-        ""
-        if np.isnan(of_two.estimate)
-        else f"; two different originals agree on {percent(of_two.estimate)} of the images "
-        f"({number(100 * of_two.low, 1)} to {number(100 * of_two.high, 1)})"
-    )
-    return f"Median Cohen's κ with the original is {parts}{known}."
+    parts = []
+    for row in at_levels(table, (0.8,)).to_dict("records"):
+        ends = interval(row["agreement_low"], row["agreement_high"], "share")
+        aside = [] if ends == "–" else [ends]
+        if pd.notna(row["control_agreement"]):
+            aside.append(f"its control {percent(row['control_agreement'])}")
+        if pd.notna(row["own_rank_first"]):
+            first, chance = percent(row["own_rank_first"], 0), percent(row["own_rank_chance"], 0)
+            aside.append(f"own original first among its peers in {first}, by chance {chance}")
+        told = f" ({'; '.join(aside)})" if aside else ""
+        parts.append(
+            f"{percent(row['agreement'])} with {row['series']} at {percent(row['sparsity'], 0)}{told}"
+        )
+    return f"The median twin answers as its original does on {', '.join(parts)}."
 
 
 def definitions(results: Results) -> str:
@@ -62,57 +62,73 @@ def definitions(results: Results) -> str:
     images = "the test images" if labels is None else plural(len(labels), "test image")
     pairs = plural(len(results["agreement_of_originals"]), "pair")
     return f"""
-        Equal predictions: share of {images} on which twin and original predict the same class. κ: agreement
-        beyond chance, undefined where both always predict one class. On errors: share of equal predictions
-        on the images the original got wrong. Baseline: {pairs} of different originals. The table in the files
-        has the 95 % interval of every median as well; models are resampled, also for the baseline.
+        Equal predictions: share of {images} on which twin and original predict the same class; medians over models.
+        The control is the original itself, not pruned, trained on for as many epochs. Peers: originals within one
+        point of the accuracy of the own one. Own first: share of twins that agree with their own original more than
+        with any of its peers; by chance it would be one in as many as there are peers. Own − other: agreement with
+        the own original minus mean agreement with the peers. κ: agreement beyond that of two models that predict
+        classes equally often but independently. On errors: share of equal predictions on images that the original
+        got wrong. The dashed line is the median of {pairs} of different originals. Small numbers: 95 % intervals.
     """
 
 
-def _known(table: pd.DataFrame) -> pd.DataFrame:
-    return table.dropna(subset=["agreement"])
+def _known(results: Results) -> pd.DataFrame:
+    return results["agreement"].dropna(subset=["agreement"])
 
 
 def agreement_against_sparsity(results: Results) -> Picture:
-    table, baseline = results["agreement"], results["agreement_of_originals"]["agreement"].astype(float)
-    colours = colours_in(results)
-    with canvas() as (figure, axes):
-        if len(baseline):
-            low, median, high = baseline.quantile([0.25, 0.5, 0.75])
-            axes.axhspan(low, high, color=QUIET, alpha=0.18, lw=0)
-            axes.axhline(median, color=INK, lw=1.2, ls=DASHES[1], label="two different originals")
-        for name in series_in(table):
-            rows, colour = table[table["series"] == name], colours[name]
-            band(axes, rows["sparsity"], rows["agreement_q25"], rows["agreement_q75"], colour)
-            axes.plot(rows["sparsity"], rows["agreement"], "o-", color=colour, label=name)
-        axes.set_ylabel("equal predictions")
-        percent_axis(axes.yaxis)
-        sparsity_axis(axes)
-        legend(axes, loc="best")
-        caption = (
-            "Share of test images on which twin and original agree, median and quartiles; dashed: two "
-            "different originals."
-        )
+    table, others = _known(results), results["agreement_of_originals"]["agreement"].astype(float)
+    colors, columns = colors_in(results), ("agreement", "agreement_low", "agreement_high")
+    drawn = [
+        *table["agreement"],
+        *table["agreement_q25"],
+        *table["agreement_q75"],
+        *table["control_agreement"],
+    ]
+    with panels([*drawn, others.median()]) as (figure, both):
+        for axes in both:
+            if len(others):
+                axes.axhline(others.median(), color=QUIET, lw=1.2, ls=DASHES[1], label="two originals")
+            controls = table["control_agreement"].median()
+            if pd.notna(controls):
+                axes.axhline(controls, color=INK, lw=1.2, ls=DASHES[2], label="controls")
+            shift = side_by_side(series_in(table))
+            for name in series_in(table):
+                rows = table[table["series"] == name]
+                band(axes, rows["sparsity"], rows["agreement_q25"], rows["agreement_q75"], colors[name])
+                error_bars(axes, rows["sparsity"] + shift[name], rows, columns, name, colors[name])
+            axes.set_ylabel("equal predictions")
+            percent_axis(axes.yaxis)
+        sparsity_axis(both[-1])
+        legend_above(both[0])
+        caption = "Share of test images on which twin and original agree: medians, 95 % intervals; bands: quartiles."
         return finish(figure, "agreement", caption)
 
 
-def kappa_against_sparsity(results: Results) -> Picture:
-    table = results["agreement"]
-    measures = (("kappa", "Cohen's κ", "-", "o"), ("agreement_on_errors", "on errors", DASHES[1], "s"))
-    colours = colours_in(results)
+def own_first(results: Results) -> Picture | None:
+    """Whether twins know their own original among others that are as accurate."""
+    table = results["agreement"].dropna(subset=["own_rank_first"])
+    if table.empty:
+        return None
+    colors, columns = colors_in(results), ("own_rank_first", "own_rank_first_low", "own_rank_first_high")
     with canvas() as (figure, axes):
+        shift = side_by_side(series_in(table))
         for name in series_in(table):
-            rows, colour = table[table["series"] == name], colours[name]
-            axes.plot([], [], color=colour, label=name)
-            for measure, _, dashes, marker in measures:
-                axes.plot(rows["sparsity"], rows[measure], color=colour, ls=dashes, marker=marker, ms=3.5)
-        for _, label, dashes, marker in measures:
-            axes.plot([], [], color=INK, ls=dashes, marker=marker, ms=3.5, label=label)
-        axes.set_ylabel("κ, or share of the original's errors")
+            rows = table[table["series"] == name].sort_values("sparsity")
+            error_bars(axes, rows["sparsity"] + shift[name], rows, columns, name, colors[name])
+            axes.plot(rows["sparsity"], rows["own_rank_chance"], color=colors[name], ls=DASHES[2], lw=1.2)
+        axes.plot([], [], color=INK, ls=DASHES[2], lw=1.2, label="by chance")
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylabel("own original first")
+        percent_axis(axes.yaxis)
         sparsity_axis(axes)
-        legend(axes, loc="best")
-        caption = "Cohen's κ, and agreement on the images that the original got wrong; medians."
-        return finish(figure, "kappa", caption)
+        legend_above(axes)
+        peers = number(table["peers"].median(), 0)
+        caption = (
+            "Share of twins that agree with their own original more than with any other within one point of its "
+            f"accuracy (median: {peers} compared); 95 % intervals."
+        )
+        return finish(figure, "own-first", caption)
 
 
 AGREEMENT = Question(
@@ -121,16 +137,9 @@ AGREEMENT = Question(
     question="Does the twin still say what its original said?",
     answer=answer,
     tables=(
-        Table(
-            "agreement",
-            agreement_by_sparsity,
-            "Medians over models; small numbers: quartiles",
-            COLUMNS,
-            SERIES_ROWS,
-            _known,
-        ),
+        Table("agreement", agreement_by_sparsity, "Medians over models", COLUMNS, SERIES_ROWS, _known),
         Table("agreement_of_originals", agreement_of_originals),
     ),
-    figures=(agreement_against_sparsity, kappa_against_sparsity),
+    figures=(agreement_against_sparsity, own_first),
     definitions=definitions,
 )

@@ -5,21 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from zoosparse_ext.analysis import Operating, final_twins, performance_by_sparsity, sparsest_affordable
-from zoosparse_ext.analysis.performance import LOSSES
 from zoosparse_ext.analysis.series import is_variational, series_order
+from zoosparse_ext.analysis.twins import control_twins
 from zoosparse_ext.report.collapse import without_collapsed
 from zoosparse_ext.report.figures.dots import dots, sampled
-from zoosparse_ext.report.figures.legends import legend
-from zoosparse_ext.report.figures.series import colours_in, series_in
+from zoosparse_ext.report.figures.legends import legend_above
+from zoosparse_ext.report.figures.panels import panels
+from zoosparse_ext.report.figures.series import colors_in, series_in, side_by_side
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
+    PAPER,
     QUIET,
     Picture,
     band,
-    canvas,
     error_bars,
     finish,
     percent_axis,
@@ -28,12 +31,12 @@ from zoosparse_ext.report.figures.style import (
 )
 from zoosparse_ext.report.format import capital, number, percent, points
 from zoosparse_ext.report.names import method_name
-from zoosparse_ext.report.questions.question import Question, Table, closest
+from zoosparse_ext.report.questions.question import Question, Table, at_levels
 from zoosparse_ext.report.results import NO_TWINS, Results
 from zoosparse_ext.report.tables import SERIES_ROWS, TWINS, Column
 
 _SHOWN_RATIOS = (0.5, 0.8, 0.9)
-_MARKERS = "osD"  # one for each of LOSSES
+CONTROL, ORIGINAL = "control", "original"
 
 COLUMNS = (
     *TWINS,
@@ -42,42 +45,55 @@ COLUMNS = (
     Column("accuracy_min", "lowest"),
     Column("accuracy_max", "highest"),
     Column("change_median", "change", "points", ("change_low", "change_high")),
-    *(Column(f"lost_{points}", f"lose > {points}") for points in LOSSES),
-    Column("effect", "effect", "number"),
-    Column("p_adjusted", "adjusted p", "p"),
+    Column("against", "against", "text"),
+    Column("collapsed", "collapsed", "count"),
+    Column("accuracy_working", "of the others"),
+    Column("change_working", "their change", "points"),
 )
 DEFINITIONS = """
-    Change: accuracy of the twin minus that of its original, on the test images, in points. Lose > 1:
-    share of models whose accuracy falls by strictly more than one point. VD has one row, because nobody
-    asks it for a sparsity: it stands where it ended. Small numbers: quartiles of the accuracy, 95 %
-    bootstrap interval of the median change; the files have the intervals of the shares (Wilson), too.
-    Effect: rank-biserial correlation of the changes, −1 where every model loses and 1 where every model
-    gains. Adjusted p: Wilcoxon's signed-rank test of no change, adjusted over all rows by Benjamini and
-    Hochberg.
+    Change: accuracy of the twin on the test images minus that of its control, in points. The control is the same
+    model, not pruned, trained on for as many epochs; where there is none, its original takes its place, as the
+    column says. VD has one row, where it ended, because its sparsity is learned. Small numbers: quartiles of the
+    accuracy, 95 % interval of the median change. Collapsed: a layer without weights, or one answer for all test
+    images; the columns after it are medians of the other twins. The files have effect sizes and p-values, too.
 """
 
 
 def answer(results: Results) -> str:
-    table = results["performance"]
-    parts = []
+    table = read_against(results["performance"])
+    if table.empty:
+        return NO_TWINS
+    said: dict[str, list[str]] = {}
     for name in sorted(table["series"].unique(), key=series_order):
-        rows = table[table["series"] == name]
-        if not is_variational(name):
-            shown = rows["level"].round(3).isin(_SHOWN_RATIOS)
-            rows = rows[shown] if shown.any() else rows.iloc[[closest(rows["level"], 0.8)]]
+        rows = at_levels(table[table["series"] == name], _SHOWN_RATIOS)
         costs = [
             f"{points(r['change_median'])} at {percent(r['sparsity'], 0)}" for r in rows.to_dict("records")
         ]
-        if costs:
-            parts.append(f"{', '.join(costs)} by {method_name(name)}")
-    if table.empty:
-        return NO_TWINS
-    return f"Median change in accuracy, in points: {'; '.join(parts)}."
+        against = str(rows["against"].iloc[0])
+        said.setdefault(against, []).append(f"{', '.join(costs)} by {method_name(name)}")
+    names = {CONTROL: "the controls", ORIGINAL: "the originals"}
+    parts = [f"against {names[against]}: {'; '.join(costs)}" for against, costs in said.items()]
+    return f"Median change in accuracy, in points, {'. '.join(parts)}."
+
+
+def read_against(performance: pd.DataFrame) -> pd.DataFrame:
+    """The table with changes from the control where a series has one, else from the original; `against` says which."""
+    with_control = performance["with_control"] > 0
+    table = performance.assign(against=with_control.map({True: CONTROL, False: ORIGINAL}))
+    for name in ("median", "low", "high", "working"):
+        from_control = performance[f"change_from_control_{name}"]
+        table[f"change_{name}"] = performance[f"change_{name}"].where(~with_control, from_control)
+    return table
+
+
+def _in_page(results: Results) -> pd.DataFrame:
+    return read_against(results["performance"])
 
 
 def opening(results: Results) -> list[str]:
     """Which method, at which sparsity, at what cost; then the others beside it."""
-    choices = sparsest_affordable(results["performance"])
+    table = read_against(results["performance"])
+    choices = sparsest_affordable(table)
     if not choices:
         return [NO_TWINS]
     others = [_beside(choice) for choice in choices[1:]]
@@ -113,76 +129,78 @@ def _cost(choice: Operating) -> str:
 
 
 def accuracy_against_sparsity(results: Results) -> Picture:
-    """The key figure: medians with quartiles and range, VD along its epochs, the originals as a line."""
-    performance, trajectories = results["performance"], results["trajectories"]
-    with canvas(5.8, 3.7) as (figure, axes):
-        original = results.data.models["accuracy"].quantile([0.25, 0.5, 0.75]).to_numpy(dtype=float)
-        axes.axhspan(original[0], original[2], color=QUIET, alpha=0.15, lw=0)
-        axes.axhline(original[1], color=INK, lw=1.2, ls=DASHES[1], label="originals: median, quartiles")
-        colours = colours_in(results)
-        for name in series_in(performance):
-            if not is_variational(name):
-                rows, colour = performance[performance["series"] == name], colours[name]
-                band(axes, rows["sparsity"], rows["accuracy_min"], rows["accuracy_max"], colour, 0.08)
-                band(axes, rows["sparsity"], rows["accuracy_q25"], rows["accuracy_q75"], colour, 0.25)
-                axes.plot(rows["sparsity"], rows["accuracy_median"], "o-", color=colour, label=name)
-        ends = final_twins(results.data)
-        for name in filter(is_variational, series_in(trajectories)):
-            vd, colour = trajectories[trajectories["series"] == name], colours[name]
-            band(axes, vd["sparsity"], vd["accuracy_q25"], vd["accuracy_q75"], colour, 0.2)
-            axes.plot(
-                vd["sparsity"], vd["accuracy"], color=colour, ls=DASHES[1], label=f"{name}, epoch by epoch"
-            )
-            final = sampled(ends[ends["series"] == name])
-            style: dict[str, Any] = {"ms": 3.2, "mew": 0, "alpha": 0.6, "color": colour}
-            where = final["sparsity"], final["accuracy"]
-            dots(axes, final["source_id"], *where, label=f"{name}, each model at the end", **style)
-        axes.set_ylabel("test accuracy")
-        percent_axis(axes.yaxis)
-        sparsity_axis(axes)
-        legend(axes, loc="lower left")
+    """The key figure: medians with quartiles, VD along its epochs, originals and controls as lines."""
+    performance, epochs = results["performance"], results["trajectories"]
+    original = results.data.models["accuracy"].quantile([0.25, 0.5, 0.75]).to_numpy(dtype=float)
+    controls = control_twins(results.data)
+    control = controls.loc[controls["final"], "accuracy"].median()
+    tuned = performance[~performance["series"].map(is_variational).astype(bool)]
+    drawn = [*original, control, *tuned["accuracy_median"], *tuned["accuracy_q25"], *tuned["accuracy_q75"]]
+    drawn += [*epochs.loc[epochs["series"].map(is_variational).astype(bool), "accuracy"]]
+    with panels(drawn, height=3.2) as (figure, both):
+        colors = colors_in(results)
+        for axes in both:
+            axes.axhspan(original[0], original[2], color=QUIET, alpha=0.15, lw=0)
+            axes.axhline(original[1], color=INK, lw=1.2, ls=DASHES[1], label="originals")
+            if not np.isnan(control):
+                axes.axhline(control, color=INK, lw=1.2, ls=DASHES[2], label="controls")
+            for name in series_in(tuned):
+                _medians(axes, tuned[tuned["series"] == name], name, colors[name])
+            for name in filter(is_variational, series_in(epochs)):
+                _path(axes, results, name, colors[name])
+            axes.set_ylabel("test accuracy")
+            percent_axis(axes.yaxis)
+        sparsity_axis(both[-1])
+        legend_above(both[0])
         caption = (
-            "Test accuracy against sparsity. Lines: median over models; dark bands: quartiles; light "
-            "bands: lowest to highest model."
+            "Median test accuracy against sparsity, bands: quartiles. VD: dashed along its epochs, a dot for each "
+            "model at the end. Open marks: medians without collapsed twins."
         )
         return finish(figure, "accuracy", caption)
 
 
+def _medians(axes: Axes, rows: pd.DataFrame, name: str, color: str) -> None:
+    """Medians of all twins, and, where some collapsed, of those that work."""
+    band(axes, rows["sparsity"], rows["accuracy_q25"], rows["accuracy_q75"], color, 0.22)
+    axes.plot(rows["sparsity"], rows["accuracy_median"], "o-", color=color, label=name)
+    some = rows[(rows["collapsed"] > 0) & (rows["collapsed"] < rows["n"])]
+    axes.plot(some["sparsity"], some["accuracy_working"], "o", mfc=PAPER, color=color)
+
+
+def _path(axes: Axes, results: Results, name: str, color: str) -> None:
+    """Variational dropout along its epochs, and every model where it ended."""
+    epochs = results["trajectories"]
+    rows = epochs[epochs["series"] == name]
+    band(axes, rows["sparsity"], rows["accuracy_q25"], rows["accuracy_q75"], color, 0.2)
+    axes.plot(rows["sparsity"], rows["accuracy"], color=color, ls=DASHES[1], label=name)
+    ends = final_twins(results.data)
+    final = sampled(ends[ends["series"] == name])
+    style: dict[str, Any] = {"ms": 3.2, "mew": 0, "alpha": 0.6, "color": color}
+    dots(axes, final["source_id"], final["sparsity"], final["accuracy"], **style)
+
+
 def change_against_sparsity(results: Results) -> Picture:
-    table = results["performance"]
+    table = read_against(results["performance"])
     columns = ("change_median", "change_low", "change_high")
-    colours = colours_in(results)
-    with canvas() as (figure, axes):
-        axes.axhline(0, color=INK, lw=1)
-        for name in series_in(table):
-            rows = table[table["series"] == name]
-            error_bars(axes, rows["sparsity"], rows, columns, name, colours[name])
-        axes.set_ylabel("change in accuracy, points")
-        points_axis(axes.yaxis)
-        sparsity_axis(axes)
-        legend(axes, loc="lower left")
-        return finish(figure, "change", "Median change from the original, with its 95 % interval.")
-
-
-def losers_against_sparsity(results: Results) -> Picture:
-    table = results["performance"]
-    colours = colours_in(results)
-    with canvas() as (figure, axes):
-        for name in series_in(table):
-            rows, colour = table[table["series"] == name], colours[name]
-            axes.plot([], [], color=colour, label=name)
-            for losses, dashes, marker in zip(LOSSES, DASHES, _MARKERS, strict=False):
-                axes.plot(
-                    rows["sparsity"], rows[f"lost_{losses}"], color=colour, ls=dashes, marker=marker, ms=3.5
-                )
-        for losses, dashes, marker in zip(LOSSES, DASHES, _MARKERS, strict=False):
-            axes.plot([], [], color=INK, ls=dashes, marker=marker, ms=3.5, label=f"more than {losses}")
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_ylabel("share of models")
-        percent_axis(axes.yaxis)
-        sparsity_axis(axes)
-        legend(axes, loc="upper left")
-        return finish(figure, "losers", "Share of models that lose more than 1, 2 or 5 points of accuracy.")
+    colors = colors_in(results)
+    with panels([0, *table["change_median"], *table["change_low"], *table["change_high"]]) as (figure, both):
+        for axes in both:
+            axes.axhline(0, color=INK, lw=1)
+            shift = side_by_side(series_in(table))
+            for name in series_in(table):
+                rows = table[table["series"] == name]
+                error_bars(axes, rows["sparsity"] + shift[name], rows, columns, name, colors[name])
+                some = rows[(rows["collapsed"] > 0) & (rows["collapsed"] < rows["n"])]
+                axes.plot(some["sparsity"], some["change_working"], "o", mfc=PAPER, color=colors[name])
+            axes.set_ylabel("change, points")
+            points_axis(axes.yaxis)
+        sparsity_axis(both[-1])
+        legend_above(both[0])
+        against = " or ".join(sorted({f"the {name}" for name in table["against"]}))
+        caption = (
+            f"Median change in accuracy from {against}, 95 % intervals. Open marks: without collapsed twins."
+        )
+        return finish(figure, "change", caption)
 
 
 PERFORMANCE = Question(
@@ -192,10 +210,15 @@ PERFORMANCE = Question(
     answer=answer,
     tables=(
         Table(
-            "performance", performance_by_sparsity, "One row per method and sparsity", COLUMNS, SERIES_ROWS
+            "performance",
+            performance_by_sparsity,
+            "One row per method and sparsity",
+            COLUMNS,
+            SERIES_ROWS,
+            _in_page,
         ),
     ),
-    figures=(change_against_sparsity, losers_against_sparsity),
+    figures=(change_against_sparsity,),
     definitions=DEFINITIONS,
     opening=opening,
     key_figure=accuracy_against_sparsity,

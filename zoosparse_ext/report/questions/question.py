@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from zoosparse_ext.report.figures.series import series_in
 from zoosparse_ext.report.figures.style import Picture
 from zoosparse_ext.report.results import Analysis, Results
 from zoosparse_ext.report.tables import MAX_ROWS, Column, HtmlTable, html_table
@@ -24,14 +25,12 @@ class Table:
     caption: str = ""  # says what a row is
     columns: Sequence[Column] = ()
     rows: int = MAX_ROWS  # shown in the page
-    arranged: Callable[[pd.DataFrame], pd.DataFrame] | None = None  # rows of the page, and their order
+    arranged: Callable[[Results], pd.DataFrame] | None = None  # what the page shows of it, and in which order
 
     def shown(self, results: Results) -> HtmlTable:
         """The table as the page shows it."""
-        frame = results[self.name]
-        return html_table(
-            self.name, self.caption, self.arranged(frame) if self.arranged else frame, self.columns, self.rows
-        )
+        frame = self.arranged(results) if self.arranged else results[self.name]
+        return html_table(self.name, self.caption, frame, self.columns, self.rows)
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,18 @@ def pictures(drawn: Picture | Iterable[Picture] | None) -> list[Picture]:
     if drawn is None:
         return []
     return [drawn] if isinstance(drawn, Picture) else list(drawn)
+
+
+def at_levels(table: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    """Of every series the rows at some asked sparsities, or else nearest to 80 %; series that were not asked whole."""
+    parts = []
+    for name in series_in(table):
+        rows = table[table["series"] == name]
+        if rows["level"].notna().all():
+            asked = rows["level"].round(3).isin(levels)
+            rows = rows[asked] if asked.any() else rows.iloc[[closest(rows["level"], 0.8)]]
+        parts.append(rows)
+    return pd.concat(parts) if parts else table
 
 
 def closest(levels: pd.Series, to: float) -> int:

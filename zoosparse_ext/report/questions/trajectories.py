@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from zoosparse_ext.analysis import trajectories
 from zoosparse_ext.analysis.series import is_variational, magnitude_series, series_order
-from zoosparse_ext.report.figures.legends import legend, legend_above
+from zoosparse_ext.report.figures.legends import legend_above
 from zoosparse_ext.report.figures.palette import SEQUENCE
-from zoosparse_ext.report.figures.series import colours_in, series_in
+from zoosparse_ext.report.figures.panels import panels
+from zoosparse_ext.report.figures.series import colors_in, series_in
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
@@ -36,12 +39,14 @@ COLUMNS = (
     Column("agreement", "equal predictions"),
     Column("kappa", "κ", "number"),
     Column("pearson", "Pearson", "number"),
-    Column("lost_1", "lose > 1"),
+    Column("split_half", "halves", "number"),
+    Column("change_from_control", "from control", "points"),
 )
 DEFINITIONS = """
-    Epoch 0: before the first step, that is just pruned, or the original with its dropout rates about to
-    be learnt. Change: with its 95 % interval. Sparsity of every layer per epoch is in
-    tables/layer_trajectories.csv.
+    Epoch 0: before the first step, that is just pruned, or the original with its dropout rates about to be learned.
+    Change: from the original, with its 95 % interval; from control: from the unpruned model after as many epochs.
+    Pearson: with the originals' accuracy on the same images; halves: on different halves of them. Sparsity of every
+    layer per epoch is in tables/layer_trajectories.csv.
 """
 
 
@@ -74,9 +79,9 @@ def answer(results: Results) -> str:
     return capital("; ".join(parts)) + "." if parts else NO_TWINS
 
 
-def _variational_first(table: pd.DataFrame) -> pd.DataFrame:
+def _variational_first(results: Results) -> pd.DataFrame:
     """VD has one trajectory, magnitude pruning one per ratio."""
-    return table.sort_values("series", key=_pruned, kind="stable")
+    return results["trajectories"].sort_values("series", key=_pruned, kind="stable")
 
 
 def _pruned(series: pd.Series) -> pd.Series:
@@ -84,7 +89,7 @@ def _pruned(series: pd.Series) -> pd.Series:
 
 
 def variational_by_epoch(results: Results) -> Picture | None:
-    table, colours = results["trajectories"], colours_in(results)
+    table, colors = results["trajectories"], colors_in(results)
     names = list(filter(is_variational, series_in(table)))
     if not names:
         return None
@@ -92,8 +97,8 @@ def variational_by_epoch(results: Results) -> Picture | None:
         for axes, column, label in ((upper, "accuracy", "test accuracy"), (lower, "sparsity", "sparsity")):
             for name in names:
                 rows = table[table["series"] == name]
-                band(axes, rows["epoch"], rows[f"{column}_q25"], rows[f"{column}_q75"], colours[name])
-                axes.plot(rows["epoch"], rows[column], color=colours[name], label=name)
+                band(axes, rows["epoch"], rows[f"{column}_q25"], rows[f"{column}_q75"], colors[name])
+                axes.plot(rows["epoch"], rows[column], color=colors[name], label=name)
             axes.set_ylabel(label)
             percent_axis(axes.yaxis)
         lower.set_xlabel("epoch of variational dropout")
@@ -113,46 +118,56 @@ def tuning_by_epoch(results: Results) -> Picture | None:
     ratios = [ratio for ratio in sorted(rows["target"].unique()) if ratio >= 0.5][-5:] or sorted(
         rows["target"].unique()
     )
-    with canvas() as (figure, axes):
-        axes.axhline(0, color=INK, lw=1)
-        for ratio, colour in zip(ratios, SEQUENCE, strict=False):
-            part = rows[rows["target"] == ratio]
-            axes.plot(part["epoch"], part["change"], "o-", ms=3, color=colour, label=f"{100 * ratio:.4g} %")
-        axes.set_xlabel("epoch of fine-tuning (0: just pruned)")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylabel("change in accuracy, points")
-        points_axis(axes.yaxis)
-        legend(axes, loc="best", title="sparsity", ncols=2)
-        return finish(
-            figure, "tuning-epochs", f"{name}: median change from the original per epoch of fine-tuning."
-        )
+    with panels([0, *rows.loc[rows["target"].isin(ratios), "change"]]) as (figure, both):
+        for axes in both:
+            axes.axhline(0, color=INK, lw=1)
+            for ratio, color in zip(ratios, SEQUENCE, strict=False):
+                part = rows[rows["target"] == ratio]
+                label = f"{100 * ratio:.4g} %"
+                axes.plot(part["epoch"], part["change"], "o-", ms=3, color=color, label=label)
+            axes.set_ylabel("change, points")
+            points_axis(axes.yaxis)
+        both[-1].set_xlabel("epoch of fine-tuning (0: just pruned)")
+        both[-1].xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+        legend_above(both[0])
+        caption = f"{name}: median change from the original per epoch of fine-tuning, by sparsity."
+        return finish(figure, "tuning-epochs", caption)
 
 
 def population_by_epoch(results: Results) -> Picture | None:
     """Spread and correlation per epoch of variational dropout."""
-    table, colours = results["trajectories"], colours_in(results)
+    table, colors = results["trajectories"], colors_in(results)
     table = table[table["accuracy_std"].notna()]
     names = list(filter(is_variational, series_in(table)))
     if not names:
         return None
     with canvas(panels=(2, 1), sharex=True) as (figure, (upper, lower)):
         for name in names:
-            rows, colour, prefix = (
+            rows, color, prefix = (
                 table[table["series"] == name],
-                colours[name],
+                colors[name],
                 f"{name}: " * (len(names) > 1),
             )
-            upper.plot(rows["epoch"], rows["accuracy_std"], color=colour)
-            lower.plot(rows["epoch"], rows["pearson"], color=colour, label=f"{prefix}Pearson")
-            lower.plot(rows["epoch"], rows["spearman"], color=colour, ls=DASHES[2], label=f"{prefix}Spearman")
+            upper.plot(rows["epoch"], rows["accuracy_std"], color=color)
+            lower.plot(rows["epoch"], rows["pearson"], color=color, label=f"{prefix}all images")
+            halves = rows.dropna(subset=["split_half"])
+            if len(halves):
+                marks: dict[str, Any] = {
+                    "marker": "o",
+                    "ms": 3.5,
+                    "ls": DASHES[2],
+                    "label": f"{prefix}halves",
+                }
+                lower.plot(halves["epoch"], halves["split_half"], color=color, **marks)
         upper.set_ylabel("std, points")
         upper.set_ylim(bottom=0)
         points_axis(upper.yaxis, signed=False)
-        lower.set_ylabel("correlation")
+        lower.set_ylabel("Pearson's r")
         lower.set_xlabel("epoch of variational dropout")
-        legend(lower, loc="best", ncols=2)
+        legend_above(upper, of=lower)
         caption = (
-            "Variational dropout per epoch: spread over the population, and correlation with the originals."
+            "Variational dropout per epoch: standard deviation over the population, and correlation with the "
+            "originals on all images and on different halves of them."
         )
         return finish(figure, "population-epochs", caption)
 
@@ -161,7 +176,7 @@ def agreement_by_epoch(results: Results) -> Picture | None:
     table = results["trajectories"].dropna(subset=["agreement"])
     if table.empty:
         return None
-    colours = colours_in(results)
+    colors = colors_in(results)
     with canvas() as (figure, axes):
         for name in series_in(table):
             rows = table[table["series"] == name]
@@ -169,12 +184,12 @@ def agreement_by_epoch(results: Results) -> Picture | None:
             if not is_variational(name):
                 ratio = float(rows["target"].iloc[closest(rows["target"], 0.8)])
                 part, label = rows[rows["target"] == ratio], f"{name}, {100 * ratio:.4g} %"
-            band(axes, part["epoch"], part["agreement_q25"], part["agreement_q75"], colours[name])
-            axes.plot(part["epoch"], part["agreement"], "o-", ms=3, color=colours[name], label=label)
+            band(axes, part["epoch"], part["agreement_q25"], part["agreement_q75"], colors[name])
+            axes.plot(part["epoch"], part["agreement"], "o-", ms=3, color=colors[name], label=label)
         axes.set_xlabel("epoch")
         axes.set_ylabel("equal predictions")
         percent_axis(axes.yaxis)
-        legend(axes, loc="best")
+        legend_above(axes)
         return finish(
             figure,
             "agreement-epochs",

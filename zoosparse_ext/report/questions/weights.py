@@ -8,24 +8,33 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from zoosparse_ext.analysis import mask_overlaps, ratio_matrix, weight_histograms, weight_statistics
+from zoosparse_ext.analysis import (
+    mask_overlaps,
+    mask_overlaps_by_layer,
+    ratio_matrix,
+    weight_histograms,
+    weight_statistics,
+)
 from zoosparse_ext.analysis.operating import DIVIDE
 from zoosparse_ext.analysis.series import magnitude_series, series_order, variational_series
 from zoosparse_ext.analysis.weights import ORIGINAL_SERIES
-from zoosparse_ext.report.figures.legends import columns_within, legend, legend_height
-from zoosparse_ext.report.figures.series import colours_in, pairs_in, series_in
+from zoosparse_ext.report.figures.legends import columns_within, legend_above, legend_height
+from zoosparse_ext.report.figures.series import colors_in, pairs_in, series_in
 from zoosparse_ext.report.figures.style import (
     DASHES,
     INK,
     QUIET,
+    SIZE,
+    WIDTH,
     Picture,
     band,
     canvas,
     finish,
+    percent_axis,
     sparsity_axis,
 )
 from zoosparse_ext.report.format import capital, number, percent
-from zoosparse_ext.report.names import method_name
+from zoosparse_ext.report.names import in_words, method_name
 from zoosparse_ext.report.questions.question import Question, Table
 from zoosparse_ext.report.results import Results
 from zoosparse_ext.report.tables import Column
@@ -41,6 +50,7 @@ COLUMNS = (
     Column("pairs", "pairs", "count"),
     Column("jaccard", "Jaccard", "number", ("jaccard_q25", "jaccard_q75")),
     Column("expected", "independent", "number"),
+    Column("excess", "beyond that", "number", ("excess_low", "excess_high")),
 )
 SURVIVOR_COLUMNS = (
     Column("series", "method", "text"),
@@ -52,9 +62,11 @@ SURVIVOR_COLUMNS = (
     Column("abs_median", "median |w|", "number", ("abs_q25", "abs_q75")),
 )
 DEFINITIONS = """
-    Jaccard index: weights kept by both over weights kept by either, among prunable weights.
-    Independent: what two random masks of the same sizes would have. Pairs are sampled, at most 500 a
-    row. Histograms share their bins between originals and twins of a layer.
+    Jaccard index: weights kept by both over weights kept by either, among prunable weights. Independent: what
+    random masks would have that keep as many weights in every layer; masks that spare the same layers overlap for
+    that alone. Beyond that: medians of the difference within pairs, 95 % intervals. Pairs are sampled, at most 500
+    a row. Overlap in every layer alone is in tables/mask_overlaps_by_layer.csv. Histograms share their bins between
+    originals and twins of a layer.
 """
 
 
@@ -72,12 +84,12 @@ def answer(results: Results) -> str:
         where = "at equal sparsity" if len(matched) else f"at {row['first_label']} against VD's end"
         parts.append(
             f"{method_name(row['first_series'])} and {against} of one model share "
-            f"{percent(row['jaccard'], 0)} of the weights that either keeps {where} (independent masks: "
-            f"{percent(row['expected'], 0)})"
+            f"{percent(row['jaccard'], 0)} of the weights that either keeps {where} (independent masks "
+            f"with as many weights in every layer: {percent(row['expected'], 0)})"
         )
     models = table[table["relation"] == "models"]
     if len(models):
-        excess = (models["jaccard"] - models["expected"]).abs().max()
+        excess = models["excess"].abs().max()
         parts.append(
             f"masks of two models overlap within {number(100 * excess, 0)} points of what chance gives"
         )
@@ -90,18 +102,18 @@ def overlap_of_methods(results: Results) -> Picture | None:
     rows = table[(table["relation"] == "methods") & table["first_level"].notna()]
     if rows.empty:
         return None
-    colours = colours_in(results)
+    colors = colors_in(results)
     with canvas() as (figure, axes):
         named = rows.rename(columns={"first_series": "series", "second_series": "against"})
         others = sorted(named["against"].unique(), key=series_order)
         for name, against in pairs_in(named):
-            part, colour = rows[(named["series"] == name) & (named["against"] == against)], colours[name]
+            part, color = rows[(named["series"] == name) & (named["against"] == against)], colors[name]
             first = against == others[0]
-            band(axes, part["first_level"], part["jaccard_q25"], part["jaccard_q75"], colour)
+            band(axes, part["first_level"], part["jaccard_q25"], part["jaccard_q75"], color)
             label = (f"{name} and {against}" if len(others) == 1 else name) if first else None
             style = {"marker": "o", "ls": "-"} if first else {"marker": "s", "ls": DASHES[1], "mfc": "none"}
-            axes.plot(part["first_level"], part["jaccard"], color=colour, label=label, **style)
-            axes.plot(part["first_level"], part["expected"], color=colour, ls=DASHES[2], lw=1.2)
+            axes.plot(part["first_level"], part["jaccard"], color=color, label=label, **style)
+            axes.plot(part["first_level"], part["expected"], color=color, ls=DASHES[2], lw=1.2)
         if len(others) > 1:
             axes.plot([], [], "o-", color=INK, label=f"and {others[0]}")
             further = f"and {', '.join(others[1:])}"
@@ -111,7 +123,7 @@ def overlap_of_methods(results: Results) -> Picture | None:
         axes.set_ylabel("Jaccard index of kept weights")
         sparsity_axis(axes)
         axes.set_xlabel("sparsity of the pruned twin")
-        legend(axes, loc="upper left")
+        legend_above(axes)
         caption = (
             "Do both methods keep the same weights of a model? VD twins where they ended; medians and "
             "quartiles."
@@ -127,12 +139,12 @@ def overlap_of_ratios(results: Results) -> Picture | None:
     names = series_in(rows.rename(columns={"first_series": "series"}))
     name = [*magnitude_series(names), *names][0]
     matrix = ratio_matrix(table, name)
-    with canvas(5.4, 3.5) as (figure, axes):
+    with canvas() as (figure, axes):
         axes.grid(False)
         picture = axes.imshow(
             matrix.to_numpy(float), vmin=0, vmax=1, cmap="cividis", origin="lower", aspect="auto"
         )
-        labels = [f"{100 * level:.4g} %" for level in matrix.index]
+        labels = [f"{100 * level:.4g}" for level in matrix.index]
         axes.set_xticks(range(len(labels)), labels)
         axes.set_yticks(range(len(labels)), labels)
         for (i, j), value in np.ndenumerate(matrix.to_numpy(float)):
@@ -140,17 +152,18 @@ def overlap_of_ratios(results: Results) -> Picture | None:
                 axes.text(
                     j,
                     i,
-                    f"{value:.2f}",
+                    f"{100 * value:.0f}",
                     ha="center",
                     va="center",
-                    fontsize=7,
                     color="white" if value < 0.55 else "black",
                 )
-        figure.colorbar(picture, label="Jaccard index")
+        axes.set_xlabel("sparsity, %")
+        axes.set_ylabel("sparsity, %")
+        percent_axis(figure.colorbar(picture).ax.yaxis)
         return finish(
             figure,
             "overlap-ratios",
-            f"{name}: overlap of the masks of one model at two ratios, medians over models.",
+            f"{name}: overlap of the masks of one model at two ratios (Jaccard index), medians over models.",
         )
 
 
@@ -162,17 +175,17 @@ def overlap_of_models(results: Results) -> Picture | None:
     )  # fmt: skip
     if rows.empty:
         return None
-    colours = colours_in(results)
+    colors = colors_in(results)
     with canvas() as (figure, axes):
         for name in series_in(rows):
-            part, colour = rows[rows["series"] == name], colours[name]
-            axes.plot(part["sparsity"], part["jaccard"], "o-", color=colour, label=name)
-            axes.plot(part["sparsity"], part["expected"], color=colour, ls=DASHES[2], marker="_", lw=1.2)
+            part, color = rows[rows["series"] == name], colors[name]
+            axes.plot(part["sparsity"], part["jaccard"], "o-", color=color, label=name)
+            axes.plot(part["sparsity"], part["expected"], color=color, ls=DASHES[2], marker="_", lw=1.2)
         axes.plot([], [], color=INK, ls=DASHES[2], lw=1.2, label="independent masks")
         axes.set_ylim(0, 1)
         axes.set_ylabel("Jaccard index of kept weights")
         sparsity_axis(axes)
-        legend(axes, loc="upper right")
+        legend_above(axes)
         return finish(
             figure,
             "overlap-models",
@@ -192,15 +205,15 @@ def size_of_survivors(results: Results) -> Picture | None:
     means = means.merge(
         results["performance"][["series", "level", "sparsity"]], on=["series", "level"], how="left"
     )
-    colours = colours_in(results)
+    colors = colors_in(results)
     with canvas() as (figure, axes):
         axes.axhline(1, color=INK, lw=1)
         for name in series_in(means):
             rows = means[means["series"] == name]
-            axes.plot(rows["sparsity"], rows["ratio"], "o-", color=colours[name], label=name)
+            axes.plot(rows["sparsity"], rows["ratio"], "o-", color=colors[name], label=name)
         axes.set_ylabel("median |w| of survivors / of originals")
         sparsity_axis(axes)
-        legend(axes, loc="upper left")
+        legend_above(axes)
         return finish(
             figure,
             "survivor-size",
@@ -213,9 +226,9 @@ def surviving_weights(results: Results) -> Picture | None:
     table = results["weight_histograms"]
     if table.empty:
         return None
-    layers, colours = list(dict.fromkeys(table["layer"]))[:_MAX_PANELS], colours_in(results)
+    layers, colors = list(dict.fromkeys(table["layer"]))[:_MAX_PANELS], colors_in(results)
     rows = math.ceil(len(layers) / 2)
-    with canvas(5.4, 1.7 * rows + 0.6, (rows, min(2, len(layers))), "constrained", squeeze=False) as (
+    with canvas(WIDTH, 1.6 * rows + 0.7, (rows, min(2, len(layers))), "constrained", squeeze=False) as (
         figure,
         panels,
     ):
@@ -225,19 +238,19 @@ def surviving_weights(results: Results) -> Picture | None:
             part = table[table["layer"] == layer]
             shown = [_at_operating_level(part[part["series"] == name]) for name in part["series"].unique()]
             for series in shown:
-                _density(axes, series, colours)
-            axes.set_title(layer, fontsize=9)
+                _density(axes, series, colors)
+            axes.set_title(in_words(results.data, layer))
             axes.set_yticks([])
             axes.set_ylim(0, _height(shown))
-        figure.supxlabel("weight", fontsize=9.5)
-        figure.supylabel("density", fontsize=9.5)
+        figure.supxlabel("weight")
+        figure.supylabel("density")
         handles, labels = panels.flat[0].get_legend_handles_labels()
-        columns = columns_within(72 * figure.get_figwidth(), labels, size=9)
+        columns = columns_within(72 * figure.get_figwidth(), labels, size=SIZE)
         if columns < len(handles):
             figure.set_figheight(figure.get_figheight() + legend_height(math.ceil(len(handles) / columns)))
         figure.legend(handles, labels, loc="outside upper center", ncols=columns)
         caption = (
-            "Density of the surviving weights per layer, on bins shared by all: originals (grey), pruned "
+            "Density of the surviving weights per layer, on bins shared by all: originals (gray), pruned "
             "twins at the largest ratio up to 80 %, VD twins where they ended. A peak at zero that leaves its "
             "frame is cut off."
         )
@@ -261,14 +274,19 @@ def _at_operating_level(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["level"] == (reached.max() if len(reached) else levels.min())]
 
 
-def _density(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
+def _density(axes: Axes, rows: pd.DataFrame, colors: dict[str, str]) -> None:
     series = str(rows["series"].iloc[0])
     edges = np.append(rows["left"].to_numpy(), rows["right"].to_numpy()[-1:])
     if series == ORIGINAL_SERIES:
         axes.stairs(rows["density"], edges, fill=True, color=QUIET, alpha=0.3, label="original")
         return
     label = f"{series}, {rows['level_label'].iloc[0]}"
-    axes.stairs(rows["density"], edges, color=colours[series], lw=1.3, label=label)
+    axes.stairs(rows["density"], edges, color=colors[series], lw=1.3, label=label)
+
+
+def _survivors_in_page(results: Results) -> pd.DataFrame:
+    table = results["weight_statistics"]
+    return table.assign(layer=[in_words(results.data, str(layer)) for layer in table["layer"]])
 
 
 WEIGHTS = Question(
@@ -285,7 +303,9 @@ WEIGHTS = Question(
             weight_statistics,
             "Surviving weights per layer, of at most 100 models",
             SURVIVOR_COLUMNS,
+            arranged=_survivors_in_page,
         ),
+        Table("mask_overlaps_by_layer", mask_overlaps_by_layer),
         Table("weight_histograms", weight_histograms),
     ),
     figures=(overlap_of_methods, overlap_of_ratios, overlap_of_models, size_of_survivors, surviving_weights),
