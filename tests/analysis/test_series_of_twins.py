@@ -28,8 +28,8 @@ from zoosparse_ext.analysis.series import (
     stands_for_its_method,
     variational_series,
 )
-from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.analysis.twins import series_of
+from zoosparse_ext.report.questions import analyzed
 
 LABELS = [
     "MP global", "MP per layer", "MP per output", "MP 2:4", "MP global, 50 epochs, lr 0.001", "MP global, cubic",
@@ -62,7 +62,7 @@ def test_all_series_are_there_once(many: StudyData) -> None:
 
 def test_more_series_change_nothing_of_the_others(many: StudyData, plain: StudyData) -> None:
     """Of every table the rows of a series are the same with and without others; only p-values know their family."""
-    before, after = all_tables(plain), all_tables(many)
+    before, after = analyzed(plain), analyzed(many)
     assert series_of(plain) == PLAIN
     for name, rows in before.items():
         table = after[name]

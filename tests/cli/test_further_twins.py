@@ -15,9 +15,9 @@ from tests.cli.test_commands import KINDS
 from tests.cli.test_interruption import same_bits
 from tests.study.test_run import Stages
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.report.questions import analyzed
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.run import run_study
@@ -300,7 +300,7 @@ def test_twins_of_twins_are_left_out_of_the_analysis(
         assert "twins of twins are left out of the analysis" in caplog.text
         assert f"; 3 of them: {', '.join(map(repr, further.ids))}" in caplog.text
     assert Zoo.open(zoo).population("magnitude-global-further").ids == further.ids
-    ours, theirs = (all_tables(StudyData.from_zoo(Zoo.open(path))) for path in (zoo, finished))
+    ours, theirs = (analyzed(StudyData.from_zoo(Zoo.open(path))) for path in (zoo, finished))
     for name, table in theirs.items():
         pd.testing.assert_frame_equal(ours[name], table)
     assert succeed("info", zoo).code == 0 and succeed("evaluate", zoo).code == 0
