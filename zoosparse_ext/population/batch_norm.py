@@ -107,7 +107,7 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
         for name in norms:
             for statistic in ("running_mean", "running_var"):
                 tensors[f"{name}.{statistic}"].copy_(module.get_buffer(f"{name}.{statistic}"))
-    return Population(
+    return Population.from_rows(
         weights,
         architecture,
         population.models,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.devices import device_of
 from zoosparse_ext.population.initialise import initialise
+from zoosparse_ext.population.model_table import number_rows, require_own_ids
 from zoosparse_ext.population.plain import plain_module
 from zoosparse_ext.population.plan import Plan, as_images
 from zoosparse_ext.population.program import Shape
@@ -51,7 +52,7 @@ class Population:
 
     Raises:
         InputError: weights that are no matrix of as many columns as the architecture has, or of another type; a table,
-            masks or predictions of another number of rows.
+            masks or predictions of another number of rows; a table that gives two networks one id.
     """
 
     def __init__(
@@ -60,6 +61,21 @@ class Population:
         architecture: Architecture,
         models: pd.DataFrame | None = None,
         *,
+        packed_masks: Tensor | None = None,
+        log_sigma2: Tensor | None = None,
+        predictions: Tensor | None = None,
+        history: pd.DataFrame | None = None,
+        counts: Tensor | None = None,
+    ) -> None:
+        self._hold(weights, architecture, models, packed_masks, log_sigma2, predictions, history, counts)
+        if models is not None:
+            require_own_ids(self.models)
+
+    def _hold(
+        self,
+        weights: Tensor,
+        architecture: Architecture,
+        models: pd.DataFrame | None,
         packed_masks: Tensor | None = None,
         log_sigma2: Tensor | None = None,
         predictions: Tensor | None = None,
@@ -79,7 +95,7 @@ class Population:
             )
         self.weights = weights
         self.architecture = architecture
-        self.models = _number_rows(models, weights.shape[0], architecture)
+        self.models = number_rows(models, weights.shape[0], architecture)
         self.packed_masks = packed_masks
         self.log_sigma2 = log_sigma2
         self.predictions = predictions
@@ -91,6 +107,26 @@ class Population:
             tensor = getattr(self, name)
             if tensor is not None and tensor.shape[0] != len(self):
                 raise InputError(f"{name} has {tensor.shape[0]} rows for a population of {len(self)} models")
+
+    @classmethod
+    def from_rows(
+        cls, weights: Tensor, architecture: Architecture, models: pd.DataFrame, **rest: Any
+    ) -> Population:
+        """Rows of populations that exist: as the constructor, but ids may repeat.
+
+        A selection may take a row twice, and zoos of version 0.1 may hold two twins of one id.
+
+        >>> from zoosparse_ext import architecture
+        >>> population = Population.initialise(architecture("cnn-s"), seeds=range(2))
+        >>> population[[0, 0]].ids
+        ['cnn-s-tanh-0000', 'cnn-s-tanh-0000']
+
+        Raises:
+            InputError: as the constructor, but for ids.
+        """
+        population = cls.__new__(cls)
+        population._hold(weights, architecture, models, **rest)
+        return population
 
     @classmethod
     def from_modules(
@@ -129,9 +165,10 @@ class Population:
             table: one row per model.
 
         Raises:
-            InputError: no models; models that differ in architecture, frozen flags, hooks, or in values that their
-                forward reads and that are no columns; modules that a population cannot compute (says which and why);
-                tied, scripted, lazy, complex or quantized parameters; inputs that the modules do not take.
+            InputError: no models; a table of another number of rows, or with one `model_id` twice; models that differ
+                in architecture, frozen flags, hooks, or in values that their forward reads and that are no columns;
+                modules that a population cannot compute (says which and why); tied, scripted, lazy, complex or
+                quantized parameters; inputs that the modules do not take.
         """
         stacked = stack(models, module, name, input_shape, example, prunable)
         return cls(
@@ -153,7 +190,7 @@ class Population:
         """Fresh networks, one per seed; biases start at 0.01, as in the published zoos.
 
         Raises:
-            InputError: no seeds, an unknown initialisation.
+            InputError: no seeds, an unknown initialisation; a seed twice, unless `table` gives both an id.
         """
         require_kind(
             "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
@@ -254,7 +291,7 @@ class Population:
         def take(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[index]
 
-        return Population(
+        return Population.from_rows(
             self.weights[index],
             self.architecture,
             self.models.iloc[index].reset_index(drop=True),
@@ -270,7 +307,7 @@ class Population:
         def copy(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.clone()
 
-        return Population(
+        return Population.from_rows(
             self.weights.clone(),
             self.architecture,
             self.models.copy(),
@@ -400,22 +437,6 @@ def require_numbers(population: Population) -> None:
         f"weights are NaN: row {row} (model {population.ids[row]!r}), layer {segment.name!r}; {models} of "
         f"{len(population)} models; pass allow_nan=True (--allow-nan) to keep them"
     )
-
-
-def _number_rows(models: pd.DataFrame | None, n: int, architecture: Architecture) -> pd.DataFrame:
-    require_kind(
-        "the table of models", models, (pd.DataFrame, type(None)), "a pandas.DataFrame with one row per model"
-    )
-    table = pd.DataFrame(index=range(n)) if models is None else models.reset_index(drop=True)
-    if len(table) != n:
-        raise InputError(f"the table has {len(table)} rows for {n} models")
-    if "seed" not in table:
-        table = table.assign(seed=range(n))
-    if "model_id" not in table:
-        table = table.assign(model_id=[f"{row:04d}" for row in range(n)])
-    if "architecture" not in table:
-        table = table.assign(architecture=architecture.name)
-    return table
 
 
 def _positions(rows: int | Sequence[int] | Sequence[bool] | Tensor | np.ndarray, n: int) -> np.ndarray:

@@ -97,7 +97,7 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
         architecture, table = read_description(folder, entry, verify=verify)
         shards = (_read_shard(folder, shard, entry["tensors"], verify) for shard in entry["shards"])
         tensors = next(shards) if len(entry["shards"]) == 1 else _join(shards, len(table))
-        return Population(tensors.pop("weights"), architecture, table, **tensors)  # type: ignore[arg-type]
+        return Population.from_rows(tensors.pop("weights"), architecture, table, **tensors)
 
 
 def read_description(
