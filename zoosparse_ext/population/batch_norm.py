@@ -10,6 +10,7 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.modules import seeded
+from zoosparse_ext.population.overlap import shared_images
 from zoosparse_ext.population.population import Population
 
 _IMAGES = 256  # a batch of those that statistics are measured on
@@ -146,11 +147,8 @@ def require_other_split(population: Population, split: Split | None, evaluated: 
     require_kind("recalibrate", split, Split, "a split of training images, such as data.train")
     if not has_batch_norm(population):
         return
-    if split.images.shape[1:] != evaluated.images.shape[1:] or split.images.dtype != evaluated.images.dtype:
-        return
-    few = split.images[torch.arange(min(16, len(split))) * len(split) // min(16, len(split))]
-    if all(bool((evaluated.images == image).flatten(1).all(1).any()) for image in few):
+    if shared := shared_images(split, evaluated):
         raise InputError(
-            f"recalibrate: these are images that are evaluated ({evaluated.name}); measure on training images, "
-            "recalibrate=data.train"
+            f"recalibrate: these are images that are evaluated ({evaluated.name}): {shared} of {len(evaluated)} are "
+            "among them; measure on training images, recalibrate=data.train, and evaluate on others"
         )
