@@ -6,7 +6,7 @@ when they run, so that one graph serves all boundaries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 
 import torch
@@ -16,6 +16,7 @@ from ..errors import InputError
 from ._checks import INTEGERS, as_tensor, check_integer, check_tensor, is_array, is_int, kind, shape_text
 
 Segments = Sequence[int] | Tensor
+_NO_LISTS = (str, bytes, Mapping, Set)  # of columns in their order, though Python goes over them
 
 
 def segment_offsets(op: str, p: int, segments: Segments | None) -> list[int] | Tensor:
@@ -25,7 +26,7 @@ def segment_offsets(op: str, p: int, segments: Segments | None) -> list[int] | T
     if torch.compiler.is_compiling():
         return _compiled_offsets(op, segments)
     given = _numbers(op, segments) if isinstance(segments, Tensor) else segments
-    if isinstance(given, str) or not hasattr(given, "__iter__"):
+    if isinstance(given, _NO_LISTS) or not hasattr(given, "__iter__"):
         raise InputError(f"{op}: segments must be a list of columns, got {segments!r}")
     offsets = [check_integer(op, "a boundary of segments", offset) for offset in given]
     check_offsets(op, p, offsets)

@@ -11,7 +11,7 @@ from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.modules import seeded
 from zoosparse_ext.population.overlap import shared_images
-from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.population import Population, require_data
 
 _IMAGES = 256  # a batch of those that statistics are measured on
 
@@ -88,6 +88,7 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
     architecture = population.architecture
     if not has_batch_norm(population):
         return population
+    require_data(population)
     module = architecture.module().eval()
     norms = {name: layer for name, layer in module.named_modules() if _is_measured(layer)}
     weights = population.weights.detach().clone()

@@ -263,6 +263,10 @@ class Population:
         """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""
         program = self.architecture.program
         require_kind("images", images, Tensor, "a tensor [B, C, H, W]")
+        if images.is_meta and not self.weights.is_meta:
+            raise InputError(
+                f"images are on the meta device, which holds no data; the weights are on {self.weights.device}"
+            )
         if program is not None:
             if not images.is_floating_point() and images.dtype != torch.uint8:
                 raise InputError(
@@ -325,6 +329,7 @@ class Population:
             InputError: no such device, or not on this machine.
         """
         device = device_of(device, self.weights)
+        require_data(self)
         for name in ("weights", "packed_masks", "log_sigma2"):
             tensor = getattr(self, name)
             if tensor is not None:
@@ -363,6 +368,7 @@ class Population:
 
     def to_modules(self) -> list[nn.Module]:
         """One independent `nn.Module` per row, of the class that the population was made from, in evaluation mode."""
+        require_data(self)
         modules = []
         for number, row in enumerate(self.weights.detach().cpu()):
             module = self.architecture.module()
@@ -424,8 +430,17 @@ class Population:
         return zeros / sizes if by_layer else zeros.sum(1) / sizes.sum()
 
 
+def require_data(population: Population) -> None:
+    """Raise InputError if the weights are on the meta device, where there are shapes alone."""
+    if population.weights.is_meta:
+        raise InputError(
+            "weights are on the meta device, which holds no data; make the population of weights on the CPU or a GPU"
+        )
+
+
 def require_numbers(population: Population) -> None:
-    """Raise InputError with the first row and layer that hold NaN, if any do."""
+    """Raise InputError with the first row and layer that hold NaN, if any do; or without data."""
+    require_data(population)
     bad = torch.isnan(population.weights)
     if not bool(bad.any()):
         return
