@@ -10,6 +10,8 @@ import torch
 import torch._dynamo
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
@@ -154,6 +156,34 @@ def test_boundaries_in_a_tensor_under_the_default_backend() -> None:
         for one, other in zip(compiled(found, k, segments), both(expected, k, segments), strict=True):
             assert torch.equal(one, other)
         assert torch.equal(found, expected)
+
+
+def test_traced_code_takes_other_boundaries() -> None:
+    """`make_fx` and fake tensors, without Dynamo: what is read of a tensor would become a constant of the graph."""
+
+    def prune(weights: Tensor, k: Tensor, segments: Tensor) -> Tensor:
+        return ops.magnitude_mask(weights, k, segments)
+
+    weights, k = torch.randn(3, 8), torch.tensor([2, 1])
+    for mode in ("real", "fake", "symbolic"):
+        graph = make_fx(prune, tracing_mode=mode)(weights, k, torch.tensor([0, 4, 8]))
+        for middle in (3, 6):
+            segments = torch.tensor([0, middle, 8])
+            assert torch.equal(graph(weights, k, segments), prune(weights, k, segments))
+    with FakeTensorMode():
+        assert prune(torch.randn(3, 8), torch.tensor([2, 1]), torch.tensor([0, 4, 8])).shape == (3, 8)
+
+
+def test_exported_code() -> None:
+    class Masked(torch.nn.Module):
+        def forward(self, weights: Tensor, segments: Tensor) -> Tensor:
+            return ops.magnitude_mask(weights, 1, segments)
+
+    rows = {0: torch.export.Dim("rows")}
+    weights, segments = torch.randn(3, 8), torch.tensor([0, 4, 8])
+    program = torch.export.export(Masked(), (weights, segments), dynamic_shapes=(rows, None)).module()
+    weights, segments = torch.randn(5, 8), torch.tensor([0, 7, 8])
+    assert torch.equal(program(weights, segments), ops.magnitude_mask(weights, 1, segments))
 
 
 def test_vmap_in_compiled_code() -> None:

@@ -66,7 +66,8 @@ def counts(
         given = given[..., :, None] if whole else given[..., None, :]
     full = given.expand(*lead, n, s)
     full = _signed(op, full, offsets) if full.dtype == torch.uint64 else full.to(torch.int64)
-    if full.device.type == "cpu" and weights.device.type == "cuda" and not torch.compiler.is_compiling():
+    known = not torch.compiler.is_compiling() and not isinstance(offsets, Tensor)
+    if known and full.device.type == "cpu" and weights.device.type == "cuda":
         assert not isinstance(offsets, Tensor)
         check_counts(op, full, offsets)  # the kernels there cannot raise
     return full.to(weights.device).contiguous()
@@ -80,8 +81,8 @@ def _is_shape(shape: Sequence[int], expected: Sequence[int]) -> bool:
 def _signed(op: str, k: Tensor, offsets: list[int] | Tensor) -> Tensor:
     """Counts of uint64 [..., N, S] as int64: what exceeds it exceeds every row, and does so still."""
     signed = k.view(torch.int64)
-    known = k.device.type == "cpu" and not torch.compiler.is_compiling()
-    if known and not torch._C._functorch.is_batchedtensor(k) and bool((signed < 0).any()):
+    data = isinstance(offsets, Tensor) or k.device.type != "cpu" or torch.compiler.is_compiling()
+    if not data and not torch._C._functorch.is_batchedtensor(k) and bool((signed < 0).any()):
         assert not isinstance(offsets, Tensor)
         place = (signed < 0).nonzero()[0].tolist()
         raise InputError(_outside(op, int(k[tuple(place)].item()), place, offsets))

@@ -20,10 +20,15 @@ _NO_LISTS = (str, bytes, Mapping, Set)  # of columns in their order, though Pyth
 
 
 def segment_offsets(op: str, p: int, segments: Segments | None) -> list[int] | Tensor:
-    """Boundaries [0, o1, …, P] as a list, or in compiled code as a tensor [S + 1]; None is the whole row."""
+    """Boundaries [0, o1, …, P] as a list, or in compiled code as a tensor [S + 1]; None is the whole row.
+
+    Code that something traces is as compiled code: numbers that are read there become constants.
+    """
     if segments is None:
         return [0, p]
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or (
+        isinstance(segments, Tensor) and torch._C._len_torch_dispatch_stack() > 0
+    ):
         return _compiled_offsets(op, segments)
     given = _numbers(op, segments) if isinstance(segments, Tensor) else segments
     if isinstance(given, _NO_LISTS) or not hasattr(given, "__iter__"):
