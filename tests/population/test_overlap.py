@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -86,3 +88,19 @@ def test_a_part_of_what_is_evaluated_is_refused(data: zs.Dataset) -> None:
             work()
     zs.evaluate(population, data, recalibrate=data.train)
     zs.evaluate(population, data.train, recalibrate=data.test)
+
+
+def test_a_data_set_that_repeats_itself(data: zs.Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    """Its training images are measured on as they were trained on, unless all of them are evaluated."""
+    population = tiny.population(tiny.batch_normed)
+    half = len(data.train) // 2
+    test = replace(data.train, images=data.train.images[:half], labels=data.train.labels[:half], name="test")
+    leaky = replace(data, test=test)
+    zs.evaluate(population, leaky, recalibrate=leaky.train)
+    assert (
+        f"are evaluated on images that they were trained on: {half} of {half} are among them" in caplog.text
+    )
+    with pytest.raises(InputError, match=f"{half} of {half} are among them"):
+        zs.evaluate(population, leaky.test, recalibrate=leaky.train)
+    with pytest.raises(InputError, match="recalibrate: these are images that are evaluated"):
+        zs.evaluate(population, replace(data, test=data.train), recalibrate=data.train)

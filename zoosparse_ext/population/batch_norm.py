@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoosparse_ext.data import Split
+from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.modules import seeded
 from zoosparse_ext.population.overlap import shared_images
 from zoosparse_ext.population.population import Population, require_data
+
+log = logging.getLogger(__name__)
 
 _IMAGES = 256  # a batch of those that statistics are measured on
 
@@ -141,15 +145,27 @@ def _batches(available: int, images: int) -> list[Tensor]:
     return list(spread.tensor_split(max(1, round(images / _IMAGES))))
 
 
-def require_other_split(population: Population, split: Split | None, evaluated: Split) -> None:
-    """Raise InputError if statistics would be measured on the images that are evaluated, or on some of them."""
+def require_other_split(population: Population, split: Split | None, data: Dataset | Split) -> None:
+    """Raise InputError if statistics would be measured on the images that are evaluated, or on some of them.
+
+    The training images of a data set may hold some of its test images: then the data set repeats itself, as the log
+    says, and networks were trained on these images anyway.
+    """
     if split is None:
         return
     require_kind("recalibrate", split, Split, "a split of training images, such as data.train")
     if not has_batch_norm(population):
         return
-    if shared := shared_images(split, evaluated):
-        raise InputError(
-            f"recalibrate: these are images that are evaluated ({evaluated.name}): {shared} of {len(evaluated)} are "
-            "among them; measure on training images, recalibrate=data.train, and evaluate on others"
+    evaluated = data.test if isinstance(data, Dataset) else data
+    if not (shared := shared_images(split, evaluated)):
+        return
+    found = f"{shared} of {len(evaluated)} are among them"
+    if isinstance(data, Dataset) and split is data.train and shared_images(evaluated, split) < len(split):
+        log.warning(
+            "%s are evaluated on images that they were trained on: %s", population.architecture.name, found
         )
+        return
+    raise InputError(
+        f"recalibrate: these are images that are evaluated ({evaluated.name}): {found}; measure on training images, "
+        "recalibrate=data.train, and evaluate on others"
+    )

@@ -76,7 +76,7 @@ def evaluate(
     split = data.test if isinstance(data, Dataset) else data
     require_data(population)
     if recalibrate is not None:
-        batch_norm.require_other_split(population, recalibrate, split)
+        batch_norm.require_other_split(population, recalibrate, data)
         population = batch_norm.recalibrate(population, recalibrate)
     plan = population.compile(sparse, device)
     check_split(population, split)

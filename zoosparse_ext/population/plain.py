@@ -63,7 +63,7 @@ def plain_module(module: nn.Module) -> Plain:
     >>> from torch.nn.utils import prune
     >>> plain = plain_module(prune.l1_unstructured(nn.Linear(4, 2), "weight", amount=3))
     >>> dict(plain.module.named_parameters()).keys(), int((~plain.masks["weight"]).sum())
-    (dict_keys(['bias', 'weight']), 3)
+    (dict_keys(['weight', 'bias']), 3)
 
     Raises:
         InputError: a scripted or lazy module, parameters that are complex, quantized, sparse or without data, or that

@@ -150,7 +150,7 @@ def magnitude_prune(
         twins.history = twin_rows(twins, 0, None, None)
         warn_of_collapse(twins.history)
         return twins
-    batch_norm.require_other_split(population, recalibrate, data.test)
+    batch_norm.require_other_split(population, recalibrate, data)
     source_predictions = predictions_of(population, data, device).repeat(len(twins) // len(population), 1)
 
     def prune_further(epoch: int, trained: Population) -> None:

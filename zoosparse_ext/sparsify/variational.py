@@ -141,7 +141,7 @@ def variational_dropout(
     variational = Variational(
         noisy.log_sigma2, 0.0, chosen.conv_clamp, chosen.linear_clamp, chosen.conv_biases
     )
-    batch_norm.require_other_split(population, recalibrate, data.test)
+    batch_norm.require_other_split(population, recalibrate, data)
 
     def sparse() -> Population:
         dropped = drop(noisy, variational, threshold)
