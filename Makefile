@@ -12,7 +12,7 @@ TORCH ?= torch==2.13.0
 
 SOURCES := setup.py CMakeLists.txt pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test test-fallback sanitize cuda-check gpu-check lint format bench clean
+.PHONY: demo test test-fallback simulations sanitize cuda-check gpu-check lint format bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/zoosparse demo --out demo
@@ -23,6 +23,9 @@ test: $(VENV)/.installed $(CTEST_BUILD)/.built
 
 test-fallback: $(VENV)/.installed  ## the same suite on the PyTorch reference alone
 	ZOOSPARSE_DISABLE_EXT=1 $(BIN)/python -m pytest -n 2
+
+simulations: $(VENV)/.installed  ## 200 simulated zoos of each known truth: how often verdicts of the claims are wrong; some 20 minutes
+	ZOOSPARSE_SIMULATIONS=200 $(BIN)/python -m pytest -n 2 tests/analysis/test_simulations.py
 
 sanitize: $(VENV)/.dependencies  ## the C++ tests under the address, undefined-behaviour and thread sanitizers
 	@for kind in address,undefined thread; do \

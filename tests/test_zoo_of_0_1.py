@@ -132,6 +132,36 @@ def test_what_was_interrupted_goes_on(name: str, kind: str, folder: Path, expect
     torch.testing.assert_close(weights, expected[f"{name}-{kind}/weights"], **CLOSE)
 
 
+@pytest.mark.parametrize("name", ["chain", "batch_norm"])
+def test_the_kl_weights_of_what_was_interrupted_stay(
+    name: str, folder: Path, expected: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were divided by 25, those of a run that begins now are divided by its epochs."""
+    population, data = opened(name), data_of(name)
+    checkpoint = folder / f"{name}-vardrop.checkpoint"
+    with pytest.raises(zs.InputError, match="other settings"):
+        WORK["vardrop"](population, data, checkpoint=checkpoint, kl_scale=2)
+    with caplog.at_level("WARNING", "zoosparse_ext"):
+        twins = WORK["vardrop"](population, data, checkpoint=checkpoint)
+    assert "goes on with KL weights of version 0.1" in caplog.text
+    torch.testing.assert_close(twins.weights, expected[f"{name}-vardrop/weights"], **CLOSE)
+    fresh = WORK["vardrop"](population, data)
+    assert fresh.ids == twins.ids and not torch.equal(fresh.log_sigma2, twins.log_sigma2)
+    scaled = WORK["vardrop"](population, data, kl_scale=3 / 25)
+    torch.testing.assert_close(scaled.log_sigma2, twins.log_sigma2, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", WORK)
+def test_what_was_interrupted_keeps_the_epochs_to_come(kind: str, folder: Path) -> None:
+    population = started("chain") if kind == "train" else opened("chain")
+    checkpoint = folder / f"chain-{kind}.checkpoint"
+    with pytest.raises(zs.InputError, match="epoch 1 cannot be kept any more"):
+        WORK[kind](population.clone(), data_of("chain"), checkpoint=checkpoint, keep=(1,))
+    result = WORK[kind](population, data_of("chain"), checkpoint=checkpoint, keep=(2,))
+    assert list((population if kind == "train" else result).kept) == [2]
+    assert opened("chain").optimizer_state is None
+
+
 def test_an_interrupted_command_goes_on(folder: Path, expected: Any) -> None:
     data = f"npz:{folder / 'bytes.npz'}"
     assert list((folder / "chain.resume").rglob("*.safetensors"))

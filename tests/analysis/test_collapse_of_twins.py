@@ -10,7 +10,7 @@ from tests.analysis.synthetic_zoo import many_series_zoo, synthetic_zoo
 from zoosparse_ext.analysis import (
     StudyData,
     collapse,
-    compare_matched,
+    compare_measured,
     emptied_layers,
     final_twins,
     performance_by_sparsity,
@@ -89,13 +89,33 @@ def test_matched_twins_are_counted_in_rows_of_their_own() -> None:
     assert table["n"].sum() == data.twins["twin_id"].nunique()
 
 
+def test_twins_matched_to_another_epoch_or_series_are_not_pooled() -> None:
+    zoo = synthetic_zoo(6, images=50, ratios=(0.5,), scopes=("global",), fine_tuning=0)
+    matched, vd = zoo.twins[zoo.twins["matched"].notna()], zoo.twins[zoo.twins["method"] == "variational"]
+    early = matched.assign(twin_id=matched["twin_id"] + "-5", matched_epoch=5.0)
+    zoo.twins = pd.concat([zoo.twins, early], ignore_index=True)
+    labels = collapse(StudyData.from_zoo(zoo))["level_label"].tolist()
+    assert labels == ["50 %", "end", "matched", "matched, epoch 5"]
+    other = vd.assign(twin_id=vd["twin_id"] + "-kl", series="variational-kl_30")
+    sparser = matched.assign(twin_id=matched["twin_id"] + "-kl", matched=matched["matched"] + "-kl")
+    zoo.twins = pd.concat([zoo.twins, other, sparser], ignore_index=True)
+    table = collapse(StudyData.from_zoo(zoo))
+    assert table["level_label"].tolist()[3:] == [
+        "matched to VD",
+        "matched to VD, epoch 5",
+        "matched to VD, kl 30",
+    ]
+    assert (table["n"] == 6).all()
+
+
 def test_matched_differences_with_and_without() -> None:
     zoo = synthetic_zoo(6, images=100, ratios=(0.5,), scopes=("global",), fine_tuning=0)
     vd = zoo.twins["method"] == "variational"
     matched = zoo.twins["matched"].notna()
     first = zoo.twins["source_id"].isin(zoo.models["model_id"][:2])
     zoo.twins.loc[matched & first, ["sparsity_layer.module_list.0", "accuracy"]] = [1.0, 0.1]
-    row = compare_matched(StudyData.from_zoo(zoo)).iloc[0]
+    zoo.labels = None  # the table alone says what these two answer
+    row = compare_measured(StudyData.from_zoo(zoo)).query("pairs == 'matched'").iloc[0]
     assert (row["n"], row["collapsed"]) == (6, 2)
     final = zoo.twins[vd].groupby("source_id")["accuracy"].last()
     pruned = zoo.twins[matched].set_index("source_id")["accuracy"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from zoosparse_ext.analysis.agreement import agreement_of_originals, baseline
-from zoosparse_ext.analysis.tables import TABLES
+from zoosparse_ext.report import analyzed
 
 MEDIANS = {
     "performance": ["change_median", "lost_1", "lost_2", "lost_5"],
-    "methods_by_sparsity": ["difference_median", "wins_share"],
-    "methods_matched": ["difference_median", "wins_share"],
+    "methods_measured": ["difference_median", "wins_share"],
     "robustness": ["ratio"],
     "layers": ["kept_ratio"],
     "agreement": ["agreement", "kappa", "agreement_on_errors"],
@@ -22,7 +21,7 @@ MEDIANS = {
 
 @pytest.mark.parametrize(("table", "name"), [(table, name) for table in MEDIANS for name in MEDIANS[table]])
 def test_intervals_hold_their_estimates(data, table, name):
-    rows = TABLES[table](data).dropna(subset=[name])
+    rows = analyzed(data)[table].dropna(subset=[name])
     stem = name.removesuffix("_median").removesuffix("_share")
     low, estimate, high = (rows[column] for column in (f"{stem}_low", name, f"{stem}_high"))
     assert len(rows) and low.notna().all() and high.notna().all()

@@ -1,80 +1,186 @@
+"""Magnitude pruning against variational dropout: at equal sparsity, after equal epochs, where it was measured."""
+
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from zoosparse_ext.analysis import (
-    StudyData,
-    compare_by_sparsity,
-    compare_matched,
-    crossover,
-    pairs_by_sparsity,
-)
-from zoosparse_ext.analysis.methods import last_sign_change
+from zoosparse_ext.analysis import StudyData, compare_measured, crossover_bracket, measured_pairs
+from zoosparse_ext.analysis.data import Group
+
+NAMES = [f"m{i}" for i in range(12)]
+MODELS = pd.DataFrame({"model_id": NAMES, "accuracy": 0.9})
 
 
-def study(
-    magnitude: dict[float, float], variational: list[tuple[float, float]], original: float = 0.9
-) -> StudyData:
-    """One model: magnitude accuracy by ratio, and (sparsity, accuracy) of each VD epoch from epoch 0 on."""
-    rows = [
-        {"twin_id": f"mp-{ratio}", "method": "magnitude", "scope": "global", "target": ratio, "epoch": 0,
-         "sparsity": ratio, "accuracy": accuracy}
-        for ratio, accuracy in magnitude.items()
-    ] + [
-        {"twin_id": "vd", "method": "variational", "epoch": epoch, "sparsity": sparsity, "accuracy": accuracy}
-        for epoch, (sparsity, accuracy) in enumerate(variational)
-    ]  # fmt: skip
-    models = pd.DataFrame({"model_id": ["a"], "accuracy": [original]})
-    return StudyData(models, pd.DataFrame(rows).assign(source_id="a"))
+def twins(
+    name: str, epoch: int, sparsity: float, accuracy: float | list[float], **columns: object
+) -> pd.DataFrame:
+    """A twin of every model at one epoch."""
+    ids = {"twin_id": [f"{model}/{name}" for model in NAMES], "source_id": NAMES}
+    return pd.DataFrame({**ids, "epoch": epoch, "sparsity": sparsity, "accuracy": accuracy, **columns})
 
 
-def test_interpolation_and_bins():
-    # Magnitude falls by 0.1 from 0 to 0.5 and by 0.2 from 0.5 to 0.9: 0.85 at 0.25 and 0.75 at 0.6.
-    data = study({0.5: 0.8, 0.9: 0.6}, [(0.0, 0.9), (0.25, 0.80), (0.6, 0.80), (0.95, 0.7)])
-    pairs = pairs_by_sparsity(data)
-    assert pairs["level"].tolist() == [0.25, 0.65]  # epoch 0 and what lies beyond 0.9 are left out
-    assert pairs["magnitude"].tolist() == pytest.approx([0.85, 0.75])
-    assert pairs["difference"].tolist() == pytest.approx([0.05, -0.05])
-    assert crossover(pairs).estimate == pytest.approx(0.425)
+def vd(
+    epoch: int, sparsity: float, accuracy: float | list[float], series: str = "variational"
+) -> pd.DataFrame:
+    return twins(series, epoch, sparsity, accuracy, method="variational", series=series)
 
 
-def test_epochs_in_one_bin_count_once():
-    data = study({0.5: 0.9}, [(0.0, 0.9), (0.42, 0.8), (0.44, 0.9)])
-    row = compare_by_sparsity(data).iloc[0]
-    assert row["n"] == 1 and row["difference_median"] == pytest.approx(0.05)
+def mp(
+    epochs: int,
+    sparsity: float,
+    accuracy: float | list[float],
+    target: float,
+    series: str = "magnitude-global",
+) -> pd.DataFrame:
+    columns = {"method": "magnitude", "scope": "global", "target": target, "series": series}
+    return twins(f"{series}-{target}", epochs, sparsity, accuracy, **columns)
 
 
-def test_crossover_states():
-    x = np.array([0.5, 0.7, 0.9])
-    y = np.array(
-        [[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0], [1.0, -1.0, -1.0], [1.0, -1.0, 1.0], [-1.0, 3.0, -1.0]]
+def matched(
+    epochs: int, sparsity: float, accuracy: float | list[float], to: str = "variational", at: float = np.nan
+) -> pd.DataFrame:
+    key = "magnitude-matched-global" + ("" if np.isnan(at) else f"-epoch_{at:g}")
+    columns = {
+        "method": "magnitude",
+        "scope": "global",
+        "target": sparsity,
+        "series": key,
+        "matched_epoch": at,
+    }
+    return twins(
+        key + to, epochs, sparsity, accuracy, matched=[f"{model}/{to}" for model in NAMES], **columns
     )
-    assert last_sign_change(x, y).tolist() == pytest.approx([np.inf, -np.inf, 0.6, np.inf, 0.85])
 
 
-def test_crossover_interval_covers_the_truth():
-    generator = np.random.default_rng(0)
-    level = np.tile([0.65, 0.75, 0.85], 50)
-    noise = generator.normal(0, 0.002, 150)
-    pairs = pd.DataFrame({"source_id": np.repeat(np.arange(50), 3), "level": level, "sparsity": level})
-    interval = crossover(pairs.assign(difference=0.1 * (0.8 - level) + noise))
-    assert interval.low < 0.8 < interval.high and interval.high - interval.low < 0.05
-    assert crossover(pairs[:0].assign(difference=0.0)).n == 0
+def compare(*parts: pd.DataFrame) -> pd.DataFrame:
+    return compare_measured(StudyData(MODELS, pd.concat(parts)))
 
 
-def test_matched_twins(data):
-    table = compare_matched(data)
-    overall = table[table["level_label"] == "all"]
-    assert overall["series"].tolist() == ["MP global", "MP per layer"] and (overall["n"] == 12).all()
-    parts = table[(table["series"] == "MP global") & (table["level_label"] != "all")]
-    assert parts["n"].sum() == 12
-    matched = data.twins[data.twins["matched"].notna()].set_index("twin_id")
-    by_vd = data.twins[data.twins["method"] == "variational"].groupby("twin_id")["sparsity"].last()
-    assert (matched["sparsity"] - matched["matched"].map(by_vd)).abs().max() < 0.01
+def test_twins_matched_along_the_trajectory_meet_the_epoch_they_were_matched_to() -> None:
+    table = compare(
+        vd(5, 0.56, 0.80), vd(10, 0.66, 0.82), vd(25, 0.79, 0.85),
+        matched(5, 0.56, 0.85, at=5), matched(10, 0.66, 0.822, at=10), matched(25, 0.79, 0.80),
+    )  # fmt: skip
+    assert table["level_label"].tolist() == ["epoch 5", "epoch 10", "end"] and not table["at_end"][0]
+    assert table["epochs"].tolist() == table["against_epochs"].tolist() == [5, 10, 25]
+    assert table["sparsity"].tolist() == [0.56, 0.66, 0.79]
+    assert table["difference_median"].tolist() == pytest.approx([0.05, 0.002, -0.05])
+    assert table["verdict"].tolist() == ["ahead", "equivalent", "behind"]
+    assert set(table["series"]) == {"MP global"} and set(table["pairs"]) == {"matched"}
 
 
-def test_a_tie_is_half_a_win():
-    row = compare_by_sparsity(study({0.5: 0.9}, [(0.0, 0.9), (0.4, 0.9)])).iloc[0]
-    assert row["wins_share"] == 0.5
+def test_unequal_budgets_are_not_compared() -> None:
+    table = compare(vd(25, 0.79, 0.85), matched(5, 0.79, 0.10), mp(5, 0.8, 0.10, 0.8))
+    assert table["verdict"].tolist() == ["undecided"] * 2 and set(table["why"]) == {"5 epochs against 25"}
+    assert table["p"].isna().all() and crossover_bracket(StudyData(MODELS, pd.DataFrame())).empty
+
+
+@pytest.mark.parametrize(("ends", "compared"), [(0.775, True), (0.825, True), (0.774, False), (0.75, False)])
+def test_ratios_are_compared_within_two_and_a_half_points_and_nothing_between_is_invented(
+    ends: float, compared: bool
+) -> None:
+    table = compare(vd(25, ends, 0.85), mp(25, 0.8, 0.87, 0.8), mp(25, 0.7, 0.88, 0.7))
+    assert table["level_label"].tolist() == ["80 %"] * compared
+    if compared:
+        assert table["difference_median"].item() == pytest.approx(0.02) and table["pairs"].item() == "ratio"
+
+
+def test_each_series_of_variational_dropout_is_its_own() -> None:
+    parts = [
+        vd(25, 0.79, 0.85),
+        vd(25, 0.9, 0.80, "variational-kl_30"),
+        matched(25, 0.79, 0.87),
+        matched(25, 0.9, 0.70, "variational-kl_30"),
+    ]
+    table = compare(*parts)
+    assert table["against"].tolist() == ["VD", "VD, kl 30"] and table["verdict"].tolist() == [
+        "ahead",
+        "behind",
+    ]
+    bracket = crossover_bracket(StudyData(MODELS, pd.concat(parts))).iloc[0]
+    assert (bracket["against"], bracket["low"], bracket["high"]) == ("VD", 0.79, 0.9)
+    assert bracket["why"] == "MP global is ahead at 79 %, VD at 90 %"
+
+
+def test_the_bracket_is_open_where_one_method_is_nowhere_ahead() -> None:
+    bracket = crossover_bracket(
+        StudyData(MODELS, pd.concat([vd(25, 0.79, 0.85), matched(25, 0.79, 0.87)]))
+    ).iloc[0]
+    assert (
+        bracket["low"] == 0.79 and np.isnan(bracket["high"]) and bracket["why"].endswith("VD at no sparsity")
+    )
+
+
+def test_a_twin_without_a_number_counts_as_wrong_and_as_collapsed() -> None:
+    accuracy = [np.nan] * 7 + [0.9] * 5
+    row = compare(vd(25, 0.8, 0.85), matched(25, 0.8, [np.nan] * 10 + [0.9] * 2)).iloc[0]
+    assert (row["n"], row["collapsed"], row["verdict"]) == (12, 10, "behind")
+    assert row["difference_working"] == pytest.approx(0.05) and row["magnitude"] == 0.9
+    both = compare(vd(25, 0.8, accuracy), matched(25, 0.8, accuracy)).iloc[0]
+    assert both["n"] == 5 and both["verdict"] == "undecided" and both["why"] == "5 models, 6 are needed"
+
+
+def test_a_collapse_is_counted_and_the_others_are_told_beside() -> None:
+    empty = [1] * 4 + [0] * 8
+    row = compare(vd(25, 0.8, 0.85), matched(25, 0.8, [0.1] * 4 + [0.9] * 8).assign(empty_layers=empty)).iloc[
+        0
+    ]
+    assert row["collapsed"] == 4 and row["difference_working"] == pytest.approx(0.05)
+
+
+def test_several_pairs_of_a_model_count_once() -> None:
+    second = vd(25, 0.8, 0.81).assign(twin_id=[f"{name}/again" for name in NAMES])
+    row = compare(vd(25, 0.8, 0.85), second, mp(25, 0.8, 0.85, 0.8)).iloc[0]
+    assert row["n"] == 12 and row["difference_median"] == pytest.approx(0.02)
+
+
+def test_a_tie_is_half_a_win() -> None:
+    row = compare(vd(25, 0.8, 0.85), matched(25, 0.8, [0.85] * 10 + [0.8, 0.9])).iloc[0]
+    assert row["wins_share"] == 0.5 and row["verdict"] == "equivalent"
+
+
+def with_predictions(*, at_epoch: bool) -> StudyData:
+    """VD right on 80 % of 500 images after 5 epochs, MP matched to that on 90 %; VD answers all wrong at its end."""
+    right = np.arange(500) % 10
+    stored = {
+        "variational": np.full((12, 500), 9),
+        "magnitude-matched-global-epoch_5": np.tile(np.where(right < 9, 0, 1), (12, 1)),
+    }
+    if at_epoch:
+        stored["variational@5"] = np.tile(np.where(right < 8, 0, 1), (12, 1))
+    parts = {
+        "variational": pd.concat([vd(5, 0.56, 0.8), vd(25, 0.79, 0.0)]),
+        "magnitude-matched-global-epoch_5": matched(5, 0.56, 0.9, at=5),
+    }
+    groups = {}
+    for name, predictions in stored.items():
+        base, _, epoch = name.partition("@")
+        rows = parts[base].drop_duplicates("twin_id")[["twin_id", "source_id"]]
+        groups[name] = (Group(rows, predictions=predictions, epoch=int(epoch) if epoch else None),)
+    return StudyData(MODELS, pd.concat(parts.values()), labels=np.zeros(500, int), populations=groups)
+
+
+def test_predictions_of_the_epoch_are_resampled_where_they_are_stored() -> None:
+    row = compare_measured(with_predictions(at_epoch=True)).iloc[0]
+    assert row["difference_median"] == pytest.approx(0.1) and row["resampled"] == "models and images"
+    assert row["images"] == 500 and row["difference_low"] < 0.1 < row["difference_high"]
+    row = compare_measured(with_predictions(at_epoch=False)).iloc[0]
+    assert row["difference_median"] == pytest.approx(0.1) and row["resampled"] == "models"
+    assert row["images"] == 0 and row["difference_low"] == pytest.approx(row["difference_high"])
+
+
+def test_matched_twins_of_a_zoo(data: StudyData) -> None:
+    """Three epochs of fine-tuning against 25 of variational dropout."""
+    table = compare_measured(data)
+    exact = table[table["pairs"] == "matched"]
+    assert exact["series"].tolist() == ["MP global", "MP per layer"] and (exact["n"] == 12).all()
+    assert (table["why"] == "3 epochs against 25").all()
+    pairs = measured_pairs(data)
+    assert ((pairs["sparsity"] - pairs["against_sparsity"]).abs() <= 0.025 + 1e-9).all()
+
+
+def test_a_missing_method_leaves_an_empty_table() -> None:
+    for parts in ([vd(25, 0.8, 0.8)], [mp(25, 0.8, 0.8, 0.8)]):
+        assert compare(*parts).empty and crossover_bracket(StudyData(MODELS, pd.concat(parts))).empty

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -54,9 +56,12 @@ def test_verdict_on_spread(magnitude_study):
 
 
 def test_failures(magnitude_study):
-    # Without labels chance is 0, so a twin fails below half of its original.
-    row = robustness(magnitude_study([0.9, 0.9, 0.9, 0.9], [0.46, 0.44, np.nan, 0.9])).iloc[0]
+    # The most frequent class is 30 % of the labels, so that halfway from 90 % is 60 %.
+    study = magnitude_study([0.9, 0.9, 0.9, 0.9], [0.61, 0.59, np.nan, 0.9])
+    row = robustness(dataclasses.replace(study, labels=np.array([0, 0, 0, 1, 1, 2, 2, 3, 4, 5]))).iloc[0]
     assert row["failures"] == 2 and row["failure_share"] == 0.5
+    unknown = robustness(study).iloc[0]  # without labels nobody knows what guessing would give
+    assert np.isnan(study.chance) and unknown[["failures", "failure_share"]].isna().all()
 
 
 def test_sparsest_affordable(magnitude_study, data):

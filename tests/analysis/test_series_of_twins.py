@@ -12,8 +12,7 @@ from tests.analysis.synthetic_zoo import FURTHER_SERIES, many_series_zoo
 from zoosparse_ext.analysis import (
     StudyData,
     check_claims,
-    compare_by_sparsity,
-    compare_matched,
+    compare_measured,
     final_twins,
     mask_overlaps,
     operating_twins,
@@ -29,8 +28,8 @@ from zoosparse_ext.analysis.series import (
     stands_for_its_method,
     variational_series,
 )
-from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.analysis.twins import series_of
+from zoosparse_ext.report.questions import analyzed
 
 LABELS = [
     "MP global", "MP per layer", "MP per output", "MP 2:4", "MP global, 50 epochs, lr 0.001", "MP global, cubic",
@@ -63,18 +62,24 @@ def test_all_series_are_there_once(many: StudyData) -> None:
 
 def test_more_series_change_nothing_of_the_others(many: StudyData, plain: StudyData) -> None:
     """Of every table the rows of a series are the same with and without others; only p-values know their family."""
-    before, after = all_tables(plain), all_tables(many)
+    before, after = analyzed(plain), analyzed(many)
     assert series_of(plain) == PLAIN
     for name, rows in before.items():
         table = after[name]
         for column in ("series", "first_series", "second_series"):
             if column in table:
                 table = table[table[column].isin([*PLAIN, "original"])]
-        if "against" in table:
+        if "against" in table and name not in ("claims", "losers"):
             table = table[table["against"] == "VD"]
         if name == "claims":
-            table = table[table["stands"] & ~table["subject"].str.contains("MP per output")]
-        family = ["p_adjusted", "verdict"] if name == "robustness" else ["p_adjusted"]
+            rows, table = (
+                of[of["stands"] & ~of["series"].str.contains("per output")] for of in (rows, table)
+            )
+        family = (
+            ["p_adjusted", "verdict", "why"]
+            if name in ("robustness", "claims", "methods_measured")
+            else ["p_adjusted"]
+        )
         dropped = [column for column in family if column in rows]
         if name == "weight_histograms":
             continue  # its bins are shared by all series
@@ -168,54 +173,65 @@ def test_which_series_stand_for_their_method() -> None:
     assert variational_series(["MP global"]) == "VD"
 
 
-def test_methods_are_compared_by_their_plain_series(many: StudyData) -> None:
-    by_sparsity, matched = compare_by_sparsity(many), compare_matched(many)
-    assert set(by_sparsity["series"]) == {"MP global", "MP per layer", "MP per output"}
-    assert set(by_sparsity["against"]) == {"VD", "VD molchanov"}  # each on its own
+def test_every_series_of_magnitude_pruning_is_compared_with_every_variational_dropout(
+    many: StudyData,
+) -> None:
+    table = compare_measured(many)
+    ratios, matched = (table[table["pairs"] == kind] for kind in ("ratio", "matched"))
+    assert set(ratios["series"]) == {name for name in LABELS if name.startswith("MP") and name != "MP 2:4"}
+    assert set(ratios["against"]) == {"VD", "VD molchanov"}  # each on its own
     assert set(matched["series"]) == {"MP global", "MP per layer"} and set(matched["against"]) == {"VD"}
-    assert (by_sparsity["n"] <= many.n_models).all()
-    means = by_sparsity.groupby("against")["variational"].mean()
-    assert means["VD molchanov"] < means["VD"]  # by about the point that the synthetic zoo takes off
+    assert (table["n"] <= many.n_models).all()
+    claims = check_claims(many)
+    standing = claims[claims["stands"] & (claims["statement"] == 2) & (claims["level"] == 0.8)]
+    assert standing["series"].tolist() == ["MP global", "MP per layer", "MP per output"]
+    assert set(standing["against"]) == {"VD"}
 
 
 def test_without_plain_twins_the_series_that_are_there_are_compared_by_name(many: StudyData) -> None:
     wanted = ["magnitude-global-cubic", "random-global", "variational-molchanov"]
     twins = many.twins[many.twins["series"].isin(wanted)]
     data = dataclasses.replace(many, twins=twins, populations={})
-    pairs = compare_by_sparsity(data)[["series", "against"]].drop_duplicates().to_numpy().tolist()
+    pairs = compare_measured(data)[["series", "against"]].drop_duplicates().to_numpy().tolist()
     assert pairs == [["MP global, cubic", "VD molchanov"]]
     claims = check_claims(data)
     assert set(claims.loc[claims["stands"], "subject"].str.replace(r", [\d.]+ %$", "", regex=True)) == {
         "MP global, cubic", "VD molchanov", "MP global, cubic − VD molchanov",
     }  # fmt: skip
-    assert set(claims.loc[~claims["stands"], "subject"]) == {"random global, 80 %"}
+    assert set(claims.loc[~claims["stands"], "series"]) == {"random global"}
 
 
 def test_matched_twins_of_another_variational_dropout_are_not_averaged_with_the_first(
     many: StudyData,
 ) -> None:
     matched = many.twins[many.twins["matched"].notna() & (many.twins["scope"] == "global")]
+    reached = final_twins(many).set_index("twin_id")["sparsity"]
     other = matched.assign(
+        sparsity=(matched["matched"] + "-molchanov").map(reached),
         twin_id=matched["twin_id"] + "-m", matched=matched["matched"] + "-molchanov",
         accuracy=matched["accuracy"] - 0.2, series="magnitude-matched-global",
     )  # fmt: skip
-    table = compare_matched(
+    table = compare_measured(
         dataclasses.replace(many, twins=pd.concat([many.twins, other], ignore_index=True))
     )
-    table = table[(table["level_label"] == "all") & (table["series"] == "MP global")].set_index("against")
-    assert list(table.index) == ["VD", "VD molchanov"] and (table["n"] == many.n_models).all()
-    before = compare_matched(many).set_index(["series", "level_label"]).loc[("MP global", "all")]
-    assert table.loc["VD", "difference_median"] == before["difference_median"]
-    assert table.loc["VD molchanov", "difference_median"] < before["difference_median"] - 0.1
+    both = [
+        table[(table["pairs"] == "matched") & (table["series"] == "MP global")]
+        for table in (table, compare_measured(many))
+    ]
+    after, before = (table.set_index("against") for table in both)
+    assert list(after.index) == ["VD", "VD molchanov"] and (after["n"] == many.n_models).all()
+    assert after.loc["VD", "difference_median"] == before.loc["VD", "difference_median"]
+    assert after.loc["VD molchanov", "difference_median"] < before.loc["VD", "difference_median"] - 0.1
 
 
 def test_scores_that_are_no_magnitude_are_never_called_magnitude_pruning(many: StudyData) -> None:
     twins = many.twins[many.twins["series"].isin(["random-global", "variational-molchanov"])]
     data = dataclasses.replace(many, twins=twins, populations={})
-    assert compare_by_sparsity(data).empty
+    assert compare_measured(data).empty
     assert list(operating_twins(data)) == ["MP", "random global", "VD molchanov"]  # MP: without rows
-    methods = check_claims(data).query("measure == 'sparsity above which VD stays ahead'")
-    assert methods["subject"].tolist() == ["MP − VD molchanov"] and methods["n"].tolist() == [0]
+    methods = check_claims(data).query("statement == 2")
+    assert set(methods["series"]) == {"MP"} and set(methods["n"]) == {0}
+    assert set(methods["why"]) == {"no twins by magnitude pruning"}
 
 
 def test_operating_points_of_every_series(many: StudyData) -> None:

@@ -12,11 +12,12 @@ from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.errors import InputError
 
 TABLES = [
-    analysis.performance_by_sparsity, analysis.compare_by_sparsity, analysis.compare_matched,
+    analysis.performance_by_sparsity, analysis.compare_measured, analysis.crossover_bracket,
     analysis.robustness, analysis.layer_sparsity, analysis.spared_layers, analysis.layer_trajectories,
     analysis.agreement_by_sparsity, analysis.agreement_of_originals, analysis.correlation_with_original,
     analysis.trajectories, analysis.weight_histograms, analysis.weight_statistics, analysis.mask_overlaps,
-    analysis.check_claims, analysis.collapse, analysis.emptied_layers,
+    analysis.check_claims, analysis.collapse, analysis.emptied_layers, analysis.losers, analysis.mask_overlaps_by_layer,
+    analysis.measured_pairs,
 ]  # fmt: skip
 
 

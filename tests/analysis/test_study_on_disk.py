@@ -11,7 +11,8 @@ import torch
 
 import zoosparse_ext as zs
 from zoosparse_ext import ops
-from zoosparse_ext.analysis import StudyData, agreement, masks, tables, weights
+from zoosparse_ext.analysis import StudyData, agreement, masks, weights
+from zoosparse_ext.report import analyzed
 from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.stored_rows import StoredGroup
 
@@ -68,7 +69,7 @@ def test_tables_are_those_of_a_study_in_memory_without_reading_it_as_a_whole(
     monkeypatch.setattr(StoredGroup, "read", watched)
     monkeypatch.setattr(agreement, "_TWINS", 70)
     on_disk = Zoo.open(tmp_path)
-    ours, theirs = (tables.all_tables(StudyData.from_zoo(zoo)) for zoo in (on_disk, whole))
+    ours, theirs = (dict(analyzed(StudyData.from_zoo(zoo))) for zoo in (on_disk, whole))
     assert seen == {"weights", "packed_masks", "predictions"}
     assert all(on_disk.populations.is_unread(name) for name in on_disk.populations)  # none is held
     for name, table in ours.items():

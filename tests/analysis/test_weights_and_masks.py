@@ -12,22 +12,24 @@ from zoosparse_ext.analysis import (
     Group,
     Layer,
     StudyData,
+    bits,
     mask_overlap,
     mask_overlaps,
+    mask_overlaps_by_layer,
     popcount,
     ratio_matrix,
     weight_histograms,
     weight_statistics,
 )
-from zoosparse_ext.analysis import masks as masks_module
+from zoosparse_ext.analysis.masks import kept_weights
 from zoosparse_ext.errors import InputError
 
 ALL = np.array([255], dtype=np.uint8)
 
 
-def pack(*bits: str) -> np.ndarray:
+def pack(*rows: str) -> np.ndarray:
     """ "1100…" per row, first column first."""
-    return np.packbits([[int(bit) for bit in row] for row in bits], axis=1, bitorder="little")
+    return np.packbits([[int(bit) for bit in row] for row in rows], axis=1, bitorder="little")
 
 
 def test_overlap_golden():
@@ -55,7 +57,9 @@ def test_popcount_equals_unpacking(rows):
     packed = np.array([list(row) for row in rows], dtype=np.uint8)
     expected = np.unpackbits(packed, axis=1).sum(axis=1)
     assert popcount(packed).tolist() == expected.tolist()
-    assert masks_module._BITS_IN_BYTE[packed].sum(axis=1).tolist() == expected.tolist()  # numpy before 2
+    assert bits._by_table(packed).sum(axis=1).tolist() == expected.tolist()  # numpy before 2
+    words = np.repeat(packed, 8, axis=1).view(np.uint64)
+    assert bits._by_table(words).tolist() == bits.bit_counts(words).tolist()
 
 
 def test_overlaps_of_a_zoo(data):
@@ -76,6 +80,81 @@ def test_overlaps_of_a_zoo(data):
     np.testing.assert_allclose(global_ones["jaccard"], global_ones["expected"].astype(float), atol=0.03)
     matrix = ratio_matrix(table, "MP global")
     assert matrix.shape == (9, 9) and (matrix.to_numpy() == matrix.to_numpy().T).all()
+
+
+@pytest.mark.parametrize("sizes", [(8,), (3, 13), (1, 7, 24), (5, 0, 6)])
+def test_chance_given_the_sparsity_of_each_layer(sizes):
+    """Against counting bit by bit, and against the mean over masks drawn with the same sparsity in every layer."""
+    generator = np.random.default_rng(sum(sizes))
+    ends = np.cumsum(sizes)
+    columns = np.arange(ends[-1])
+    layers = np.array(
+        [(columns >= end - size) & (columns < end) for size, end in zip(sizes, ends, strict=True)]
+    )
+    first, second = generator.random((2, 6, ends[-1])) < np.repeat(generator.random(len(sizes)), sizes)
+    packed = [np.packbits(bits, axis=1, bitorder="little") for bits in (first, second, layers)]
+    kept = kept_weights(*packed)
+    overlap, by_layer = kept.overlap(), kept.overlap_by_layer()
+    for pair in range(6):
+        one, other = first[pair], second[pair]
+        both, chance = (one & other).sum(), 0.0
+        for number, layer in enumerate(layers):
+            size, a, b = layer.sum(), (one & layer).sum(), (other & layer).sum()
+            expected = a * b / size if size else 0.0
+            chance += expected
+            if a + b:
+                assert (
+                    by_layer.jaccard[pair, number]
+                    == (one & other & layer).sum() / ((one | other) & layer).sum()
+                )
+                assert by_layer.expected[pair, number] == pytest.approx(expected / (a + b - expected))
+            else:
+                assert np.isnan(by_layer.jaccard[pair, number])
+        total = one.sum() + other.sum()
+        if total:
+            assert overlap.jaccard[pair] == both / (total - both)
+            assert overlap.expected[pair] == pytest.approx(chance / (total - chance))
+
+
+def test_masks_that_spare_the_same_layer_overlap_by_chance():
+    """Two masks that keep all of a small layer and a tenth of a large one, at random there."""
+    generator = np.random.default_rng(0)
+    layers = np.zeros((2, 1000), dtype=bool)
+    layers[0, :100], layers[1, 100:] = True, True
+    bits = np.zeros((2, 200, 1000), dtype=bool)
+    bits[:, :, :100] = True
+    bits[:, :, 100:] = generator.random((2, 200, 900)).argsort(axis=2) < 90
+    first, second = np.packbits(bits, axis=2, bitorder="little")
+    by_layer = mask_overlap(first, second, np.packbits(layers, axis=1, bitorder="little"))
+    in_all = mask_overlap(first, second, np.packbits(layers.any(axis=0), bitorder="little"))
+    assert by_layer.jaccard.tolist() == in_all.jaccard.tolist()
+    assert by_layer.jaccard.mean() == pytest.approx(by_layer.expected.mean(), abs=0.005)
+    assert set(by_layer.expected) == {109 / 271}  # 100 + 90²/900 of 380 are kept by both
+    assert set(in_all.expected) == {36.1 / 343.9}  # 190²/1000
+
+
+def test_overlaps_by_layer_of_a_zoo(data):
+    table = mask_overlaps_by_layer(data)
+    assert list(dict.fromkeys(table["layer"])) == data.layer_names()
+    total = mask_overlaps(data).query("relation != 'ratios'")
+    keys = [name for name in total.columns if name.startswith(("relation", "first_", "second_"))]
+    assert len(table) == 3 * len(total) and len(table.groupby(keys, dropna=False)) == len(total)
+    matched = table[(table["relation"] == "methods") & (table["first_label"] == "matched")]
+    assert matched["layer"].tolist() == 2 * data.layer_names() and (matched["pairs"] == 12).all()
+    assert (matched["excess_low"] > 0).all()  # both keep large weights
+    models = table[table["relation"] == "models"]
+    np.testing.assert_allclose(models["excess"], 0, atol=0.06)
+    assert (table["excess_low"] <= table["excess"]).all() and (table["excess"] <= table["excess_high"]).all()
+    none = mask_overlaps_by_layer(dataclasses.replace(data, populations={}))
+    assert none.empty and list(none.columns) == list(table.columns)
+
+
+def test_matched_twins_are_compared_at_the_end_of_their_vd_twin(data):
+    matched = data.twins["matched"].notna()
+    for epoch, pairs in ((np.nan, 2), (25.0, 2), (5.0, 0)):
+        twins = data.twins.assign(matched_epoch=np.where(matched, epoch, np.nan))
+        table = mask_overlaps(dataclasses.replace(data, twins=twins))
+        assert (table["first_label"] == "matched").sum() == pairs
 
 
 def test_pairs_are_bounded(data):

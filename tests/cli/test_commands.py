@@ -171,10 +171,11 @@ def test_info_tunes_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_demo_makes_a_zoo_and_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    correlated, checks = claims._correlated, []
-    monkeypatch.setattr(claims, "_correlated", lambda operating: checks.append(1) or correlated(operating))
+    correlated, checks = claims.correlated, []
+    monkeypatch.setattr(claims, "correlated", lambda data: checks.append(1) or correlated(data))
     changes = ["data.limit=40", "zoo.epochs=1", "magnitude.epochs=0", "magnitude.ratios=[0.5]"]
     changes += ["magnitude.scopes=['global']", "magnitude.matched_scopes=['global']", "variational.epochs=1"]
+    changes += ["magnitude.control=false", "variational.control=false", "variational.variants=[]"]
     options = [word for change in changes for word in ("--set", change)]
     shown = succeed("demo", "--out", tmp_path / "demo", "--models", 2, *options)
     assert "Claims of" in shown.out and len(checks) == 1  # for the terminal and the report

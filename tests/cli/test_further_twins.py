@@ -15,9 +15,9 @@ from tests.cli.test_commands import KINDS
 from tests.cli.test_interruption import same_bits
 from tests.study.test_run import Stages
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.report.questions import analyzed
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.run import run_study
@@ -200,12 +200,19 @@ def test_the_command_line_makes_the_zoo_of_the_study(
             "ratios": [0.5, 0.9],
             "scopes": ["global", "layer"],
             "matched_scopes": ["global", "layer"],
+            "matched_epochs": [1],
             "epochs": 2,
             "schedule": "one-shot",
             "optimizer": {"name": "sgd", "lr": 1e-2, "momentum": 0.9},
             "lr_schedule": "cosine",
+            "variants": [{"seed": 1, "scopes": ["global"], "control": False}],
         },
-        "variational": {"epochs": 2, "optimizer": {"lr": 1e-2}, "lr_schedule": "onecycle"},
+        "variational": {
+            "epochs": 2,
+            "optimizer": {"name": "source", "lr": 1e-2},
+            "lr_schedule": "onecycle",
+            "variants": [{"kl_scale": 30}],
+        },
     }
     run_study(make_config(values), tmp_path / "study", tmp_path / "resume", Stages().bar)
     zoo = tmp_path / "zoo"
@@ -223,11 +230,18 @@ def test_the_command_line_makes_the_zoo_of_the_study(
         "--lr-schedule",
         "cosine",
     )
-    for scope in ("global", "layer"):
-        succeed("prune", zoo, "--ratios", "0.5,0.9", "--scope", scope, *tuning)
-    succeed("vardrop", zoo, "--epochs", 2, "--lr", "0.01", "--lr-schedule", "onecycle")
-    for scope in ("global", "layer"):
-        succeed("prune", zoo, "--matched", "--scope", scope, *tuning)
+    dropping = ("--epochs", 2, "--lr", "0.01", "--lr-schedule", "onecycle")
+    for training in (tuning, dropping):
+        succeed("control", zoo, "--keep", "1", *training)
+    for scope, more in (("global", ()), ("layer", ()), ("global", ("--seed", 1))):
+        succeed("prune", zoo, "--ratios", "0.5,0.9", "--scope", scope, *tuning, *more)
+    for more in ((), ("--kl-scale", 30)):
+        succeed("vardrop", zoo, "--keep", "1", *dropping, *more)
+    for to in ("variational", "variational-kl_30"):
+        for scope in ("global", "layer"):
+            matched = ("--matched", "--to", to, "--scope", scope)
+            succeed("prune", zoo, *matched, "--at-epoch", 1, *tuning[2:])
+            succeed("prune", zoo, *matched, *tuning)
     assert "does not say" not in caplog.text
     same_bits(zoo, tmp_path / "study")
 
@@ -286,7 +300,7 @@ def test_twins_of_twins_are_left_out_of_the_analysis(
         assert "twins of twins are left out of the analysis" in caplog.text
         assert f"; 3 of them: {', '.join(map(repr, further.ids))}" in caplog.text
     assert Zoo.open(zoo).population("magnitude-global-further").ids == further.ids
-    ours, theirs = (all_tables(StudyData.from_zoo(Zoo.open(path))) for path in (zoo, finished))
+    ours, theirs = (analyzed(StudyData.from_zoo(Zoo.open(path))) for path in (zoo, finished))
     for name, table in theirs.items():
         pd.testing.assert_frame_equal(ours[name], table)
     assert succeed("info", zoo).code == 0 and succeed("evaluate", zoo).code == 0
@@ -300,7 +314,7 @@ def test_zoos_of_earlier_versions_are_added_to(zoo: Path) -> None:
     Zoo(old, stored.models, stored.history, stored.twins.drop(columns="series"), stored.labels, stored.dataset,
         provenance).save(zoo, overwrite=True)  # fmt: skip
     assert "magnitude-global' at 0.5, 0.9 already" in again(zoo, MP, "--ratios", "0.5,0.9").message
-    assert "'variational' already" in again(zoo, VD).message
+    assert "'variational' already" in again(zoo, VD, "--lr", "0.0003").message  # which was the default
     assert again(zoo, MP, "--ratios", "0.7", "--json").json()["twins"] == 9
     assert again(zoo, MP, "--ratios", "0.7", "--epochs", 2, "--json").json()["twins"] == 3
     after = Zoo.open(zoo)

@@ -29,8 +29,10 @@ STUDY = {
     "magnitude.ratios": [0.5, 0.9],
     "magnitude.scopes": ["global"],
     "magnitude.matched_scopes": ["layer"],
+    "magnitude.matched_epochs": [2],
     "magnitude.epochs": 3,
     "variational.epochs": 3,
+    "variational.variants": [],
 }
 NO_TWINS = {"data.limit": 40, "zoo.seeds": 2, "zoo.epochs": 1, "magnitude": False, "variational": False}
 
@@ -109,7 +111,8 @@ def test_ctrl_c_while_the_package_loads_is_a_line(handler: str) -> None:
 def test_a_study_killed_in_every_stage_ends_with_the_same_bits(tmp_path: Path) -> None:
     folder, whole = tmp_path / "study", tmp_path / "whole"
     epochs = folder / "zoo.resume" / "study"
-    for stage in ("original", "magnitude-global", "variational", "magnitude-matched-layer"):
+    matched = ("magnitude-matched-layer-epoch_2", "magnitude-matched-layer")
+    for stage in ("original", "control", "magnitude-global", "variational", *matched):
         file = epochs / stage / "0-rows-0-2.safetensors"
         with beside(*study(folder, STUDY), send=signal.SIGSTOP, after=file) as process:
             ended = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
@@ -138,7 +141,7 @@ def test_a_finished_study_is_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     other = [*words, "--set", "seed=1"]
     result = zoosparse(*other)
     assert result.code == 2
-    assert "holds the zoo of a study with other settings (seed)" in result.message
+    assert "holds the zoo of a study with other settings (seed is 0 there, 1 was asked" in result.message
     assert (tmp_path / "study" / "zoo" / "manifest.json").read_bytes() == manifest
 
     (tmp_path / "study" / "notes.txt").write_text("precious")

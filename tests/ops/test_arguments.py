@@ -144,6 +144,9 @@ def test_meta_weights_with_counts_from_here() -> None:
         (lambda: ops.magnitude_mask(WEIGHTS, 1, torch.tensor([0.0, 9.0])), "a boundary of segments must be an int"),
         (lambda: ops.magnitude_mask(WEIGHTS, 1, 9), "segments must be a list of columns, got 9"),
         (lambda: ops.magnitude_mask(WEIGHTS, 1, "09"), "segments must be a list of columns, got '09'"),
+        (lambda: ops.magnitude_mask(WEIGHTS, 1, bytes([0, 9])), "segments must be a list of columns, got b"),
+        (lambda: ops.magnitude_mask(WEIGHTS, 1, {0, 9}), "segments must be a list of columns, got {0, 9}"),
+        (lambda: ops.magnitude_mask(WEIGHTS, 1, {0: 1, 9: 1}), "segments must be a list of columns, got {0: 1"),
         (
             lambda: ops.magnitude_mask(WEIGHTS, 0, torch.tensor([0, 9], device="meta")),
             "segments is on the meta device, which holds no data",

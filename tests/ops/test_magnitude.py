@@ -267,3 +267,37 @@ def test_opcheck(level: str, segments: list[int]) -> None:
     arguments = rows("normal", 3, 33), torch.full((3, len(segments) - 1), 7), segments
     for op in ("magnitude_threshold", "magnitude_mask", "magnitude_prune_"):
         torch.library.opcheck(getattr(torch.ops.zoosparse, op), arguments)
+
+
+BOUNDARIES_AS_DATA = {
+    "magnitude_threshold_at": torch.ops.zoosparse.magnitude_threshold,
+    "magnitude_mask_at": torch.ops.zoosparse.magnitude_mask,
+    "magnitude_prune_at_": torch.ops.zoosparse.magnitude_prune_,
+    "magnitude_masks_at": torch.ops.zoosparse.magnitude_masks,
+}
+
+
+@pytest.mark.parametrize("op", BOUNDARIES_AS_DATA)
+def test_raw_operators_with_boundaries_in_a_tensor(op: str) -> None:
+    """What compiled code calls: the operator with a list, after it has read and checked the tensor."""
+    operator = getattr(torch.ops.zoosparse, op)
+    k, segments = torch.tensor([[2, 0, 3], [0, 1, 4]]), torch.tensor([0, 3, 4, 9])
+    if op == "magnitude_masks_at":
+        k = torch.stack([k, k.flip(0)])
+    one, other = rows("trained", 2, 9), rows("trained", 2, 9)
+    version = one._version
+    assert torch.equal(operator(one, k, segments), BOUNDARIES_AS_DATA[op](other, k, [0, 3, 4, 9]))
+    assert torch.equal(one, other)
+    assert (one._version > version) == op.endswith("_")
+    torch.library.opcheck(operator, (rows("trained", 2, 9), k, segments))
+    for bad, message in [
+        (torch.tensor([0, 4, 3, 9]), "segments must rise from 0 to the number of columns 9"),
+        (torch.tensor([0.0, 3.0, 4.0, 9.0]), r"segments must be integers \[S \+ 1\], got torch.float32"),
+        (torch.tensor([[0, 3, 4, 9]]), r"segments must be integers \[S \+ 1\], got torch.int64 \[1, 4\]"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            operator(one, k, bad)
+    batch = (one[None], k[None], segments[None])
+    with pytest.raises(InputError, match=f"{op}: segments must be the same for all that vmap goes over"):
+        torch.vmap(operator)(*batch)
+    assert torch.vmap(operator, (0, 0, None))(one[None], k[None], segments).shape[0] == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
 
 import zoosparse_ext as zs
-from tests.population.tiny import chain, population
+from tests.population.tiny import batch_normed, chain, population
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import evaluate as evaluation
 from zoosparse_ext.population.devices import by_rows, device_of
@@ -86,3 +87,34 @@ def test_evaluation_in_parts_is_that_of_the_whole(
     result = zs.evaluate(models, data)
     assert torch.equal(result.predictions, expected.predictions)
     torch.testing.assert_close(result.loss, expected.loss)
+
+
+WITHOUT_DATA: dict[str, Callable[[zs.Population, zs.Dataset], object]] = {
+    "train": lambda ours, data: zs.train(ours, data, epochs=1),
+    "evaluate": lambda ours, data: zs.evaluate(ours, data),
+    "recalibrate": lambda ours, data: zs.evaluate(ours, data, recalibrate=data.train),
+    "recalibrate alone": lambda ours, data: zs.recalibrate(ours, data.train),
+    "prune": lambda ours, data: zs.magnitude_prune(ours, 0.5),
+    "variational dropout": lambda ours, data: zs.variational_dropout(ours, data, epochs=1),
+    "ensemble": lambda ours, data: zs.Ensemble(ours).evaluate(data),
+    "move": lambda ours, data: ours.to("cpu"),
+    "modules": lambda ours, data: ours.to_modules(),
+}
+
+
+@pytest.mark.parametrize("work", WITHOUT_DATA)
+def test_weights_without_data(work: str, data: zs.Dataset) -> None:
+    ours = population(batch_normed)
+    ours = zs.Population(ours.weights.to("meta"), ours.architecture, ours.models)
+    with pytest.raises(InputError, match="weights are on the meta device, which holds no data"):
+        WITHOUT_DATA[work](ours, data)
+
+
+def test_images_without_data(data: zs.Dataset) -> None:
+    ours, images = population(chain), data.test.normalized()
+    with pytest.raises(
+        InputError, match="images are on the meta device, which holds no data; the weights are on cpu"
+    ):
+        ours(images.to("meta"))
+    there = zs.Population(ours.weights.to("meta"), ours.architecture)
+    assert there(images.to("meta")).shape == ours(images).shape

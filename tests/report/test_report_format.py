@@ -5,9 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from zoosparse_ext.report import readable_claims
-from zoosparse_ext.report.format import interval, measured, number, percent, plural, points
-from zoosparse_ext.report.headline import claims_in_short
+from zoosparse_ext.report.format import interval, measured, number, percent, plural, points, with_unit
 from zoosparse_ext.report.tables import MAX_ROWS, Column, html_table
 
 NAN, INF = math.nan, math.inf
@@ -28,6 +26,9 @@ NAN, INF = math.nan, math.inf
         (measured(0.786, "share"), "78.6 %"),
         (measured(0.786, ""), "0.79"),
         (interval(-0.01, 0.02, "difference"), "−1.0 … +2.0"),
+        (interval(0.1, 0.25, "share"), "10.0 … 25.0 %"),
+        (with_unit(0.0123, "difference"), "+1.2 points"),
+        (with_unit(NAN, "difference"), "–"),
         (interval(NAN, 0.02, "difference"), "–"),
         (plural(1, "model"), "1 model"),
         (plural(1200, "model"), "1,200 models"),
@@ -35,27 +36,6 @@ NAN, INF = math.nan, math.inf
 )
 def test_numbers_for_people(shown, expected):
     assert shown == expected
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ((INF, 0.8, INF), ("VD does not lead in the end", "above 80.0 %")),
-        ((-INF, -INF, 0.8), ("VD leads at every sparsity", "below 80.0 %")),
-        ((-INF, -INF, -INF), ("VD leads at every sparsity", "the whole interval")),
-        ((0.8, -INF, INF), ("80.0 %", "undetermined")),
-    ],
-)
-def test_a_crossover_outside_of_the_data_is_told_in_words(values, words):
-    row = {"claim": "c", "subject": "MP − VD", "measure": "m", "unit": "share", "n": 9, "criterion": "x"}
-    row |= {
-        "verdict": "undecided",
-        "stands": True,
-        **dict(zip(("value", "low", "high"), values, strict=True)),
-    }
-    readable = readable_claims(pd.DataFrame([row])).iloc[0]
-    assert (readable["measured"], readable["interval"], readable["models"]) == (*words, "9")
-    assert claims_in_short(pd.DataFrame([row]))[0].numbers == f"m: {words[0]} (MP)"
 
 
 def test_tables_keep_numbers_to_sort_by_and_are_cut():
@@ -67,3 +47,13 @@ def test_tables_keep_numbers_to_sort_by_and_are_cut():
     assert (first.text, first.sort, first.note) == ("25.0 %", "0.25", "20.0 … 30.0")
     assert (second.text, second.sort) == ("–", "")
     assert [column.key for column in table.columns] == ["x", "name"]
+
+
+def test_cells_of_verdicts_remarks_and_units():
+    frame = pd.DataFrame({"verdict": ["does not hold", None], "why": ["because", ""], "value": [0.012, NAN],
+                          "low": 0.01, "high": 0.02, "unit": ["difference", ""]})  # fmt: skip
+    columns = (Column("verdict", "verdict", "verdict", note="why"), Column("value", "measured", "measured"))
+    (verdict, value), (missing, unknown) = html_table("t", "caption", frame, columns).rows
+    assert (verdict.text, verdict.badge, verdict.note) == ("does not hold", "does-not-hold", "because")
+    assert (missing.text, missing.note, unknown.text) == ("–", "", "–")
+    assert (value.text, value.sort, value.note) == ("+1.2 points", "0.012", "+1.0 … +2.0")

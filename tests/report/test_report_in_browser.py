@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -42,7 +43,7 @@ def test_every_figure_is_drawn_without_sideways_scrolling(tab, width):
         "all => all.map(svg => [svg.getBoundingClientRect().width,"
         " svg.querySelectorAll('path, use, circle').length])"
     )
-    assert len(drawn) > 20 and all(size > 250 and marks > 10 for size, marks in drawn)
+    assert len(drawn) > 18 and all(size > 250 and marks > 10 for size, marks in drawn)
 
 
 @pytest.mark.parametrize("width", [390, 820, 1400])
@@ -85,10 +86,30 @@ def test_figures_stand_beside_each_other_where_there_is_room(tab, width, media, 
     assert tab.locator(".readout").is_visible() == (media == "screen")  # no model is chosen
 
 
-def test_the_verdicts_of_the_claims_are_in_sight_on_a_tablet(tab):
-    tab.set_viewport_size({"width": 820, "height": 900})
-    boxes = tab.locator("#claims .scroll").evaluate_all("all => all.map(b => [b.scrollWidth, b.clientWidth])")
-    assert all(needed <= there for needed, there in boxes), boxes
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_verdicts_are_in_sight_and_no_letter_is_small(tab, width):
+    tab.set_viewport_size({"width": width, "height": 900})
+    right = "all => all.map(one => one.getBoundingClientRect().right)"
+    for where, least in ((".matrix", 8), ("#claims", 20)):
+        ends = tab.locator(f"{where} .verdict").evaluate_all(right)
+        assert len(ends) > least and max(ends) <= width
+    small = tab.evaluate(
+        """() => [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().width &&
+          [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())).map(e => {
+            const scale = e.closest('svg')?.getScreenCTM().a ?? 1;
+            return [e.textContent, scale * parseFloat(getComputedStyle(e).fontSize)];
+          }).filter(([, size]) => size < 11)"""
+    )
+    assert small == []
+
+
+def test_the_page_is_short(tab):
+    for width, most in ((1280, 10_500), (390, 16_000)):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate("document.documentElement.scrollHeight") < most
+        assert tab.locator("section").evaluate_all(
+            "all => all.every(section => section.querySelectorAll('details[open]').length <= 1)"
+        )
 
 
 def test_nothing_is_asked_of_the_network(browser, page):
@@ -125,7 +146,7 @@ def test_a_click_marks_the_model_in_every_figure(tab, study):
     chosen = tab.locator("#models input[name=model]").input_value()
     assert chosen in set(study.models["model_id"])
     marked = ringed(tab)
-    assert len(marked) == 4 + 3  # the charts of models, and the figures of dots: key, matched, correlation
+    assert len(marked) == 4 + 2  # the charts of models, and the figures of dots: key, correlation
     assert all(chosen in models for models in marked)
     assert chosen in tab.locator(".readout h3").inner_text()
     tab.locator("nav .chosen").click()
@@ -177,8 +198,8 @@ def test_the_keyboard_goes_from_model_to_model(tab, study):
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_themes_follow_the_system_and_the_switch(tab, system):
     def is_dark():
-        colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, colour[4:-1].split(","))) < 300
+        color = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, color[4:-1].split(","))) < 300
 
     tab.emulate_media(color_scheme=system)
     assert is_dark() == (system == "dark")
@@ -216,7 +237,7 @@ def test_a_thousand_models_open_quickly(browser, page, tmp_path):
 def test_first_screen_holds_answer_figure_and_claims(browser, page):
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
     tab.goto(page.as_uri())
-    for selector in (".headline", ".answer svg", ".short-claims tr:last-child"):
+    for selector in (".headline", ".answer svg", ".matrix caption"):
         box = tab.locator(selector).first.bounding_box()
         assert box["y"] + box["height"] <= 900, selector
     tab.close()
@@ -226,7 +247,7 @@ def test_tables_sort_by_number_and_back(browser, page):
     tab = browser.new_page()
     tab.goto(page.as_uri())
     table = tab.locator("#performance table").first
-    heading = table.locator("th").filter(has_text="change")
+    heading = table.locator("th").filter(has_text=re.compile("^change$"))
     column = "rows => rows.map(row => Number(row.cells[7].dataset.sort))"
     heading.locator("button").click()
     ascending = table.locator("tbody tr").evaluate_all(column)

@@ -15,10 +15,11 @@ from zoosparse_ext.analysis.series import VD
 from zoosparse_ext.analysis.twins import epochs_of_twins
 from zoosparse_ext.report import models as models_module
 from zoosparse_ext.report import write_report
-from zoosparse_ext.report.figures.behaviour import original_against_twin
 from zoosparse_ext.report.figures.dots import dots
 from zoosparse_ext.report.figures.style import canvas
 from zoosparse_ext.report.models import as_json, models_of
+from zoosparse_ext.report.questions import analyzed
+from zoosparse_ext.report.questions.correlation import original_against_twin
 
 
 def tiny(**columns: object) -> StudyData:
@@ -37,7 +38,8 @@ def test_values_are_those_of_the_tables(study):
     end = twins[(twins["series"] == VD) & (twins["epoch"] == 25)].loc[study.models["model_id"]]
     for name in ("sparsity", "accuracy", "agreement"):
         assert np.allclose(np.array(vd["steps"][-1][name]) / 1e4, end[name], atol=6e-5)
-    for layer, values in zip(page["layers"], vd["steps"][-1]["layers"], strict=True):
+    assert page["layers"] == ["conv1 3×3, 1→8", "conv2 3×1, 8→6", "linear1 22→10"]
+    for layer, values in zip(study.layer_names(), vd["steps"][-1]["layers"], strict=True):
         assert np.allclose(np.array(values) / 1e4, end[f"sparsity_layer.{layer}"], atol=6e-5)
 
 
@@ -69,18 +71,18 @@ def test_json_cannot_end_its_element():
 
 
 def test_every_dot_names_its_model(study):
-    svg = original_against_twin(study).svg
+    svg = original_against_twin(analyzed(study)).svg
     named = re.findall(r'data-model="([^"]+)"', svg)
     assert sorted(set(named)) == sorted(study.models["model_id"])
     assert len(named) == 3 * len(study.models)
 
 
 def test_dots_without_a_place_shift_no_names():
-    svg = original_against_twin(tiny(accuracy=[np.nan, 0.8])).svg
+    svg = original_against_twin(analyzed(tiny(accuracy=[np.nan, 0.8]))).svg
     assert re.findall(r'data-model="([^"]+)"', svg) == ["b"]
     odd = tiny()
     odd = StudyData(odd.models.replace("a", 'x"<&'), odd.twins.replace({"source_id": {"a": 'x"<&'}}))
-    assert 'data-model="x&quot;&lt;&amp;"' in original_against_twin(odd).svg
+    assert 'data-model="x&quot;&lt;&amp;"' in original_against_twin(analyzed(odd)).svg
 
 
 def test_many_dots_are_drawn_smaller_than_few():

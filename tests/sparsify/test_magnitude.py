@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,9 +16,11 @@ from torch.nn.utils import prune
 
 import zoosparse_ext as zs
 from tests.population import tiny
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.sparsify import magnitude
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
+from zoosparse_ext.sparsify.series import Series
+from zoosparse_ext.zoo import tables
 
 PRUNABLE = 123  # of 138; layers of 27, 24, 48 and 24
 LAYERS = (27, 24, 48, 24)
@@ -264,3 +268,57 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(data: zs.Dataset, tmp_pat
         zs.magnitude_prune(tiny.population(), [0.4, 0.8], checkpoint=file, progress=interrupt, **options)
     again = zs.magnitude_prune(tiny.population(), [0.4, 0.8], checkpoint=file, **options)
     assert torch.equal(again.weights, expected.weights) and torch.equal(held(again), held(expected))
+
+
+def test_matched_to_an_earlier_epoch(data: zs.Dataset) -> None:
+    """Which one is in the table and in the name; without, there is no such column."""
+    population = tiny.population()
+    named = [f"{id}/variational" for id in population.ids]
+    shares = torch.tensor([0.2, 0.4, 0.6], dtype=torch.float64)
+    twins = zs.magnitude_prune(population, shares, data=data, epochs=1, matched=named, matched_epoch=5)
+    assert twins.ids == [f"{id}/magnitude-global-epoch_5-matched" for id in population.ids]
+    assert set(twins.models["series"]) == {"magnitude-matched-global-epoch_5"}
+    assert Series.parse("magnitude-matched-global-epoch_5").options == ("epoch 5",)
+    history = twins.history
+    assert history is not None and history["matched_epoch"].tolist() == [5.0] * 6
+    assert history["matched_epoch"].dtype == np.float64 and history.matched.tolist() == named * 2
+    last = zs.magnitude_prune(population, shares, data=data, epochs=1, matched=named)
+    assert "matched_epoch" not in last.history and torch.equal(last.weights, twins.weights)
+    further = zs.magnitude_prune(twins, 0.9)
+    assert "matched_epoch" not in further.history and "matched_epoch" not in further.models
+    both = pd.concat([history, last.history], ignore_index=True)
+    assert both["matched_epoch"].isna().sum() == 6
+    assert tables.checked("twins", both)["matched_epoch"].dtype == np.float64
+    with pytest.raises(StoreError, match=r"'matched_epoch' of table 'twins' is .*, expected numbers"):
+        tables.checked("twins", both.assign(matched_epoch="5"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"matched_epoch": 5}, "matched_epoch is 5, of no twins"),
+        ({"matched": ["a", "b", "c"], "matched_epoch": -1}, "matched_epoch must be 0 or more, got -1"),
+        ({"matched": ["a", "b", "c"], "matched_epoch": 5.0}, "matched_epoch: got float 5.0"),
+        ({"matched": ["a", "b", "c"], "matched_epoch": True}, "matched_epoch: got bool"),
+        ({"matched": ["a", "b", "c"], "matched_epoch": "5"}, "matched_epoch: got str '5'"),
+    ],
+)
+def test_bad_matched_epochs(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        zs.magnitude_prune(tiny.population(), 0.5, **options)
+
+
+def test_twins_at_several_ratios_have_the_optimizer_of_their_model(data: zs.Dataset) -> None:
+    lr, decay, beta = torch.tensor([1e-2, 1e-3, 3e-3]), [0.0, 1e-2, 1e-3], [0.9, 0.5, 0.8]
+    optimizer = zs.Adam(lr=lr, weight_decay=decay, betas=(beta, 0.99))
+    options = {"data": data, "epochs": 2, "batch_size": 5}
+    twins = zs.magnitude_prune(tiny.population(), [0.3, 0.6], optimizer=optimizer, **options)
+    for row, ratio in enumerate((0.3, 0.6)):
+        alone = zs.magnitude_prune(tiny.population(), ratio, optimizer=optimizer, **options)
+        assert torch.equal(twins.weights[3 * row : 3 * row + 3], alone.weights)
+    long = zs.Adam(lr=lr.repeat(2), weight_decay=decay * 2, betas=(beta * 2, 0.99))
+    spelled = zs.magnitude_prune(tiny.population(), [0.3, 0.6], optimizer=long, **options)
+    assert torch.equal(twins.weights, spelled.weights)
+    assert optimizer.at_rows(1, 3).table(2).tolist() == optimizer.table(3)[1:].tolist()
+    with pytest.raises(InputError, match="lr has 2 values for 6 models; give 1 or 6"):
+        zs.magnitude_prune(tiny.population(), [0.3, 0.6], optimizer=zs.Adam(lr=[1e-2, 1e-3]), **options)

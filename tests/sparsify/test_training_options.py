@@ -1,4 +1,4 @@
-"""Fine-tuning and variational dropout hand every option of the training on."""
+"""Fine-tuning, variational dropout and controls hand every option of the training on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ OPTIONS: list[dict[str, Any]] = [
     {"batch_size": 4},
     {"order": "shared"},
     {"seed": 9},
+    {"optimizer": zs.SGD(lr=0.1, momentum=0.9)},
 ]
 METHODS = {
     "magnitude": lambda population, data, **options: zs.magnitude_prune(
         population, 0.5, data=data, **options
     ),
     "variational": zs.variational_dropout,
+    "control": zs.continue_training,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from tests.sparsify.ard import ARDLayer, variational
 from zoosparse_ext import random
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import train as native_engine
-from zoosparse_ext.sparsify.variational import PRESETS, Preset
+from zoosparse_ext.sparsify.settings import differences
+from zoosparse_ext.sparsify.variational import PRESETS, Preset, objective_texts
 
 ENGINES = ["reference", "native"] if native_engine.available() else ["reference"]
 every_engine = pytest.mark.parametrize("engine", ENGINES)
@@ -228,7 +230,7 @@ def test_models_that_are_nan(data: zs.Dataset) -> None:
 @pytest.mark.parametrize(
     ("preset", "expected"),
     [
-        ("modelzoos", [0.0, 0.0004, 0.0008, 0.0012, 0.0016]),
+        ("modelzoos", [0.0, 0.002, 0.004, 0.006, 0.008]),
         ("molchanov", [1 / 23] * 5),
     ],
 )
@@ -239,7 +241,8 @@ def test_kl_weights_of_the_presets(preset: str, expected: list[float]) -> None:
 
 def test_kl_weights_at_their_ends() -> None:
     published, original = PRESETS["modelzoos"].kl_weight, PRESETS["molchanov"].kl_weight
-    assert published(24, 25, 1) == pytest.approx(0.0096) and published(10_000, 10_000, 1) == 1.0
+    assert [published(epoch, 25, 1) for epoch in range(25)] == [0.01 * epoch / 25 for epoch in range(25)]
+    assert published(10_000, 10_000, 1) == pytest.approx(0.01) and published(500, 5, 1) == 1.0
     assert [original(epoch, 25, 10) for epoch in (0, 3, 4, 24)] == pytest.approx([0.02, 0.08, 0.1, 0.1])
     assert original(0, 1, 10) == pytest.approx(0.1)
 
@@ -254,6 +257,77 @@ def test_the_weight_of_every_epoch_is_asked_once(data: zs.Dataset) -> None:
 
     zs.variational_dropout(tiny.population(), data, epochs=3, preset=Preset(-10.0, 8.0, 10.0, False, weigh))
     assert set(asked) == {(0, 3, 23), (1, 3, 23), (2, 3, 23)}
+
+
+@every_engine
+@pytest.mark.parametrize("preset", ["modelzoos", "molchanov", EAGER])
+def test_kl_scale_multiplies_the_weight(preset: str | Preset, engine: str, data: zs.Dataset) -> None:
+    """Twins are those of a preset with so much larger weights, and are named by the scale."""
+    chosen = preset if isinstance(preset, Preset) else PRESETS[preset]
+    scaled = Preset(
+        chosen.initial_log_sigma2,
+        chosen.conv_clamp,
+        chosen.linear_clamp,
+        chosen.conv_biases,
+        lambda *run: 30 * chosen.kl_weight(*run),
+    )
+    options = {"epochs": 3, "batch_size": BATCH, "engine": engine}
+    twins = zs.variational_dropout(tiny.population(), data, preset=preset, kl_scale=30, **options)
+    expected = zs.variational_dropout(tiny.population(), data, preset=scaled, **options)
+    assert torch.equal(twins.weights, expected.weights)
+    assert torch.equal(twins.log_sigma2, expected.log_sigma2)
+    assert twins.ids[0].endswith("-kl_30")
+    usual = zs.variational_dropout(tiny.population(), data, preset=preset, kl_scale=1, **options)
+    plain = zs.variational_dropout(tiny.population(), data, preset=preset, **options)
+    assert torch.equal(usual.weights, plain.weights) and usual.ids == plain.ids
+
+
+def test_kl_scale_in_words() -> None:
+    assert objective_texts()["kl"] == "kl 1" and objective_texts(kl_scale=0.25)["kl"] == "kl 0.25"
+    assert differences(objective_texts(kl_scale=30.0), objective_texts()) == ("kl 30",)
+
+
+@pytest.mark.parametrize("scale", [-1, -0.5, float("nan"), float("inf"), True, "30", None, torch.tensor(2.0)])
+def test_a_bad_kl_scale_is_refused(scale: Any, data: zs.Dataset) -> None:
+    with pytest.raises(InputError, match=r"kl_scale.*0 or more"):
+        zs.variational_dropout(tiny.population(), data, epochs=1, kl_scale=scale)
+
+
+def test_no_kl_at_all(data: zs.Dataset) -> None:
+    twins = zs.variational_dropout(tiny.population(), data, epochs=2, preset=EAGER, kl_scale=0)
+    assert twins.ids[0].endswith("-kl_0") and torch.isfinite(twins.weights).all()
+
+
+def test_a_run_begun_by_version_0_1_keeps_its_kl_weights(
+    data: zs.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were divided by 25 whatever the epochs; what begins now, and what has another scale, is not."""
+    name, published = "modelzoos", PRESETS["modelzoos"]
+    options = {"epochs": 4, "batch_size": BATCH, "optimizer": zs.Adam(lr=1e-2)}
+
+    def run(**more: Any) -> zs.Population:
+        return zs.variational_dropout(tiny.population(), data, **options, **more)
+
+    def interrupt(progress: zs.Progress) -> None:
+        if progress.epoch == 3:
+            raise KeyboardInterrupt
+
+    earlier = dataclasses.replace(published, kl_weight=lambda epoch, *_: min(1.0, 0.01 * epoch / 25))
+    monkeypatch.setitem(PRESETS, name, earlier)  # as it was
+    expected = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=tmp_path / "run", progress=interrupt)
+    monkeypatch.setitem(PRESETS, name, published)
+    with pytest.raises(InputError, match="other settings"):
+        run(checkpoint=tmp_path / "run", kl_scale=2)
+    with caplog.at_level("WARNING", "zoosparse_ext"):
+        again = run(checkpoint=tmp_path / "run")
+    assert "begun by an earlier version" in caplog.text and "kl_scale=0.16" in caplog.text
+    assert torch.equal(again.weights, expected.weights) and again.ids == expected.ids
+    assert torch.equal(again.log_sigma2, expected.log_sigma2)
+    fresh, scaled = run(), run(kl_scale=0.16)
+    assert not torch.equal(fresh.log_sigma2, expected.log_sigma2)
+    torch.testing.assert_close(scaled.log_sigma2, expected.log_sigma2)
 
 
 @every_engine

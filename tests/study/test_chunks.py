@@ -13,7 +13,7 @@ import torch
 from tests.study.test_run import Stages, config, run
 from zoosparse_ext.data import load_dataset
 from zoosparse_ext.errors import ChunkError, StoreError
-from zoosparse_ext.population.checkpoint import Checkpoint
+from zoosparse_ext.population.checkpoint import Checkpoint, remove_checkpoint
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.run import run_study
@@ -25,8 +25,14 @@ from zoosparse_ext.zoo import Zoo
 SETTINGS = {
     "data": {"limit": 40},
     "zoo": {"seeds": 3, "epochs": 1, "optimizer": {"lr": 0.01}, "vary": {"lr": [0.01, 0.02]}},
-    "magnitude": {"ratios": [0.5, 0.8], "epochs": 1, "scopes": ["global"], "matched_scopes": ["layer"]},
-    "variational": {"epochs": 1},
+    "magnitude": {
+        "ratios": [0.5, 0.8],
+        "epochs": 1,
+        "scopes": ["global"],
+        "matched_scopes": ["layer"],
+        "matched_epochs": [1],
+    },
+    "variational": {"epochs": 2, "control": False},
 }
 
 
@@ -146,24 +152,20 @@ def test_stages_that_need_nothing_of_a_failed_one_go_on(
     def fail(self: Work, *arguments: object) -> None:
         raise RuntimeError("broken")
 
-    settings = config(magnitude={"ratios": [0.5], "epochs": 1, "scopes": ["global"]})
+    settings = config(magnitude={"ratios": [0.5], "epochs": 2, "scopes": ["global"], "matched_epochs": [1]})
     with (
         monkeypatch.context() as patched,
         pytest.raises(ChunkError, match="magnitude-global/0-rows-0-2 failed"),
     ):
         patched.setattr("zoosparse_ext.study.work.Pruning.run", fail)
         run(settings, tmp_path, Stages())
-    assert list(Zoo.open(tmp_path / "zoo").populations) == ["original", "variational"]
+    there = ["original", "control", "control@1", "variational", "variational@1"]
+    assert list(Zoo.open(tmp_path / "zoo").populations) == there
     zoo = run(settings, tmp_path, Stages())  # in the order of the plan again
-    kinds = [
-        "original",
-        "magnitude-global",
-        "variational",
-        "magnitude-matched-global",
-        "magnitude-matched-layer",
-    ]
+    matched = [f"magnitude-matched-{scope}{end}" for scope in ("global", "layer") for end in ("-epoch_1", "")]
+    kinds = [*there[:3], "magnitude-global", *there[3:], *matched]
     assert list(zoo.populations) == list(Zoo.open(tmp_path / "zoo").populations) == kinds
-    assert list(dict.fromkeys(zoo.twins.method)) == ["magnitude", "variational"]
+    assert list(dict.fromkeys(zoo.twins.method)) == ["control", "magnitude", "variational"]
 
 
 def test_a_full_disk_ends_the_run_at_once_and_costs_nothing(
@@ -196,3 +198,13 @@ def test_progress_counts_the_whole_stage() -> None:
         progress=lambda state: seen.append((state.done, state.total)),
     )
     assert seen == [(4, 12), (8, 12), (10, 12), (12, 12)]
+
+
+def test_the_epochs_kept_of_a_chunk_go_when_it_is_cut(tmp_path: Path) -> None:
+    file = tmp_path / "0-rows-0-6.safetensors"
+    others = [tmp_path / "0-rows-0-6.log", tmp_path / "0-rows-6-9.safetensors.epoch-5"]
+    for path in (file, file.with_name(f"{file.name}.epoch-5"), *others):
+        path.write_bytes(b"")
+    remove_checkpoint(file)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+    remove_checkpoint(file)  # and again

@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from tests.cli.command import succeed
+from zoosparse_ext.cli import study
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.networks import NETWORKS
-from zoosparse_ext.study.config import StudyConfig, make_config, read_config, recipe, recipe_text, recipes
+from zoosparse_ext.study.config import (
+    StudyConfig,
+    apply_preset,
+    make_config,
+    read_config,
+    recipe,
+    recipe_text,
+    recipes,
+)
 
 # Of the seed zoos: activation, initialisation, learning rate, weight decay.
 PUBLISHED = {
@@ -57,7 +66,7 @@ def test_residual_networks_are_as_published(name: str) -> None:
     published = ("sgd", 0.05, 0.9, 5e-4)
     assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == published
     for twins in (config.magnitude, config.variational):
-        assert twins and (twins.optimizer, twins.batch_size) == (optimizer, 256)
+        assert twins and (twins.optimizer, twins.batch_size, twins.lr_schedule) == ("source", 256, "onecycle")
 
 
 def test_every_published_zoo_has_a_recipe() -> None:
@@ -128,6 +137,41 @@ def test_the_schema_describes_every_key() -> None:
             "variational.preset: unknown 'molchanow'; did you mean 'molchanov'?",
         ),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
+        (
+            {"variational": {"kl_scale": -1}},
+            "variational.kl_scale: input should be greater than or equal to 0",
+        ),
+        ({"variational": {"optimizer": "sorce"}}, "optimizer: expected a section or 'source', got 'sorce'"),
+        (
+            {"variational": {"optimizer": {"name": "source", "rate": 1}}},
+            "variational.optimizer.rate is no key of a study; known: name, lr, lr_factor, weight_decay",
+        ),
+        (
+            {"magnitude": {"optimizer_state": "old"}},
+            "magnitude.optimizer_state: input should be 'new' or 'source'",
+        ),
+        (
+            {"magnitude": {"matched_epochs": [0]}},
+            "magnitude.matched_epochs: epochs are counted from 1, got 0",
+        ),
+        (
+            {"magnitude": {"scopes": ["layer", "layer"]}},
+            "magnitude.scopes: layer stands there more than once",
+        ),
+        (
+            {"magnitude": {"variants": [{"seed": 1}, {"sead": 1}]}},
+            "magnitude: variant 1: sead is no key of a study; did you mean seed?",
+        ),
+        ({"magnitude": {"variants": [{"ratios": [2]}]}}, "variant 0: ratios: sparsity ratios lie in [0, 1)"),
+        (
+            {"magnitude": {"variants": [{"optimizer": {"lr": -1}}]}},
+            "variant 0: optimizer.lr: input should be",
+        ),
+        (
+            {"magnitude": {"variants": [{}]}},
+            "magnitude: variant 0 is empty; name what it changes: {seed = 1}",
+        ),
+        ({"magnitude": {"variants": [{"variants": []}]}}, "variant 0 has variants; write them beside it"),
     ],
 )
 def test_a_mistake_is_named(values: dict[str, Any], message: str) -> None:
@@ -150,6 +194,81 @@ def test_what_all_models_share_reaches_the_training() -> None:
     assert make_config({}).zoo.how_to_train()["augment"] is None
     with pytest.raises(InputError, match="did you mean 'cosine'"):
         make_config({"zoo": {"lr_schedule": "cosin"}})
+
+
+def test_methods_have_the_same_budget_by_default() -> None:
+    config = make_config({})
+    assert config.magnitude and config.variational
+    assert config.magnitude.ratios == [*(i / 10 for i in range(1, 8)), 0.75, 0.8, 0.85, 0.9]
+    assert config.magnitude.scopes == config.magnitude.matched_scopes == ["global", "layer"]
+    assert config.magnitude.matched_epochs == [5, 10, 15, 20, 25] and config.magnitude.schedule == "one-shot"
+    for section in config.twins:
+        assert (section.epochs, section.optimizer, section.control) == (25, "source", True)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_recipes_compare_fairly(name: str) -> None:
+    config = recipe(name)
+    assert config.magnitude and config.variational
+    for key in ("epochs", "batch_size", "optimizer", "lr_schedule", "control"):
+        assert getattr(config.magnitude, key) == getattr(config.variational, key)
+
+
+def test_a_variant_changes_some_keys_of_its_section() -> None:
+    config = make_config({"magnitude": {"epochs": 3, "variants": [{"schedule": "cubic"}, {"seed": 1}]}})
+    assert config.magnitude
+    base, cubic, seed = config.magnitude.each()
+    assert (base.schedule, cubic.schedule, seed.schedule) == ("one-shot", "cubic", "one-shot")
+    assert (base.seed, cubic.seed, seed.seed) == (None, None, 1)
+    assert {section.epochs for section in (base, cubic, seed)} == {3}
+    assert base.matched_scopes and not cubic.matched_scopes
+    assert not any(section.variants for section in (base, cubic, seed))
+
+
+def test_variants_and_optimizers_can_be_set() -> None:
+    config = recipe("demo", overrides('magnitude.variants=[{seed=1}, {schedule="cubic"}]'))
+    assert config.magnitude and config.magnitude.variants == [{"seed": 1}, {"schedule": "cubic"}]
+    for base, change, expected in [
+        ({}, "lr=1e-3", {"name": "source", "lr": 1e-3}),
+        ({"optimizer": "source"}, "weight_decay=0.1", {"name": "source", "weight_decay": 0.1}),
+        (
+            {"optimizer": {"name": "source", "lr": 0.1}},
+            "lr_factor=2",
+            {"name": "source", "lr": 0.1, "lr_factor": 2},
+        ),
+        ({"optimizer": {"name": "sgd"}}, "lr=1e-3", {"name": "sgd", "lr": 1e-3}),
+        ({}, "name=sgd", {"name": "sgd"}),
+    ]:
+        values = {"variational": dict(base)}
+        ours = make_config(values, overrides(f"variational.optimizer.{change}"))
+        assert ours == make_config({"variational": {"optimizer": expected}})
+        assert values == {"variational": base}
+    named = make_config(
+        {"variational": {"optimizer": {"lr": 0.1}}}, overrides("variational.optimizer=source")
+    )
+    assert named == make_config({})
+    with pytest.raises(InputError, match=r"zoo\.optimizer\.name: unknown 'source'"):
+        make_config({}, overrides("zoo.optimizer.name=source"))
+
+
+def overrides(*changes: str) -> dict[str, Any]:
+    return study._overrides(list(changes))
+
+
+def test_the_full_preset_adds_variants() -> None:
+    config = apply_preset(make_config({"seed": 3, "variational": {"variants": [{"kl_scale": 4}]}}), "full")
+    assert config.magnitude and config.variational
+    faster = {"optimizer": {"name": "source", "lr_factor": 10.0}}
+    assert config.magnitude.variants == [{"schedule": "cubic"}, faster, {"seed": 4}]
+    assert config.variational.variants == [{"kl_scale": 4}, faster, {"seed": 4}]
+    assert apply_preset(config, "full") == config
+    own = apply_preset(make_config({"magnitude": False, "variational": {"optimizer": {"lr": 3e-4}}}), "full")
+    assert own.magnitude is False and own.variational
+    assert (
+        own.variational.each()[1].optimizer == make_config({"zoo": {"optimizer": {"lr": 3e-3}}}).zoo.optimizer
+    )
+    with pytest.raises(InputError, match="unknown preset 'fool' of a study; known: full"):
+        apply_preset(config, "fool")
 
 
 def test_overrides_reach_every_depth() -> None:

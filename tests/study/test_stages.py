@@ -25,6 +25,7 @@ from zoosparse_ext.study.stages import (
     add_variational_twins,
     train_zoo,
 )
+from zoosparse_ext.study.unfinished import begun
 from zoosparse_ext.zoo import Zoo
 
 
@@ -108,34 +109,63 @@ def test_twins_that_cannot_be_added_are_refused_before_any_training(zoo: Zoo, da
     assert set(anew.twins.twin_id) == set(twins.ids)
 
 
-def test_an_unfinished_stage_tells_what_it_was_begun_with(zoo: Zoo, data: zs.Dataset, tmp_path: Path) -> None:
-    """Where other settings are refused, both are named; once its epochs are removed, others may be asked for."""
-    go_on = Stages()
+def test_an_unfinished_stage_is_left_for_whoever_began_it(zoo: Zoo, data: zs.Dataset, tmp_path: Path) -> None:
+    """Other settings make a series named by the difference, other ratios of the series are kept beside it."""
+    go_on, other = Stages(), zs.Adam(lr=0.1)
 
-    def prune(ratios: list[float], stage: Stages = go_on, **options: Any) -> Zoo:
+    def prune(zoo: Zoo, ratios: list[float], stage: Stages = go_on, **options: Any) -> Zoo:
         with stage.bar("prune") as progress:
             return add_magnitude_twins(
                 zoo, data, ratios, epochs=2, checkpoint=tmp_path, progress=progress, **options
             )
 
+    for ratios, options in (([0.5], {}), ([0.8], {}), ([0.5], {"optimizer": other})):
+        with pytest.raises(StoreError, match="the disk is full"):
+            prune(zoo, ratios, Stages("prune"), **options)
+    first, beside, named = sorted(tmp_path.iterdir())
+    assert (first.name, named.name) == ("magnitude-global", "magnitude-global-lr_0.1")
+    assert (
+        beside.name.startswith("magnitude-global-") and begun(tmp_path)[beside.name]["ratios"] == "ratios 0.8"
+    )
+    both = prune(prune(zoo, [0.5], optimizer=other), [0.8])
+    assert ratios_of(both, "magnitude-global-lr_0.1") == [0.5] and ratios_of(both, "magnitude-global") == [
+        0.8
+    ]
+    whole = prune(both, [0.5])
+    assert ratios_of(whole, "magnitude-global") == [0.8, 0.5]
+    plain = add_magnitude_twins(zoo, data, [0.8, 0.5], epochs=2)
+    for ours, theirs in zip(*(z.populations["magnitude-global"] for z in (whole, plain)), strict=True):
+        assert torch.equal(ours.weights, theirs.weights)
+
+
+def test_an_unfinished_stage_of_other_data_is_refused_and_told(
+    zoo: Zoo, data: zs.Dataset, tmp_path: Path
+) -> None:
+    def prune(images: zs.Dataset, stage: Stages, **options: Any) -> Zoo:
+        with stage.bar("prune") as progress:
+            return add_magnitude_twins(
+                zoo, images, [0.5], epochs=2, checkpoint=tmp_path, progress=progress, **options
+            )
+
     with pytest.raises(StoreError, match="the disk is full"):
-        prune([0.5], Stages("prune"))
-    other = zs.Adam(lr=0.1)
-    told = r"began with lr 0.001, ratios 0.5; this one has lr 0.1, ratios 0.5, 0.8$"
-    with pytest.raises(InputError, match=f"unfinished run with other settings.*; that run {told}"):
-        prune([0.5, 0.8], optimizer=other)
+        prune(data, Stages("prune"))
     less = zs.load_dataset("digits").limit(30)
-    with pytest.raises(
-        InputError, match=r"ratios 0.5, data digits \w+; this one has ratios 0.8, data digits \w+$"
-    ):
-        add_magnitude_twins(zoo, less, [0.8], epochs=2, checkpoint=tmp_path)
+    told = r"that run began with data digits \w+; this one has data digits \w+$"
+    with pytest.raises(InputError, match=f"unfinished run with other settings.*; {told}"):
+        prune(less, Stages())
     (folder,) = tmp_path.iterdir()
     (folder / "settings.json").write_text("{")
     with pytest.raises(InputError, match=r"or delete the file to start anew$"):
-        prune([0.5], optimizer=other)
+        prune(data, Stages(), optimizer=zs.Adam(lr=0.1))
     for file in folder.glob("*.safetensors"):
         file.unlink()
-    assert ratios_of(prune([0.5, 0.8], optimizer=other), "magnitude-global") == [0.5, 0.8]
+    assert ratios_of(prune(data, Stages(), optimizer=zs.Adam(lr=0.1)), "magnitude-global") == [0.5]
+
+
+def test_bad_input_leaves_no_trace_of_a_stage(zoo: Zoo, data: zs.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="batch_size"):
+        add_magnitude_twins(zoo, data, [0.5], epochs=1, batch_size=0, checkpoint=tmp_path / "epochs")
+    assert not any(tmp_path.iterdir())
 
 
 def test_every_score_and_pattern_is_a_population_of_its_own(
@@ -200,9 +230,17 @@ def test_names_in_the_zoo_of_a_study(tmp_path: Path) -> None:
             "epochs": 1,
             "schedule": "cubic",
             "optimizer": {"lr": 0.01},
+            "scopes": ["global"],
             "matched_scopes": [],
+            "control": False,
         },
-        "variational": {"epochs": 1, "preset": "molchanov", "threshold": 2.0},
+        "variational": {
+            "epochs": 1,
+            "preset": "molchanov",
+            "threshold": 2.0,
+            "optimizer": {"lr": 3e-4},
+            "control": False,
+        },
     }
     stages = Stages()
     config = make_config(values)
@@ -237,7 +275,8 @@ def test_names_in_the_zoo_of_a_study(tmp_path: Path) -> None:
 def test_a_study_adds_the_ratios_that_a_command_left_out(tmp_path: Path) -> None:
     """Twins that are there already stay as they are."""
     values: dict[str, Any] = {"data": {"limit": 40}, "zoo": {"seeds": 2, "epochs": 1}, "variational": False}
-    values["magnitude"] = {"ratios": [0.5, 0.8], "epochs": 1, "optimizer": {"lr": 0.01}}
+    values["magnitude"] = {"ratios": [0.5, 0.8], "epochs": 1, "optimizer": {"lr": 0.01}, "scopes": ["global"]}
+    values["magnitude"]["control"] = False
     config, stages = make_config(values), Stages("prune")
     data = zs.load_dataset("digits").limit(40)
     begun = train_zoo(

@@ -21,67 +21,74 @@ from zoosparse_ext.analysis.agreement import (
     agreement_of_twins,
     pairwise_agreement,
 )
+from zoosparse_ext.analysis.bits import popcount
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, wilson
-from zoosparse_ext.analysis.claims import Check, Claim, check_claims
+from zoosparse_ext.analysis.claims import check_claims
 from zoosparse_ext.analysis.collapse import collapse, emptied_layers
 from zoosparse_ext.analysis.correlation import correlate, correlation_with_original, top_overlap
 from zoosparse_ext.analysis.data import Group, Layer, StudyData
+from zoosparse_ext.analysis.halves import split_half
+from zoosparse_ext.analysis.intervals import Estimate, paired_difference, paired_difference_of_accuracies
 from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers
-from zoosparse_ext.analysis.masks import mask_overlap, mask_overlaps, popcount, ratio_matrix
-from zoosparse_ext.analysis.methods import (
-    compare_by_sparsity,
-    compare_matched,
-    crossover,
-    matched_pairs,
-    pairs_by_sparsity,
-)
+from zoosparse_ext.analysis.masks import mask_overlap, mask_overlaps, mask_overlaps_by_layer, ratio_matrix
+from zoosparse_ext.analysis.measures import Claim
+from zoosparse_ext.analysis.methods import compare_measured, crossover_bracket, measured_pairs
 from zoosparse_ext.analysis.operating import Operating, operating_twins, sparsest_affordable
+from zoosparse_ext.analysis.peers import Ranks, agreement_with_peers, ranks_among_peers
 from zoosparse_ext.analysis.performance import performance_by_sparsity
-from zoosparse_ext.analysis.robustness import robustness
-from zoosparse_ext.analysis.significance import adjusted, equal_spread, signed_rank
+from zoosparse_ext.analysis.robustness import losers, robustness
+from zoosparse_ext.analysis.significance import adjusted, equal_spread, holm, signed_rank
 from zoosparse_ext.analysis.trajectories import trajectories
-from zoosparse_ext.analysis.twins import epochs_of_twins, final_twins
+from zoosparse_ext.analysis.twins import control_twins, epochs_of_twins, final_twins
 from zoosparse_ext.analysis.weights import weight_histograms, weight_statistics
 
 __all__ = [
-    "Check",
     "Claim",
+    "Estimate",
     "Group",
     "Interval",
     "Layer",
     "Operating",
+    "Ranks",
     "StudyData",
     "adjusted",
     "agreement_by_sparsity",
     "agreement_of_originals",
     "agreement_of_twins",
+    "agreement_with_peers",
     "bootstrap",
     "check_claims",
     "collapse",
-    "compare_by_sparsity",
-    "compare_matched",
+    "compare_measured",
+    "control_twins",
     "correlate",
     "correlation_with_original",
-    "crossover",
+    "crossover_bracket",
     "emptied_layers",
     "epochs_of_twins",
     "equal_spread",
     "final_twins",
+    "holm",
     "layer_sparsity",
     "layer_trajectories",
+    "losers",
     "mask_overlap",
     "mask_overlaps",
-    "matched_pairs",
+    "mask_overlaps_by_layer",
+    "measured_pairs",
     "operating_twins",
-    "pairs_by_sparsity",
+    "paired_difference",
+    "paired_difference_of_accuracies",
     "pairwise_agreement",
     "performance_by_sparsity",
     "popcount",
+    "ranks_among_peers",
     "ratio_matrix",
     "robustness",
     "signed_rank",
     "spared_layers",
     "sparsest_affordable",
+    "split_half",
     "top_overlap",
     "trajectories",
     "weight_histograms",

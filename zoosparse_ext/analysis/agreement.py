@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
-from zoosparse_ext.analysis.data import Array, Group, StudyData, places, remembered
-from zoosparse_ext.analysis.twins import cells, final_twins
+from zoosparse_ext.analysis.data import Array, StudyData, remembered
+from zoosparse_ext.analysis.intervals import Estimate, median
+from zoosparse_ext.analysis.peers import median_own_minus_other, ranks_among_peers, share_first, stored_names
+from zoosparse_ext.analysis.twins import cells, control_twins, final_twins
 from zoosparse_ext.errors import InputError
 
 MEASURES = ("agreement", "kappa", "agreement_on_errors")
@@ -18,7 +18,10 @@ _TWINS = 1000  # whose predictions are read at a time
 _CHUNK_ELEMENTS = 1_000_000  # predictions compared at once
 _SUFFIXES = ("", "_q25", "_q75", "_low", "_high", "_n")
 _MEASURE_COLUMNS = [f"{measure}{suffix}" for measure in MEASURES for suffix in _SUFFIXES]
-_COLUMNS = ["series", "level", "level_label", "n", "sparsity", *_MEASURE_COLUMNS]
+_RANK_COLUMNS = ["own_rank_first", "own_rank_first_low", "own_rank_first_high", "own_rank_chance", "own_rank_n",
+                 "peers", "own_minus_other", "own_minus_other_low", "own_minus_other_high"]  # fmt: skip
+_COLUMNS = ["series", "level", "level_label", "n", "sparsity", *_MEASURE_COLUMNS, "resampled", "control_agreement",
+            *_RANK_COLUMNS]  # fmt: skip
 
 
 def pairwise_agreement(first: Array, second: Array, labels: Array | None = None) -> pd.DataFrame:
@@ -93,36 +96,21 @@ def _divide(numerator: Array, denominator: Array) -> Array:
 @remembered
 def agreement_of_twins(data: StudyData) -> pd.DataFrame:
     """The last epoch of every twin; agreement that the table lacks is computed from stored predictions."""
-    twins = final_twins(data)
+    return _completed(data, final_twins(data))
+
+
+def _completed(data: StudyData, twins: pd.DataFrame) -> pd.DataFrame:
+    """Rows of twins, whose agreement is computed where it is missing and predictions are stored."""
     unknown = twins[twins["agreement"].isna()]
-    originals, stored = _Predictions(data.originals), _Predictions(data.twin_groups)
-    unknown = unknown[unknown["twin_id"].isin(stored.places) & unknown["source_id"].isin(originals.places)]
+    unknown = unknown[unknown["twin_id"].isin(stored_names(data.twin_groups)) & unknown["final"]]
+    unknown = unknown[unknown["source_id"].isin(stored_names(data.originals))]
     for start in range(0, len(unknown), _TWINS):
         part = unknown.iloc[start : start + _TWINS]
-        measured = pairwise_agreement(
-            originals.of(part["source_id"]), stored.of(part["twin_id"]), data.labels
-        )
+        of_originals, of_twins = data.predictions(part["source_id"]), data.predictions(part["twin_id"])
+        assert of_originals is not None and of_twins is not None  # they are stored
+        measured = pairwise_agreement(of_originals, of_twins, data.labels)
         twins.loc[part.index, list(MEASURES)] = measured.to_numpy()
     return twins
-
-
-class _Predictions:
-    """Predictions by model_id or twin_id, read when they are asked for."""
-
-    def __init__(self, groups: tuple[Group, ...]) -> None:
-        self._groups = [group for group in groups if group.predictions is not None]
-        self.places = places(self._groups)
-
-    def of(self, names: Iterable[str]) -> Array:
-        """One row a name, [n, M]."""
-        numbers, rows = np.array([self.places[name] for name in names]).T
-        order = np.argsort(numbers, kind="stable")
-        parts = [
-            group.predictions[rows[numbers == number]]
-            for number, group in enumerate(self._groups)
-            if group.predictions is not None and (numbers == number).any()
-        ]
-        return np.concatenate(parts)[np.argsort(order)]
 
 
 def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
@@ -130,11 +118,23 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
 
     Returns:
         one row per `series` and `level`: `n`, median `sparsity`, and for `agreement`, `kappa`,
-        `agreement_on_errors` the median, `_q25`, `_q75`, the 95 % bootstrap interval of the median (`_low`, `_high`),
-        and `_n`, the number of twins where it is defined.
+        `agreement_on_errors` the median, `_q25`, `_q75`, the 95 % interval of the median (`_low`, `_high`; over models,
+        of plain agreement over images as well where predictions are stored: `resampled` says which; its interval is NaN
+        for fewer than 6 models), and `_n`, the number of twins where it is defined.
+        `control_agreement`: the median of the controls with the same originals, after as many epochs.
+        Among originals within a point of the own one's accuracy (see :mod:`~zoosparse_ext.analysis.peers`; NaN where
+        predictions are not stored or no original has such peers): `own_rank_first`, the share of twins that agree most
+        with their own original, with `_low`, `_high`; `own_rank_chance`, that of twins that agree with any of them
+        alike; `own_rank_n`, the number of twins; `peers`, the median number of compared originals, the own one among
+        them; `own_minus_other`, the median of agreement with the own original minus mean agreement with the others,
+        with `_low`, `_high`.
     """
     rows = []
-    for (series, level), twins in cells(agreement_of_twins(data)):
+    controls = _completed(data, control_twins(data)).drop_duplicates(["twin_id", "epoch"])
+    of_controls = controls.set_index(["twin_id", "epoch"])["agreement"].astype(float)
+    images = 0 if data.labels is None else len(data.labels)
+    twins_and_ranks = agreement_of_twins(data).merge(ranks_among_peers(data), on="twin_id", how="left")
+    for (series, level), twins in cells(twins_and_ranks):
         row = {"series": series, "level": level, "level_label": twins["level_label"].iloc[0], "n": len(twins)}
         row["sparsity"] = twins["sparsity"].median()
         for measure in MEASURES:
@@ -148,12 +148,41 @@ def agreement_by_sparsity(data: StudyData) -> pd.DataFrame:
                 f"{measure}_high": interval.high,
                 f"{measure}_n": interval.n,
             }
-        rows.append(row)
+        plain = _agreement_of(data, twins)
+        row |= {"agreement_low": plain.low, "agreement_high": plain.high, "resampled": plain.resampled}
+        own_controls = pd.MultiIndex.from_frame(twins[["control_id", "epoch"]])
+        row["control_agreement"] = of_controls.reindex(own_controls).median()
+        rows.append(row | _own_among_peers(twins, images))
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
+def _agreement_of(data: StudyData, twins: pd.DataFrame) -> Estimate:
+    """The median agreement of twins at their last epoch, over models and, where they are stored, images."""
+    known = twins[twins["agreement"].notna()]
+    of_originals, of_twins = data.predictions(known["source_id"]), data.predictions(known["twin_id"])
+    if of_originals is None or of_twins is None:
+        return median(known["agreement"].to_numpy(dtype=float))
+    return median(of_originals == of_twins)
+
+
+def _own_among_peers(twins: pd.DataFrame, images: int) -> dict[str, float]:
+    ranked = twins[twins["own_first"].notna()]
+    first, other = share_first(ranked), median_own_minus_other(ranked, images)
+    return {
+        **_with_limits("own_rank_first", first.estimate, first),
+        "own_rank_chance": (1 / ranked["peers"].astype(float)).mean(),
+        "own_rank_n": len(ranked),
+        "peers": ranked["peers"].median(),
+        **_with_limits("own_minus_other", other.value, other),
+    }
+
+
+def _with_limits(name: str, value: float, limits: Interval | Estimate) -> dict[str, float]:
+    return {name: value, f"{name}_low": limits.low, f"{name}_high": limits.high}
+
+
 def agreement_of_originals(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed: int = 0) -> pd.DataFrame:
-    """The baseline: agreement between two different originals.
+    """For comparison: agreement between two different originals, whatever their accuracies.
 
     All pairs when there are at most `max_pairs` of them, else that many drawn at random. Needs the
     predictions of the originals; empty without them or with a single model.
@@ -162,13 +191,13 @@ def agreement_of_originals(data: StudyData, *, max_pairs: int = MAX_PAIRS, seed:
         one row per pair: `first`, `second` (model_id), `agreement`, `kappa`, `agreement_on_errors` (of the
         first).
     """
-    predictions = _Predictions(data.originals)
-    names = list(predictions.places)
+    names = stored_names(data.originals)
     first, second = sample_pairs(len(names), max_pairs, seed)
     if len(first) == 0:
         return pd.DataFrame(columns=["first", "second", *MEASURES])
     table = pd.DataFrame({"first": [names[i] for i in first], "second": [names[i] for i in second]})
-    of_first, of_second = (predictions.of(table[side]) for side in ("first", "second"))
+    of_first, of_second = data.predictions(table["first"]), data.predictions(table["second"])
+    assert of_first is not None and of_second is not None  # they are stored
     return table.join(pairwise_agreement(of_first, of_second, data.labels))
 
 

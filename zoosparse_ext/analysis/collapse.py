@@ -31,7 +31,8 @@ def collapse(data: StudyData) -> pd.DataFrame:
 
     Returns:
         one row per `series` and `level`, and one with the label "matched" for twins that were pruned to the sparsity of
-        others: `n` twins; how many of them have an empty layer (`empty_layers`; `layers` names these), outputs without
+        others ("matched, epoch 5" where not to that of their last epoch; "matched to VD, kl 30" where there are several
+        series): `n` twins; how many of them have an empty layer (`empty_layers`; `layers` names these), outputs without
         incoming weights (`dead_outputs`, and the median number of such outputs), one answer for all test images
         (`one_answer`), no weight left (`emptied`); `collapsed`, those with an empty layer or one answer; medians of
         accuracy and of its change over all, and over those that did not collapse (`_working`). NaN where a zoo of an
@@ -85,6 +86,15 @@ def emptied_layers(data: StudyData) -> pd.DataFrame:
 
 
 def _cells(data: StudyData) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Twins by series and level, then matched ones by series."""
+    """Twins by series and level, then matched ones by series and what they are matched to."""
     yield from cells(final_twins(data))
-    yield from cells(final_twins(data, matched=True).assign(level=np.nan, level_label=MATCHED))
+    matched = final_twins(data, matched=True)
+    to = matched["matched"].map(final_twins(data).drop_duplicates("twin_id").set_index("twin_id")["series"])
+    several = to.nunique() > 1
+    labels = [
+        MATCHED + (f" to {series}" if several else "") + ("" if np.isnan(epoch) else f", epoch {epoch:g}")
+        for series, epoch in zip(to, matched["matched_epoch"].astype(float), strict=True)
+    ]
+    matched = matched.assign(level=np.nan, level_label=labels)
+    for (series, level, _), twins in cells(matched, "series", "level", "level_label"):
+        yield (series, level), twins

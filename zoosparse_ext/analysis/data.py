@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import wraps
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from zoosparse_ext.analysis.controls import SETTINGS, controls_of
+from zoosparse_ext.analysis.stored import StoredPredictions
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.sparsify.twins import layer_names
 
@@ -29,6 +31,7 @@ OPTIONAL_TWIN_COLUMNS: dict[str, object] = {
     "scope": None,
     "target": np.nan,
     "matched": None,
+    "matched_epoch": np.nan,
     "loss": np.nan,
     "agreement": np.nan,
     "kappa": np.nan,
@@ -68,7 +71,8 @@ class Group:
     layers: tuple[Layer, ...] = ()
     weights: Rows | None = None  # [n, P] float32
     packed_masks: Rows | None = None  # [n, ceil(P/8)] uint8, little bit order, 1 = kept
-    predictions: Rows | None = None  # [n, M] classes on the test images, final epoch
+    predictions: Rows | None = None  # [n, M] classes on the test images
+    epoch: int | None = None  # None: the last one of every row
 
     @property
     def ids(self) -> list[str]:
@@ -110,12 +114,16 @@ class StudyData:
         models: one row per original: `model_id`, `accuracy` on the test images in [0, 1], and whatever
             describes it.
         twins: one row per twin and epoch: `twin_id`, `source_id`, `method` ("magnitude", "variational", or
-            another score), `epoch`, `sparsity`, `accuracy`; optional `series` (the key of its series), `scope`,
-            `target`, `matched`, `loss`, `agreement`, `kappa`, `agreement_on_errors`, `sparsity_layer.<layer>`,
-            `empty_layers`, `dead_outputs`, `one_answer`.
+            another score; "control" for unpruned models trained on), `epoch`, `sparsity`, `accuracy`; optional `series`
+            (the key of its series), `scope`, `target`, `matched` (the `twin_id` whose sparsity it has),
+            `matched_epoch` (of that twin; NaN: its last), `loss`, `agreement`, `kappa`, `agreement_on_errors`,
+            `sparsity_layer.<layer>`, `empty_layers`, `dead_outputs`, `one_answer`.
         history: one row per original and epoch of its training.
         labels: [M] classes of the test images.
-        populations: groups of rows by population name; the originals are called "original".
+        populations: groups of rows by population name; the originals are called "original". Names with "@" hold
+            earlier epochs: "variational@5".
+        controls: label of a series → label of the control trained as its twins were. None: found in `twins`, where a
+            single control series is that of all others.
 
     Raises:
         InputError: a table lacks a needed column; two models share a `model_id`; a twin's source is unknown.
@@ -126,6 +134,7 @@ class StudyData:
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     labels: Array | None = None
     populations: Mapping[str, tuple[Group, ...]] = field(default_factory=dict)
+    controls: Mapping[str, str] = None  # type: ignore[assignment]  # never None once it is there
 
     def __post_init__(self) -> None:
         _require_columns("models", self.models, MODEL_COLUMNS)
@@ -145,6 +154,8 @@ class StudyData:
                 twins[name] = unknown_value
         twins["empty_layers"] = twins["empty_layers"].astype(float).fillna(_empty_layers(twins))
         object.__setattr__(self, "twins", twins)
+        if self.controls is None:
+            object.__setattr__(self, "controls", controls_of(twins, None))
 
     @classmethod
     def from_zoo(cls, zoo: Any) -> StudyData:
@@ -153,24 +164,23 @@ class StudyData:
 
         A population is a list of objects with `models`, `weights`, and optionally `packed_masks`,
         `predictions` and `layers()`. Tensors on the CPU are shared, not copied; those of a zoo on disk stay there, and
-        some rows at a time are read.
+        some rows at a time are read. Which control belongs to which series is told by `provenance`, else as in
+        `controls`.
 
         Twins of twins are left out, with a warning: the analysis compares twins with models.
         """
         populations = getattr(zoo, "populations", None) or {}
         groups = getattr(zoo, "groups", populations.__getitem__)
-        read = {
-            name: tuple(map(_group, groups(name)))
-            for name in populations
-            if "@" not in name  # earlier epochs of an imported zoo
-        }
-        return cls(
+        read = {name: tuple(_group(group, name) for group in groups(name)) for name in populations}
+        data = cls(
             models=zoo.models,
             twins=_twins_of_models(zoo.models, _table(zoo, "twins"), read),
             history=_table(zoo, "history"),
             labels=_array(getattr(zoo, "labels", None)),
             populations=read,
         )
+        settings = (getattr(zoo, "provenance", None) or {}).get(SETTINGS)
+        return replace(data, controls=controls_of(data.twins, settings)) if settings else data
 
     @property
     def n_models(self) -> int:
@@ -182,14 +192,23 @@ class StudyData:
         return int(self.twins["source_id"].nunique())
 
     @property
+    def n_images(self) -> int:
+        """How many test images there are; 0 where neither labels nor predictions are known."""
+        if self.labels is not None:
+            return len(self.labels)
+        stored = (group for groups in self.populations.values() for group in groups if len(group.rows))
+        known = (group.predictions for group in stored if group.predictions is not None)
+        return next((int(predictions[np.zeros(1, dtype=np.int64)].shape[1]) for predictions in known), 0)
+
+    @property
     def n_classes(self) -> int | None:
         return None if self.labels is None or len(self.labels) == 0 else int(self.labels.max()) + 1
 
     @property
     def chance(self) -> float:
-        """Accuracy of always guessing the most frequent class; 0 without labels."""
+        """Accuracy of always guessing the most frequent class; NaN without labels, where it is not known."""
         if self.labels is None or len(self.labels) == 0:
-            return 0.0
+            return float("nan")
         return float(np.bincount(self.labels).max() / len(self.labels))
 
     @property
@@ -198,7 +217,57 @@ class StudyData:
 
     @property
     def twin_groups(self) -> tuple[Group, ...]:
-        return tuple(g for name, groups in self.populations.items() if name != ORIGINAL for g in groups)
+        """All twins at their last epoch, also controls."""
+        named = [groups for name, groups in self.populations.items() if name != ORIGINAL]
+        return tuple(group for groups in named for group in groups if group.epoch is None)
+
+    def predictions(self, ids: Iterable[str], epoch: int | None = None) -> Array | None:
+        """Classes on the test images of models or twins, [n, M], at one epoch.
+
+        Args:
+            ids: `model_id` or `twin_id`, a row each.
+            epoch: of every row; None: the last one, of each its own.
+
+        Returns:
+            None where predictions of one of them are not stored for this epoch, and for no ids.
+        """
+        names = [str(name) for name in ids]
+        last = self._last_epochs
+        epochs = [None if epoch is None or last.get(name) == epoch else int(epoch) for name in names]
+        return self._stored.of(names, epochs)
+
+    def correct(self, ids: Iterable[str], epoch: int | None = None) -> Array | None:
+        """Whether models or twins are right on each test image, bool [n, M], with the arguments of `predictions`.
+
+        >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.5]})
+        >>> stored = {"original": (Group(models, predictions=np.array([[0, 1]])),)}
+        >>> StudyData(models, pd.DataFrame(), labels=np.array([0, 0]), populations=stored).correct(["a"]).tolist()
+        [[True, False]]
+
+        Returns:
+            None where labels or predictions are not stored.
+
+        Raises:
+            InputError: predictions on another number of images than there are labels.
+        """
+        predictions = None if self.labels is None else self.predictions(ids, epoch)
+        if predictions is None or self.labels is None:
+            return None
+        if predictions.shape[1] != len(self.labels):
+            raise InputError(
+                f"predictions of {predictions.shape[1]} images are stored, and labels of {len(self.labels)}; "
+                "both must be of the same test images"
+            )
+        return np.asarray(predictions == self.labels)
+
+    @cached_property
+    def _stored(self) -> StoredPredictions:
+        return StoredPredictions(self.populations)
+
+    @cached_property
+    def _last_epochs(self) -> dict[str, int]:
+        """Of every twin."""
+        return {str(name): int(epoch) for name, epoch in self.twins.groupby("twin_id")["epoch"].max().items()}
 
     def denominators(self) -> list[tuple[int, int]]:
         """Prunable weights and all parameters of a model, for each architecture: what a sparsity is a share of."""
@@ -310,7 +379,8 @@ def _array(tensor: Any) -> Any:
     return np.asarray(tensor.detach().cpu()) if hasattr(tensor, "detach") else tensor
 
 
-def _group(population: Any) -> Group:
+def _group(population: Any, name: str) -> Group:
+    _, _, epoch = name.partition("@")
     layers = tuple(population.layers()) if callable(getattr(population, "layers", None)) else ()
     return Group(
         rows=population.models.reset_index(drop=True),
@@ -318,6 +388,7 @@ def _group(population: Any) -> Group:
         weights=_array(getattr(population, "weights", None)),
         packed_masks=_array(getattr(population, "packed_masks", None)),
         predictions=_array(getattr(population, "predictions", None)),
+        epoch=int(epoch) if epoch else None,
     )
 
 

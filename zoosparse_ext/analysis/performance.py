@@ -27,11 +27,14 @@ def performance_by_sparsity(data: StudyData) -> pd.DataFrame:
 
     Returns:
         one row per `series` and `level`: `n` models, median `sparsity`, `accuracy_{median,q25,q75,min,max}`,
-        the same for `source_accuracy` (median only), `change_median` with `change_low`, `change_high` (95 %
-        bootstrap over models), its `effect` and `p_adjusted` (see :mod:`~zoosparse_ext.analysis.significance`; the
-        family is the table), and `lost_1`, `lost_2`, `lost_5`: shares of models that lose strictly more
-        than so many points, each with `_low` and `_high` (95 %, Wilson). A twin whose accuracy is NaN counts
-        as lost, and is left out of the quantiles.
+        the same for `source_accuracy` and `control_accuracy` (median only), `change_median` with `change_low`,
+        `change_high` (95 % bootstrap over models), its `effect` and `p_adjusted` (see
+        :mod:`~zoosparse_ext.analysis.significance`; the family is the table), and `lost_1`, `lost_2`, `lost_5`: shares
+        of models that lose strictly more than so many points, each with `_low` and `_high` (95 %, Wilson). A twin whose
+        accuracy is NaN counts as lost, and is left out of the quantiles. The same against the control, the unpruned
+        model trained on as long: `change_from_control_median`, `_low`, `_high`, `_working`, `lost_1_from_control` …
+        with intervals, over the `with_control` twins that have one; NaN without any. `collapsed` twins have an empty
+        layer or one answer; `accuracy_working` and `change_working` are medians of the others.
     """
     rows = [
         {"series": series, "level": level, "level_label": twins["level_label"].iloc[0], **_describe(twins)}
@@ -45,24 +48,39 @@ def _describe(twins: pd.DataFrame) -> dict[str, float]:
     change = twins["change"].to_numpy(dtype=float)
     interval = bootstrap(change)
     accuracy = twins["accuracy"].quantile([0.5, 0.25, 0.75, 0.0, 1.0]).to_list()
-    lost: dict[str, float] = {}
-    for points in LOSSES:
-        lost[f"lost_{points}"] = share = share_losing(change, points)
-        within = wilson(share * len(change), len(change))
-        lost |= {f"lost_{points}_low": within.low, f"lost_{points}_high": within.high}
+    known = twins["control_accuracy"].notna()
+    from_control = twins.loc[known, "change_from_control"].to_numpy(dtype=float)
+    against_control = bootstrap(from_control)
     return {
         "n": len(twins),
         "sparsity": twins["sparsity"].median(),
         "source_accuracy": twins["source_accuracy"].median(),
+        "control_accuracy": twins["control_accuracy"].median(),
+        "with_control": int(known.sum()),
         **dict(zip(_ACCURACY, accuracy, strict=True)),
         "change_median": interval.estimate,
         "change_low": interval.low,
         "change_high": interval.high,
-        **lost,
+        "change_from_control_median": against_control.estimate,
+        "change_from_control_low": against_control.low,
+        "change_from_control_high": against_control.high,
+        **_lost(change, ""),
+        **_lost(from_control, "_from_control"),
         **signed_rank(change),
         "collapsed": int((~twins["works"]).sum()),
-        **{f"{name}_working": twins.loc[twins["works"], name].median() for name in ("accuracy", "change")},
+        **{f"{name}_working": twins.loc[twins["works"], name].median() for name in _WORKING},
     }
+
+
+def _lost(change: np.ndarray, suffix: str) -> dict[str, float]:
+    """Shares that lose more than 1, 2, 5 points, with their intervals."""
+    lost: dict[str, float] = {}
+    for points in LOSSES:
+        share = share_losing(change, points)
+        within = wilson(share * len(change), len(change))
+        names = (f"lost_{points}{suffix}{end}" for end in ("", "_low", "_high"))
+        lost.update(zip(names, (share, within.low, within.high), strict=True))
+    return lost
 
 
 def share_losing(change: np.ndarray, points: float) -> float:
@@ -72,6 +90,7 @@ def share_losing(change: np.ndarray, points: float) -> float:
     return float(np.mean(~(change >= -points / 100 - _ROUNDING)))
 
 
+_WORKING = ("accuracy", "change", "change_from_control")
 _ACCURACY = [f"accuracy_{name}" for name in ("median", "q25", "q75", "min", "max")]
 _COLUMNS = [
     "series",
@@ -80,11 +99,17 @@ _COLUMNS = [
     "n",
     "sparsity",
     "source_accuracy",
+    "control_accuracy",
+    "with_control",
     *_ACCURACY,
-    *(f"change_{name}" for name in ("median", "low", "high")),
-    *(f"lost_{points}{end}" for points in LOSSES for end in ("", "_low", "_high")),
+    *(f"{of}_{name}" for of in ("change", "change_from_control") for name in ("median", "low", "high")),
+    *(
+        f"lost_{points}{suffix}{end}"
+        for suffix in ("", "_from_control")
+        for points in LOSSES
+        for end in ("", "_low", "_high")
+    ),
     "effect",
     "collapsed",
-    "accuracy_working",
-    "change_working",
+    *(f"{name}_working" for name in _WORKING),
 ]

@@ -17,11 +17,14 @@ from zoosparse_ext.sparsify.series import Series, series_keys
 VD = "VD"  # variational dropout as its recipe has it
 MP = "MP"  # magnitude pruning in a scope that is not known
 PLAIN = ("MP global", "MP per layer", "MP per output", MP)  # magnitude pruning as its recipe has it
+_KL_SCALE = re.compile(r",? kl [\d.]+")
+_MATCHED_TO = re.compile(r"epoch \d+|to .+")
 _VARIATIONAL, _MAGNITUDE = re.compile(rf"{VD}\b"), re.compile(rf"{MP}\b")
 
 
 def series_labels(twins: pd.DataFrame) -> pd.Series:
-    """The label of the series of every row of a twins table; matched twins have that of the series they match in.
+    """The label of the series of every row of a twins table; matched twins have that of the series they match in,
+    whichever twins and epochs they are matched to.
 
     >>> twins = pd.DataFrame({"method": ["magnitude", "magnitude", "random", "variational"], "matched": None,
     ...                       "scope": ["global", "2:4", "global", None], "series": [None, None, None, "variational"]})
@@ -46,12 +49,15 @@ def series_labels(twins: pd.DataFrame) -> pd.Series:
 
 
 def _labels(keys: Iterable[str]) -> list[str]:
-    """A label for each key; keys that differ in no more than "matched" share theirs."""
+    """A label for each key; keys that differ in no more than what they are matched to share theirs."""
     taken: dict[str, str] = {}  # label → key without "matched"
     labels = {}
     for key in sorted(set(keys), key=lambda key: (Series.parse(key).method != "variational", key)):
         series = Series.parse(key)
-        plain = Series(series.method, series.scope, series.schedule, series.options)
+        options = series.options
+        if series.matched:  # to which twins, and to which epoch of theirs, is in columns of their own
+            options = tuple(option for option in options if not _MATCHED_TO.fullmatch(option))
+        plain = Series(series.method, series.scope, series.schedule, options)
         label, count = plain.label, 1
         while taken.setdefault(label, plain.key) != plain.key:
             count += 1
@@ -104,6 +110,15 @@ def magnitude_series(labels: Iterable[str]) -> list[str]:
 def variational_series(labels: Iterable[str]) -> str:
     """The series that stands for variational dropout: the plain one, or else the first; :data:`VD` without any."""
     return min(filter(is_variational, labels), key=series_order, default=VD)
+
+
+def family(label: str) -> str:
+    """The series without its KL weight, by which variational dropout is made to end at another sparsity.
+
+    >>> family("VD, kl 30"), family("VD molchanov, kl 0.5, lr 0.01"), family("MP global")
+    ('VD', 'VD molchanov, lr 0.01', 'MP global')
+    """
+    return _KL_SCALE.sub("", label) if is_variational(label) else label
 
 
 def stands_for_its_method(labels: Iterable[str]) -> set[str]:

@@ -8,14 +8,14 @@ from rich.table import Table
 
 from zoosparse_ext.cli.console import out, print_json
 
-_COLOURS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
+_COLORS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 
 
 def print_claims(claims: pd.DataFrame, as_json: bool = False) -> None:
-    """Claim by claim, one line per kind of twin: verdict, and the number measured here with its 95 % interval.
+    """Claim by claim, one line per kind of twin and sparsity: the verdict, the number with its 95 % interval, and why.
 
-    JSON has both as numbers and, in `measured` and `interval`, as text: it lacks the infinities of a crossover that
-    lies outside of the data.
+    Lines are the primary checks, chosen beforehand; those that explore are counted. JSON has all of them, with both
+    numbers as numbers and, in `measured` and `interval`, as text.
     """
     from zoosparse_ext.report import readable_claims  # matplotlib takes a second to load
 
@@ -24,15 +24,22 @@ def print_claims(claims: pd.DataFrame, as_json: bool = False) -> None:
         print_json(claims.assign(measured=readable["measured"], interval=readable["interval"]))
         return
     out.print("\nClaims of “Sparsified Model Zoo Twins”, measured on this zoo", style="italic")
-    for claim, rows in readable.groupby("claim", sort=False):
-        out.print(f"\n[bold]{escape(str(claim))}[/]", highlight=False)
+    primary = claims["primary"].to_numpy(dtype=bool)
+    for claim, rows in readable[primary].groupby("claim", sort=False):
+        first = rows.iloc[0]
+        out.print(f"\n[bold]{escape(str(claim))}[/]  {escape(first['measure'])}: {escape(first['criterion'])}",
+                  highlight=False)  # fmt: skip
         table = Table.grid(padding=(0, 2, 0, 0))
-        for width in (15, 20, None):  # verdict, twins, measured
+        for width in (5, 15, 20, None):  # sparsity, verdict, twins, measured
             table.add_column(width=width)
         for row in rows.to_dict("records"):
-            colour = _COLOURS.get(row["verdict"], "white")
-            number = f"[bold]{row['measured']}[/] ({row['interval']})"
-            measured = f"{escape(row['measure'])}: {number}, {escape(row['criterion'])}"
-            table.add_row(f"  [{colour}]{row['verdict']}[/]", escape(row["twins"]), measured)
+            color = _COLORS.get(row["verdict"], "white")
+            table.add_row(
+                row["at"], f"[{color}]{row['verdict']}[/]", escape(row["series"]), escape(row["told"])
+            )
         out.print(table)
+    if (~primary).any():
+        out.print(
+            f"\n{(~primary).sum()} further checks explore; --json and the report have them.", highlight=False
+        )
     out.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +10,10 @@ import typer
 
 from zoosparse_ext.data import Dataset, load_dataset
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.optimizers import OPTIMIZERS
+from zoosparse_ext.population.optimizers import OPTIMIZERS, Optimizer
 from zoosparse_ext.population.schedules import SCHEDULES
-from zoosparse_ext.study.inheritance import inherited
+from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
+from zoosparse_ext.study.sections import make_optimizer
 from zoosparse_ext.zoo import Zoo
 
 _DATA = "digits, idx:DIR (MNIST family), npz:FILE or torchvision:NAME."
@@ -24,6 +26,40 @@ ZooPath = Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.
 Epochs = Annotated[int, typer.Option(help="Passes over the training images.")]
 BatchSize = Annotated[int, typer.Option(help="Images per step.")]
 OptimizerName = Annotated[str, typer.Option("--optimizer", help=", ".join(OPTIMIZERS))]
+_OWN = "Default: that of each model."
+TwinOptimizer = Annotated[
+    str | None,
+    typer.Option("--optimizer", help=f"{', '.join(OPTIMIZERS)}. {_OWN}", show_default=False),
+]
+TwinLearningRate = Annotated[
+    float | None, typer.Option("--lr", help=f"Learning rate. {_OWN}", show_default=False)
+]
+TwinWeightDecay = Annotated[
+    float | None, typer.Option("--weight-decay", help=f"Weight decay. {_OWN}", show_default=False)
+]
+TwinMomentum = Annotated[
+    float | None, typer.Option("--momentum", help=f"Momentum, for sgd. {_OWN}", show_default=False)
+]
+OptimizerState = Annotated[
+    str,
+    typer.Option(
+        "--optimizer-state", help="new, or source: go on with the moments that the zoo's models keep."
+    ),
+]
+Recalibrate = Annotated[
+    bool,
+    typer.Option(
+        "--recalibrate/--no-recalibrate",
+        help="Measure the statistics of batch norm anew for the sparse networks.",
+    ),
+]
+Keep = Annotated[
+    str,
+    typer.Option(
+        help="Epochs at which the twins are kept too, as populations NAME@EPOCH; those from the last on are left out. "
+        "'' for none."
+    ),
+]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Weight decay.")]
 Momentum = Annotated[float, typer.Option(help="Momentum, for sgd.")]
@@ -93,6 +129,39 @@ def task_of(zoo: Zoo, loss: str | None, crop: int | None, flip: bool | None) -> 
         **({} if loss is None else {"loss": chosen["loss"]}),
         **({} if crop is None and flip is None else {"augment": chosen["augment"]}),
     }
+
+
+def twin_optimizer(
+    name: str | None, lr: float | None, weight_decay: float | None, momentum: float | None
+) -> Optimizer | SourceOptimizer:
+    """That of each model, but for what is given; or the one that is named, with its usual values where none are given.
+
+    Raises:
+        InputError: an unknown name; a number that is negative or not finite.
+    """
+    for option, value in (("--lr", lr), ("--weight-decay", weight_decay), ("--momentum", momentum)):
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(
+                f"{option} (lr, weight decay, momentum) must be finite and not negative, got {value}"
+            )
+    if name is None:
+        return SourceOptimizer(lr=lr, weight_decay=weight_decay, momentum=momentum)
+    return make_optimizer(name, 1e-3 if lr is None else lr, weight_decay or 0.0, momentum or 0.0)
+
+
+def parse_epochs(text: str, epochs: int) -> tuple[int, ...]:
+    """Epochs from "5,10", those before the last one.
+
+    Raises:
+        InputError: something else, or one below 1.
+    """
+    try:
+        chosen = sorted({int(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        raise InputError(f"--keep {text!r}: write epochs, as in 5,10,15") from None
+    if chosen and chosen[0] < 1:
+        raise InputError(f"--keep {text!r}: epochs are counted from 1")
+    return tuple(epoch for epoch in chosen if epoch < epochs)
 
 
 def parse_ratios(text: str) -> list[float]:

@@ -74,11 +74,12 @@ def report(
     zoosparse report my-study/zoo --serve
     """
     folder = out or zoo_path.with_name(zoo_path.name + "-report")
+    manifest = reporting.manifest_of(zoo_path)
     zoo = Zoo.open(zoo_path)
     title = title or zoo.provenance.get("settings", {}).get("title") or f"Sparse twins of {zoo_path.name}"
     if serve:
         for url in reporting.serve(zoo_path, folder, title, port):
             say(f"{time.strftime('%H:%M:%S')} report at [bold]{url}[/], until Ctrl-C")
         return
-    page, _ = reporting.write(zoo, folder, title)
+    page, _ = reporting.write(zoo, folder, title, manifest)
     say(f"Report: [bold]{escape(str(page))}[/]")

@@ -30,14 +30,26 @@ from zoosparse_ext.cli.summary import print_summary
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.study import reporting
 from zoosparse_ext.study.chunks import MODELS
-from zoosparse_ext.study.config import StudyConfig, read_config, recipe, recipe_text, recipes
+from zoosparse_ext.study.config import (
+    FULL,
+    StudyConfig,
+    apply_preset,
+    read_config,
+    recipe,
+    recipe_text,
+    recipes,
+)
 from zoosparse_ext.study.log import RunLog
-from zoosparse_ext.study.plan import plan_study
-from zoosparse_ext.study.run import load_data, run_study
+from zoosparse_ext.study.plan import Stage, plan_study, rough_seconds
+from zoosparse_ext.study.run import as_begun, load_data, run_study
 from zoosparse_ext.study.runner import LocalRunner, Runner
 from zoosparse_ext.study.tensorboard import TensorBoard
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.folder import MANIFEST
 
+DEMO = recipe("demo")
+LONG = 300.0  # seconds from which on a study says what it takes before it starts
+GLANCE = 0.15  # seconds of measuring for it, for each kind of work
 Folder = Annotated[Path, typer.Option("--out", help="Folder for the zoo and the report.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: --set zoo.seeds=4", show_default=False)
@@ -63,12 +75,22 @@ Workers = Annotated[
 Board = Annotated[
     bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard as well, into the folder.")
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help=f"{FULL}: more twins of both methods: cubic schedule, ten times the learning rate, another seed.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the claims as JSON.")]
 
 
 def demo(
     folder: Folder = Path("demo"),
-    models: Annotated[int, typer.Option(help="How many models.")] = 64,
+    models: Annotated[
+        int | None, typer.Option(help=f"How many models. Default: {DEMO.zoo.seeds}.", show_default=False)
+    ] = None,
     changes: Changes = None,
     restart: Restart = False,
     chunk: Chunk = None,
@@ -83,7 +105,8 @@ def demo(
 
     zoosparse demo --out demo --models 16
     """
-    settings = recipe("demo", {"zoo.seeds": models, **_overrides(changes)})
+    number = {} if models is None else {"zoo.seeds": models}
+    settings = recipe("demo", {**number, **_overrides(changes)})
     _run(settings, folder, restart, as_json, _runner(chunk), device)
 
 
@@ -95,6 +118,7 @@ def study(
         Path | None, typer.Option("--out", help="Folder; default: the name of the study.")
     ] = None,
     changes: Changes = None,
+    preset: Preset = None,
     list_recipes: Annotated[
         bool, typer.Option("--list", help="List the recipes of the published zoos.")
     ] = False,
@@ -124,6 +148,8 @@ def study(
 
     zoosparse study my-study.toml --set zoo.seeds=16 --dry-run
 
+    zoosparse study my-study.toml --preset full --set zoo.seeds=32
+
     zoosparse study my-study.toml --ray local --workers 4
 
     zoosparse study my-study.toml --device cuda
@@ -140,6 +166,7 @@ def study(
         overrides = _overrides(changes)
         path = Path(config)
         chosen = read_config(path, overrides) if path.suffix == ".toml" else recipe(config, overrides)
+        chosen = chosen if preset is None else apply_preset(chosen, preset)
         if dry_run:
             _print_plan(chosen, as_json)
         else:
@@ -177,6 +204,7 @@ def _run(
         if restart:
             Zoo.remove(path)
             shutil.rmtree(checkpoint, ignore_errors=True)
+        _announce(config, path)
         with runner as workers:
             zoo = run_study(config, path, checkpoint, bar, workers, device)
         page, claims = reporting.write(zoo, folder, config.title)
@@ -188,12 +216,35 @@ def _run(
     say(f"{networks} networks in {time.monotonic() - started:.0f} s.  Report: [bold]{escape(str(page))}[/]")
 
 
+def _announce(config: StudyConfig, path: Path) -> None:
+    """Say in a line what a long study is going to take, as far as it is not done yet."""
+    done: list[str] = []
+    if (path / MANIFEST).exists():
+        zoo = Zoo.open(path)
+        config, done = as_begun(config, zoo, path), list(zoo.populations)
+    data = load_data(config.data)
+    if rough_seconds(config, data, done) < LONG:
+        return
+    if stages := plan_study(config, data, done, GLANCE):
+        say(f"{sum(stage.networks for stage in stages):,} networks; this takes {_total(stages)}.")
+
+
+def _total(stages: list[Stage]) -> str:
+    """What stages take in all."""
+    seconds, disk = sum(stage.seconds for stage in stages), sum(stage.disk for stage in stages)
+    memory, resume = max(stage.memory for stage in stages), max(stage.resume for stage in stages)
+    return (
+        f"about {duration(seconds)} on {torch.get_num_threads()} threads, up to {size(memory)} of memory, "
+        f"{size(disk)} of disk and {size(resume)} while it runs; analysis and report come on top"
+    )
+
+
 def _print_plan(config: StudyConfig, as_json: bool) -> None:
     stages = plan_study(config, load_data(config.data))
-    seconds, disk = sum(stage.seconds for stage in stages), sum(stage.disk for stage in stages)
-    memory = max(stage.memory for stage in stages)
     if as_json:
-        total = {"seconds": seconds, "memory": memory, "disk": disk + max(stage.resume for stage in stages)}
+        disk = sum(stage.disk for stage in stages) + max(stage.resume for stage in stages)
+        memory = max(stage.memory for stage in stages)
+        total = {"seconds": sum(stage.seconds for stage in stages), "memory": memory, "disk": disk}
         print_json({"stages": [asdict(stage) for stage in stages], "total": total})
         return
     rows = [
@@ -208,11 +259,7 @@ def _print_plan(config: StudyConfig, as_json: bool) -> None:
         for stage in stages
     ]
     print_table(pd.DataFrame(rows), config.title)
-    say(
-        f"About {duration(seconds)} on {torch.get_num_threads()} threads, up to {size(memory)} of memory, "
-        f"{size(disk)} of disk and {size(max(stage.resume for stage in stages))} while it runs; "
-        "analysis and report come on top."
-    )
+    say(f"This takes {_total(stages)}.")
 
 
 def _overrides(changes: list[str] | None) -> dict[str, Any]:

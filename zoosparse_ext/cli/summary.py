@@ -11,11 +11,14 @@ from zoosparse_ext.zoo import Zoo
 
 
 def print_summary(zoo: Zoo, title: str) -> None:
-    """Networks of every population and ratio with their median sparsity, accuracy and change in accuracy."""
+    """Networks of every population and ratio with their median sparsity, accuracy and change in accuracy.
+
+    Populations at earlier epochs are the same networks, and left out.
+    """
     accuracy = zoo.models.set_index("model_id")["accuracy"]
     final = zoo.twins.drop_duplicates("twin_id", keep="last").set_index("twin_id")
     rows = []
-    for name in zoo.populations:
+    for name in (name for name in zoo.populations if "@" not in name):
         ids = [identity for part in zoo.groups(name) for identity in part.ids]
         if name == "original":
             table = pd.DataFrame({"sparsity": 0.0, "accuracy": accuracy.loc[ids]})

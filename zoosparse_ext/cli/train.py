@@ -40,6 +40,13 @@ def train(
     crop: Annotated[int, typer.Option(help="Move training images by up to so many pixels.")] = 0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
     order: o.Order = "per-model",
+    keep_optimizer_state: Annotated[
+        bool,
+        typer.Option(
+            "--keep-optimizer-state",
+            help="Keep the moments as well, for twins with --optimizer-state source.",
+        ),
+    ] = False,
     seed: o.Seed = 0,
     limit: o.Limit = None,
     device: o.Device = None,
@@ -88,6 +95,7 @@ def train(
             progress=progress,
             settings={"command": command_line(), "seed": seed, "zoo": config.zoo.model_dump(mode="json")},
             device=device,
+            keep_optimizer_state=keep_optimizer_state,
             **config.zoo.how_to_train(),
         )
         zoo.save(out)

@@ -27,6 +27,7 @@ from ._vmap import Rows, batching_rule
 LIBRARY = "zoosparse"
 _library = torch.library.Library(LIBRARY, "FRAGMENT")
 _operators: dict[str, Operator] = {}
+_listed: list[str] = []  # those that do not call another one
 
 native: ModuleType | None = None
 """The extension module `_C` once it is loaded and its kernels are registered, else None."""
@@ -53,6 +54,7 @@ def define(
     numbers: bool = False,
     rows: Rows | None = None,
     anywhere: tuple[str, ...] = (),
+    over: str = "",
 ) -> None:
     """Register an operator under ``torch.ops.zoosparse``.
 
@@ -65,6 +67,7 @@ def define(
         numbers: the results are numbers that depend on the arguments, and have no derivative.
         rows: makes `torch.vmap` fold a batch into rows.
         anywhere: arguments that need not be where the first one is.
+        over: the operator that this one calls, which says what runs for both.
     """
     name = schema.split("(", 1)[0]
 
@@ -93,6 +96,8 @@ def define(
     if rows is not None:
         torch.library.register_vmap(f"{LIBRARY}::{name}", batching_rule(operator, rows), lib=_library)
     _operators[name] = operator
+    if not over:
+        _listed.append(name)
 
 
 def call(operator: Callable[..., Any], *args: Any) -> Any:
@@ -167,7 +172,7 @@ def implementations() -> list[Implementation]:
     ('cpu', True)
     """
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    return [_implementation(name, device) for device in devices for name in _operators]
+    return [_implementation(name, device) for device in devices for name in _listed]
 
 
 def _implementation(name: str, device: str) -> Implementation:

@@ -1,8 +1,9 @@
-"""Counts and segments of the row-wise operators, brought into the one form that the kernels take.
+"""Counts of the row-wise operators, brought into the one form that the kernels take.
 
 Numbers that are in a tensor are left to the kernels, which look at them where they are: reading them here would stop
 `torch.compile` and `torch.vmap`, and on a GPU wait for all its work. Compiled code leaves all of them to the kernels,
-so that it need not be compiled again for others.
+so that it need not be compiled again for others; and since it cannot catch what PyTorch raises, kinds are looked at
+before PyTorch sees them.
 """
 
 from __future__ import annotations
@@ -14,93 +15,75 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ._checks import check_devices, check_integer, check_tensor
+from ._checks import (
+    INTEGERS,
+    as_tensor,
+    check_devices,
+    check_int64,
+    check_tensor,
+    is_array,
+    is_int,
+    kind,
+    shape_text,
+)
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-_INTEGERS = (
-    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8,
-)  # fmt: skip
 
 Count = int | Tensor | Sequence[int]
 
 
-def segment_offsets(op: str, p: int, segments: Sequence[int] | Tensor | None) -> list[int]:
-    """Boundaries [0, o1, …, P] as a list; None is the whole row."""
-    if segments is None:
-        return [0, p]
-    given = _numbers(op, segments) if isinstance(segments, Tensor) else segments
-    if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise InputError(f"{op}: segments must be a list of columns, got {segments!r}")
-    offsets = [_integer(op, "a boundary of segments", offset) for offset in given]
-    if not torch.compiler.is_compiling():
-        check_offsets(op, p, offsets)
-    return offsets
-
-
-def _numbers(op: str, segments: Tensor) -> object:
-    check_tensor(op, "segments", segments)
-    if segments.device.type == "meta":
-        raise InputError(f"{op}: segments is on the meta device, which holds no data; pass a list of columns")
-    if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(segments):
-        raise InputError(
-            f"{op}: segments must be the same for all that vmap goes over; pass a list of columns"
-        )
-    return segments.tolist()
-
-
-def check_offsets(op: str, p: int, offsets: list[int]) -> None:
-    """The boundaries must rise from 0 to the number of columns."""
-    rising = all(a <= b for a, b in pairwise(offsets))
-    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != p or not rising:
-        raise InputError(f"{op}: segments must rise from 0 to the number of columns {p}, got {offsets}")
-
-
 def counts(
-    op: str, weights: Tensor, k: Count, offsets: list[int], whole: bool, masks: bool = False
+    op: str, weights: Tensor, k: Count, offsets: list[int] | Tensor, whole: bool, masks: bool = False
 ) -> Tensor:
     """`k` as int64 [N, S] on the device of `weights`; for many `masks` [K, N, S].
 
     `whole` says that the caller gave no segments: a vector then holds one count per row, else one per segment.
     """
     n, s = weights.shape[0], len(offsets) - 1
-    if isinstance(k, int) and not isinstance(k, bool) and not masks:
+    if is_int(k) and not masks:
         _check_count(op, k, offsets, whole)
         return torch.full((n, s), k, dtype=torch.int64, device=weights.device)
     if masks and isinstance(k, list | tuple):
         for count in k:
-            if isinstance(count, int) and not isinstance(count, bool):
+            if is_int(count):
                 _check_count(op, count, offsets, whole)
     given = _count_tensor(op, k)
     if masks and given.dim() == 0:
-        raise InputError(
-            f"{op}: k must hold one count for each mask, got {given.item()}; pass [{given.item()}]"
-        )
+        shown = "k" if torch.compiler.is_compiling() else given.item()
+        raise InputError(f"{op}: k must hold one count for each mask, got {shown}; pass [{shown}]")
     if given.device.type == "meta":
         check_devices(op, {"weights": weights, "k": given})
     lead = given.shape[: int(masks)]
-    each = tuple(given.shape[int(masks) :])
+    each = given.shape[int(masks) :]
     shapes = [(n,)] if whole else [(s,), (n, s)]
-    if each and each not in shapes:
-        expected = " or ".join(str(list(shape)) for shape in shapes)
+    if each and not any(_is_shape(each, shape) for shape in shapes):
+        expected = " or ".join([shape_text(shape) for shape in shapes])
         of_each = " for each mask" if masks else ""
-        raise InputError(f"{op}: k{of_each} must be an int or of shape {expected}, got {list(each)}")
+        raise InputError(f"{op}: k{of_each} must be an int or of shape {expected}, got {shape_text(each)}")
     if not each:
         given = given[..., None, None]
     elif len(each) == 1:
         given = given[..., :, None] if whole else given[..., None, :]
     full = given.expand(*lead, n, s)
     full = _signed(op, full, offsets) if full.dtype == torch.uint64 else full.to(torch.int64)
-    if full.device.type == "cpu" and weights.device.type == "cuda" and not torch.compiler.is_compiling():
+    known = not torch.compiler.is_compiling() and not isinstance(offsets, Tensor)
+    if known and full.device.type == "cpu" and weights.device.type == "cuda":
+        assert not isinstance(offsets, Tensor)
         check_counts(op, full, offsets)  # the kernels there cannot raise
     return full.to(weights.device).contiguous()
 
 
-def _signed(op: str, k: Tensor, offsets: list[int]) -> Tensor:
+def _is_shape(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    """Whether two shapes are equal, also where compiled code knows a size by name alone."""
+    return len(shape) == len(expected) and all(a == b for a, b in zip(shape, expected, strict=True))
+
+
+def _signed(op: str, k: Tensor, offsets: list[int] | Tensor) -> Tensor:
     """Counts of uint64 [..., N, S] as int64: what exceeds it exceeds every row, and does so still."""
     signed = k.view(torch.int64)
-    known = k.device.type == "cpu" and not torch.compiler.is_compiling()
-    if known and not torch._C._functorch.is_batchedtensor(k) and bool((signed < 0).any()):
+    data = isinstance(offsets, Tensor) or k.device.type != "cpu" or torch.compiler.is_compiling()
+    if not data and not torch._C._functorch.is_batchedtensor(k) and bool((signed < 0).any()):
+        assert not isinstance(offsets, Tensor)
         place = (signed < 0).nonzero()[0].tolist()
         raise InputError(_outside(op, int(k[tuple(place)].item()), place, offsets))
     return torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
@@ -122,8 +105,8 @@ def _outside(op: str, k: int, place: list[int], offsets: list[int]) -> str:
     return _count_message(op, k, where, offsets[segment + 1] - offsets[segment])
 
 
-def _check_count(op: str, k: int, offsets: list[int], whole: bool) -> None:
-    if torch.compiler.is_compiling():
+def _check_count(op: str, k: int, offsets: list[int] | Tensor, whole: bool) -> None:
+    if torch.compiler.is_compiling() or isinstance(offsets, Tensor):
         return
     for segment, (start, end) in enumerate(pairwise(offsets)):
         if not 0 <= k <= end - start:
@@ -138,18 +121,34 @@ def _count_tensor(op: str, k: object) -> Tensor:
     if isinstance(k, Tensor):
         check_tensor(op, "k", k)
         given = k
+    elif torch.compiler.is_compiling():
+        given = _compiled_counts(op, k)
     else:
         try:
             given = torch.tensor(k)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InputError(f"{op}: k must be an int or integers, got {k!r} ({error})") from None
-        if given.numel() == 0:
-            given = given.to(torch.int64)
-    if given.dtype not in _INTEGERS:
+    if given.numel() == 0:
+        given = given.to(torch.int64)
+    if given.dtype not in INTEGERS:
         raise InputError(f"{op}: k must be an int or an integer tensor, got {given.dtype}")
     return given
 
 
-def _integer(op: str, name: str, value: object) -> int:
-    check_integer(op, name, value)
-    return value if isinstance(value, int) else int(value)  # type: ignore[call-overload]
+def _compiled_counts(op: str, k: object) -> Tensor:
+    """The tensor that `torch.tensor` makes of `k`."""
+    if is_int(k) or is_array(k):
+        return as_tensor(k)
+    if isinstance(k, range):
+        return torch.arange(k.start, k.stop, k.step)
+    if not isinstance(k, list | tuple):
+        raise InputError(f"{op}: k must be an int or integers, got {kind(k)}")
+    items = list(k)
+    if all(is_int(item) for item in items):
+        for item in items:
+            check_int64(op, "k", item)
+        return torch.tensor(items, dtype=torch.int64)
+    parts = [_compiled_counts(op, item) for item in items]
+    if not all(_is_shape(part.shape, parts[0].shape) for part in parts):
+        raise InputError(f"{op}: k must be an int or integers, got lists of several lengths")
+    return torch.stack(parts)

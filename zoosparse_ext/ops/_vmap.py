@@ -26,6 +26,11 @@ def batching_rule(operator: Operator, rows: Rows) -> Callable[..., Any]:
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
         batch = info.batch_size
+        for i in range(len(rows.arguments), len(args)):
+            if isinstance(args[i], Tensor) and in_dims[i] is not None:
+                raise InputError(
+                    f"{operator._opname}: {names[i]} must be the same for all that vmap goes over"
+                )
         moved = list(args)
         for i, axis in enumerate(rows.arguments):
             if in_dims[i] is not None:
@@ -38,10 +43,9 @@ def batching_rule(operator: Operator, rows: Rows) -> Callable[..., Any]:
             else:
                 shape = args[i].shape
                 moved[i] = args[i].unsqueeze(axis).expand(*shape[:axis], batch, *shape[axis:])
-        folded = [
-            tensor.flatten(rows.arguments[i], rows.arguments[i] + 1) if isinstance(tensor, Tensor) else tensor
-            for i, tensor in enumerate(moved)
-        ]
+        folded = list(moved)
+        for i, axis in enumerate(rows.arguments):
+            folded[i] = moved[i].flatten(axis, axis + 1)
         result = operator(*folded)
         for i in changed:  # rows that could not be folded without a copy come back
             if not torch._C._is_alias_of(folded[i], moved[i]):  # type: ignore[attr-defined]

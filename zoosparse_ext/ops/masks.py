@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ._checks import check_devices, check_dtype, check_integer, check_matrix, check_tensor
+from ._checks import check_devices, check_dtype, check_integer, check_matrix, check_tensor, shape_text
 from ._registry import call, define
 from ._vmap import Rows
 
@@ -56,8 +56,12 @@ def unpack_mask(packed: Tensor, p: int) -> Tensor:
     """
     _check_matrices("unpack_mask", "packed", packed)
     check_dtype("unpack_mask", "packed", packed, torch.uint8)
-    check_integer("unpack_mask", "p", p)
+    p = check_integer("unpack_mask", "p", p)
     if p < 0 or packed.shape[-1] != (p + 7) // 8:
+        if torch.compiler.is_compiling():  # which cannot show p
+            raise InputError(
+                f"unpack_mask: p columns need packed [N, ceil(p / 8)], got {shape_text(packed.shape)}"
+            )
         raise InputError(
             f"unpack_mask: {p} columns need packed of shape {[*packed.shape[:-1], max(0, p + 7) // 8]}, "
             f"got {list(packed.shape)}"
@@ -104,8 +108,8 @@ def apply_mask_(weights: Tensor, mask: Tensor) -> Tensor:
     if mask.shape != (n, width):
         kind = "bool" if mask.dtype == torch.bool else "packed uint8"
         raise InputError(
-            f"apply_mask_: weights {list(weights.shape)} need a {kind} mask of shape [{n}, {width}], "
-            f"got {list(mask.shape)}"
+            f"apply_mask_: weights {shape_text(weights.shape)} need a {kind} mask of shape [{n}, {width}], "
+            f"got {shape_text(mask.shape)}"
         )
     if mask.device != weights.device:
         check_devices("apply_mask_", {"weights": weights, "mask": mask})

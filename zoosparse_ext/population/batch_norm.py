@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoosparse_ext.data import Split
+from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.modules import seeded
-from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.overlap import shared_images
+from zoosparse_ext.population.population import Population, require_data
+
+log = logging.getLogger(__name__)
 
 _IMAGES = 256  # a batch of those that statistics are measured on
 
@@ -87,6 +92,7 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
     architecture = population.architecture
     if not has_batch_norm(population):
         return population
+    require_data(population)
     module = architecture.module().eval()
     norms = {name: layer for name, layer in module.named_modules() if _is_measured(layer)}
     weights = population.weights.detach().clone()
@@ -107,7 +113,7 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
         for name in norms:
             for statistic in ("running_mean", "running_var"):
                 tensors[f"{name}.{statistic}"].copy_(module.get_buffer(f"{name}.{statistic}"))
-    return Population(
+    return Population.from_rows(
         weights,
         architecture,
         population.models,
@@ -116,6 +122,8 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
         predictions=None,  # which were those of other statistics
         history=population.history,
         counts=population.counts,
+        optimizer_state=population.optimizer_state,
+        kept=population.kept,
     )
 
 
@@ -139,18 +147,27 @@ def _batches(available: int, images: int) -> list[Tensor]:
     return list(spread.tensor_split(max(1, round(images / _IMAGES))))
 
 
-def require_other_split(population: Population, split: Split | None, evaluated: Split) -> None:
-    """Raise InputError if statistics would be measured on the images that are evaluated, or on some of them."""
+def require_other_split(population: Population, split: Split | None, data: Dataset | Split) -> None:
+    """Raise InputError if statistics would be measured on the images that are evaluated, or on some of them.
+
+    The training images of a data set may hold some of its test images: then the data set repeats itself, as the log
+    says, and networks were trained on these images anyway.
+    """
     if split is None:
         return
     require_kind("recalibrate", split, Split, "a split of training images, such as data.train")
     if not has_batch_norm(population):
         return
-    if split.images.shape[1:] != evaluated.images.shape[1:] or split.images.dtype != evaluated.images.dtype:
+    evaluated = data.test if isinstance(data, Dataset) else data
+    if not (shared := shared_images(split, evaluated)):
         return
-    few = split.images[torch.arange(min(16, len(split))) * len(split) // min(16, len(split))]
-    if all(bool((evaluated.images == image).flatten(1).all(1).any()) for image in few):
-        raise InputError(
-            f"recalibrate: these are images that are evaluated ({evaluated.name}); measure on training images, "
-            "recalibrate=data.train"
+    found = f"{shared} of {len(evaluated)} are among them"
+    if isinstance(data, Dataset) and split is data.train and shared_images(evaluated, split) < len(split):
+        log.warning(
+            "%s are evaluated on images that they were trained on: %s", population.architecture.name, found
         )
+        return
+    raise InputError(
+        f"recalibrate: these are images that are evaluated ({evaluated.name}): {found}; measure on training images, "
+        "recalibrate=data.train, and evaluate on others"
+    )

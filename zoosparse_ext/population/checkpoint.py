@@ -1,7 +1,11 @@
-"""A training that can be taken up again: everything it needs, in one file, replaced as a whole after every epoch."""
+"""A training that can be taken up again: everything it needs, in one file, replaced as a whole after every epoch.
+
+Epochs that are to be kept each have a file beside it, written once.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -21,6 +25,7 @@ from zoosparse_ext.population.steps import TrainState
 
 _STATE = ("first", "second", "sigma_first", "sigma_second")
 _POPULATION = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
+_BESIDE = ".epoch-"  # what follows the name of the file in those of kept epochs; no suffix of its own kind
 
 
 @dataclass
@@ -41,52 +46,86 @@ class Checkpoint:
         Raises:
             StoreError: the disk is full, or cannot be written to.
         """
-        tensors: dict[str, Tensor] = {}
-        for owner, names in ((population, _POPULATION), (state, _STATE)):
-            tensors |= {name: getattr(owner, name) for name in names if getattr(owner, name) is not None}
         buffer = io.BytesIO()
         history.to_parquet(buffer)
+        tensors = _tensors(population, _POPULATION) | _tensors(state, _STATE)
         tensors["history"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-        metadata = {"key": self.key, "epoch": str(epoch), "step": str(state.step)}
-        tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+        self._write(self.path, tensors, {"epoch": str(epoch), "step": str(state.step)})
+
+    def keep(self, epoch: int, population: Population) -> None:
+        """Write a population as it is after an epoch, to a file beside the one of the training.
+
+        Raises:
+            StoreError: the disk is full, or cannot be written to.
+        """
+        self._write(self._beside(epoch), _tensors(population, _POPULATION), {"epoch": str(epoch)})
+
+    def _kept(self, epoch: int, like: Population) -> Population:
+        """The population that was kept after an epoch, with the table and architecture of another."""
+        path = self._beside(epoch)
+        metadata, tensors = _read(path) if path.exists() else ({}, {})
+        if metadata.get("key") != self.key:
+            raise InputError(
+                f"keep: epoch {epoch} cannot be kept any more, the unfinished run in {self.path} is past it and did "
+                "not keep it; leave it out, or delete the file to start anew"
+            )
+        device = like.weights.device
+        moved = {name: t if name == "predictions" else t.to(device) for name, t in tensors.items()}
+        return Population.from_rows(moved.pop("weights"), like.architecture, like.models.copy(), **moved)
+
+    def _beside(self, epoch: int) -> Path:
+        return self.path.with_name(f"{self.path.name}{_BESIDE}{epoch}")
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Replace a file as a whole, synced to disk."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         temporary = self.path.with_suffix(".tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as file:
-                for part in safetensors_parts(tensors, metadata):
+                for part in safetensors_parts(tensors, {"key": self.key, **metadata}):
                     file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, self.path)
+            os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise StoreError(
-                f"cannot keep the unfinished run in {self.path}: {error.strerror or error}; "
+                f"cannot keep the unfinished run in {path}: {error.strerror or error}; "
                 "what was finished before is unchanged"
             ) from error
 
-    def restore(self, population: Population, state: TrainState) -> tuple[int, pd.DataFrame] | None:
-        """Bring population and state to where the file left them; the last epoch and the history, or None.
+    def is_begun(self) -> bool:
+        """Whether the file is there, can be read, and belongs to a training of this key."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return bool((file.metadata() or {}).get("key") == self.key)
+        except (OSError, SafetensorError):
+            return False
+
+    def restore(
+        self, population: Population, state: TrainState, keep: frozenset[int] = frozenset()
+    ) -> tuple[int, pd.DataFrame, dict[int, Population]] | None:
+        """Bring population and state to where the file left them, unless there is none.
+
+        Returns:
+            The last epoch, the history, and the population at the epochs of `keep` until then.
 
         Raises:
-            InputError: the file belongs to a training with other settings or other data.
-            StoreError: the file is damaged.
+            InputError: the file belongs to a training with other settings or other data, or an epoch was not kept;
+                population and state are then as they were.
+            StoreError: a file is damaged.
         """
         if not self.path.exists():
             return None
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise StoreError(
-                f"cannot read the unfinished run in {self.path}: {error}; delete it to start anew"
-            ) from error
+        metadata, tensors = _read(self.path)
         if metadata.get("key") != self.key:
             raise InputError(
                 f"{self.path} holds an unfinished run with other settings or data; "
                 "repeat the command that began it, or delete the file to start anew"
             )
+        epoch = int(metadata["epoch"])
+        kept = {then: self._kept(then, population) for then in sorted(keep) if then <= epoch}
         for owner, names in ((population, _POPULATION), (state, _STATE)):
             for name in names:
                 if name in tensors:
@@ -98,7 +137,33 @@ class Checkpoint:
                         current.copy_(tensors[name])
         state.step = int(metadata["step"])
         history = pd.read_parquet(io.BytesIO(tensors["history"].numpy().tobytes()))
-        return int(metadata["epoch"]), history
+        return epoch, history, kept
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the file of a checkpoint, and the kept epochs beside it."""
+    for file in (path, *path.parent.glob(f"{glob.escape(path.name)}{_BESIDE}*")):
+        file.unlink(missing_ok=True)
+
+
+def _tensors(owner: Population | TrainState, names: tuple[str, ...]) -> dict[str, Tensor]:
+    found = {name: getattr(owner, name) for name in names}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            f"cannot read the unfinished run in {path}: {error}; delete it to start anew"
+        ) from error
 
 
 def fingerprint(*parts: object) -> str:

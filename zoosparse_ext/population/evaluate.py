@@ -14,7 +14,7 @@ from zoosparse_ext.errors import InputError, ZoosparseError, require_kind
 from zoosparse_ext.population import batch_norm
 from zoosparse_ext.population.devices import by_rows
 from zoosparse_ext.population.plan import Plan
-from zoosparse_ext.population.population import Population, chunks
+from zoosparse_ext.population.population import Population, chunks, require_data
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,9 @@ def evaluate(
     """
     require_kind("data", data, (Dataset, Split), "a zs.Dataset or one of its splits")
     split = data.test if isinstance(data, Dataset) else data
+    require_data(population)
     if recalibrate is not None:
-        batch_norm.require_other_split(population, recalibrate, split)
+        batch_norm.require_other_split(population, recalibrate, data)
         population = batch_norm.recalibrate(population, recalibrate)
     plan = population.compile(sparse, device)
     check_split(population, split)
@@ -128,6 +129,7 @@ def _judge_by_reference(plan: Plan, split: Split, classes: int) -> tuple[Tensor,
 
 def check_split(population: Population, split: Split) -> None:
     """Raise InputError unless images and labels fit the architecture, and there is one score per class."""
+    require_data(population)
     population.check_images(split.images)
     program, (_, channels, height, width) = population.architecture.program, split.images.shape
     if program is not None:

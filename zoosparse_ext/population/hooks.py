@@ -70,6 +70,8 @@ class Hooks:
         evaluated: the population to evaluate in place of the one that is trained.
         kl_weight: of an epoch counted from 0, for variational dropout.
         key: what identifies these hooks in a checkpoint.
+        earlier: what an earlier version did in place of these; a checkpoint that began with them goes on with them.
+        told: what these hooks do, for the log where they are the earlier ones.
     """
 
     rows: Callable[[EpochResult], pd.DataFrame] = EpochResult.rows
@@ -77,3 +79,5 @@ class Hooks:
     evaluated: Callable[[Population], Population] = lambda population: population
     kl_weight: Callable[[int], float] = lambda epoch: 1.0
     key: str = ""
+    earlier: Hooks | None = None
+    told: str = ""

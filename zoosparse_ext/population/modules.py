@@ -48,7 +48,8 @@ def forward_modules(
 
     Raises:
         InputError: the module returns something else than scores [B, classes]; variational noise for a weight that is
-            not used by calling a convolution or linear layer.
+            not used by calling a convolution or linear layer; a `torch.vmap` of the caller's goes over a module that
+            runs model by model.
     """
     module = architecture.module().train(noise is not None)
     if any(tensor.device != weights.device for tensor in (*module.parameters(), *module.buffers())):
@@ -70,6 +71,8 @@ def forward_modules(
         )
 
     loop = architecture.one_by_one or (noise is not None and (_needs_loop(module) or variational is not None))
+    if architecture.one_by_one and (_is_batched(weights) or _is_batched(images)):
+        raise _no_vmap_around(architecture, "under vmap it computes something else")
     if not loop:
         try:
             in_dims = (0, 0 if each else None)
@@ -81,7 +84,34 @@ def forward_modules(
                 raise
             _tell(architecture.name, str(error))
     noisy, dropout = partial(_noisy, module, architecture, variational), partial(set_dropout, module)
-    return _one_by_one(architecture, call, weights, images, each, counts, noise, noisy, dropout)
+    try:
+        return _one_by_one(architecture, call, weights, images, each, counts, noise, noisy, dropout)
+    except RuntimeError as error:
+        if not _is_under_vmap() or not any(sign in str(error) for sign in _NO_VMAP):
+            raise
+        raise _no_vmap_around(architecture, str(error)) from error
+
+
+def _is_under_vmap() -> bool:
+    levels = torch._C._functorch.get_interpreter_stack() or []
+    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in levels)
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    """Whether a `torch.vmap` that is under way goes over a tensor."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
+
+
+def _no_vmap_around(architecture: Architecture, reason: str) -> InputError:
+    why = reason.split(". ")[0]
+    return InputError(
+        f"torch.vmap cannot go over {architecture.name!r}, which runs model by model ({why}); call it in a loop, "
+        "torch.stack([population(images) for images in batch])"
+    )
 
 
 def _one_by_one(

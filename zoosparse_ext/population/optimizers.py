@@ -5,14 +5,14 @@ Every hyperparameter is a number, or one number per model (a sequence or a tenso
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 
 PerModel = float | Sequence[float] | Tensor
 
@@ -54,17 +54,32 @@ class Optimizer:
 
     def at_rows(self, start: int, stop: int) -> Optimizer:
         """The same optimizer for a slice of the models."""
-        changed = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if (isinstance(value, Tensor) and value.dim() == 1 and value.numel() > 1) or (
-                isinstance(value, Sequence)
-                and item.name != "betas"
-                and not isinstance(value, str)
-                and len(value) > 1
-            ):
-                changed[item.name] = value[start:stop]
-        return type(self)(**{**{item.name: getattr(self, item.name) for item in fields(self)}, **changed})
+        return self._of_models(lambda values: values[start:stop])
+
+    def repeated(self, models: int, copies: int) -> Optimizer:
+        """The same optimizer for so many copies of every model, the first of each, then the second of each, …
+
+        >>> Adam(lr=[1e-3, 1e-4]).repeated(2, copies=2).lr
+        [0.001, 0.0001, 0.001, 0.0001]
+        """
+
+        def repeat(values: Any) -> Any:
+            if len(values) != models:
+                return values
+            return values.repeat(copies) if isinstance(values, Tensor) else [*values] * copies
+
+        return self._of_models(repeat)
+
+    def _of_models(self, change: Callable[[Any], Any]) -> Optimizer:
+        """The optimizer with every hyperparameter that has one value per model changed."""
+
+        def changed(value: Any) -> Any:
+            several = (isinstance(value, Tensor) and value.dim() == 1) or isinstance(value, Sequence)
+            return change(value) if several and not isinstance(value, str) and len(value) > 1 else value
+
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        pair = {name: tuple(map(changed, values.pop(name))) for name in ("betas",) if name in values}
+        return type(self)(**{name: changed(value) for name, value in values.items()}, **pair)
 
     def describe(self) -> dict[str, object]:
         """Hyperparameters as plain values, for tables and provenance."""
@@ -146,6 +161,17 @@ class RMSprop(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {cls.kind: cls for cls in (SGD, Adam, AdamW, RMSprop)}
+
+
+def chosen_optimizer(optimizer: Optimizer | None) -> Optimizer:
+    """The optimizer, or Adam where none was chosen.
+
+    Raises:
+        InputError: something else.
+    """
+    chosen = optimizer if optimizer is not None else Adam()
+    require_kind("optimizer", chosen, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
+    return chosen
 
 
 def update_(

@@ -22,8 +22,24 @@ _WRAPPERS = {  # class → where it keeps the module that it wraps
     "DistributedDataParallel": "module",
     "OptimizedModule": "_orig_mod",  # torch.compile
 }
+_LAYERS = tuple(
+    f"torch.nn.modules.{name}"
+    for name in (
+        "activation",
+        "batchnorm",
+        "conv",
+        "instancenorm",
+        "linear",
+        "normalization",
+        "rnn",
+        "sparse",
+    )
+)
+_ORDER = (  # of the parameters in a layer of PyTorch; those of nn.MultiheadAttention, and of all others
+    "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias", "bias_k", "bias_v",
+    "weight", "bias",
+)  # fmt: skip
 _QUANTIZED = ("torch.ao.quantization", "torch.ao.nn.quantized", "torch.ao.nn.qat", "torch.ao.nn.intrinsic")
-_WRAPPED_NAMES = ("module.", "_orig_mod.")  # what wrappers put before the names of a state dict
 
 
 @dataclass(frozen=True)
@@ -47,63 +63,23 @@ def plain_module(module: nn.Module) -> Plain:
     >>> from torch.nn.utils import prune
     >>> plain = plain_module(prune.l1_unstructured(nn.Linear(4, 2), "weight", amount=3))
     >>> dict(plain.module.named_parameters()).keys(), int((~plain.masks["weight"]).sum())
-    (dict_keys(['bias', 'weight']), 3)
+    (dict_keys(['weight', 'bias']), 3)
 
     Raises:
         InputError: a scripted or lazy module, parameters that are complex, quantized, sparse or without data, or that
             share memory; a gradient hook on a parameter. It names the parameter and the way out.
     """
-    module, changes = _unwrapped(module), []
+    module, changes = unwrapped(module), []
     _check_layers(module)
     _check_tensors(module)
     masks: dict[str, Tensor] = {}
     if _is_folded(module):
         module = copy_module(module).eval()
         changes += _fold_(module, masks)
-    if told := _conversions(tensor for _, tensor in _tensors(module)):
+    if told := conversions(tensor for _, tensor in _tensors(module)):
         module = copy_module(module).float()
         changes += told
     return Plain(module, masks, tuple(changes))
-
-
-def plain_state(
-    state: Mapping[str, Tensor], changes: list[str] | None = None
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Tensors of a state dict without the names of wrappers and with masks folded; and the masks.
-
-    What has to be told is added to `changes`.
-
-    >>> state = {"module.weight_orig": torch.ones(2), "module.weight_mask": torch.tensor([0.0, 1.0])}
-    >>> plain_state(state)
-    ({'weight': tensor([0., 1.])}, {'weight': tensor([False,  True])})
-
-    Raises:
-        InputError: something that is no tensor of real numbers with data.
-    """
-    tensors = dict(state)
-    for name, tensor in tensors.items():
-        if name.endswith("_extra_state"):
-            continue
-        if not isinstance(tensor, Tensor):
-            inside = f"; pass item[{name!r}]" if isinstance(tensor, Mapping) else ", expected a tensor"
-            raise InputError(f"{name!r} of a state dict is a {type(tensor).__name__}{inside}")
-        if tensor.is_complex() or tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
-            kind = (
-                "without data, on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
-            )
-            raise InputError(f"{name!r} of a state dict is {kind}; populations hold dense real numbers")
-    tensors = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-    if changes is not None:
-        changes += _conversions(tensor for tensor in tensors.values())
-    for prefix in _WRAPPED_NAMES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    masks = {}
-    for name in [name.removesuffix("_orig") for name in tensors if name.endswith("_orig")]:
-        if f"{name}_mask" in tensors:
-            masks[name] = tensors.pop(f"{name}_mask") != 0
-            tensors[name] = torch.where(masks[name], tensors.pop(f"{name}_orig"), 0.0)
-    return tensors, masks
 
 
 def tell(changes: Iterator[str] | tuple[str, ...]) -> None:
@@ -112,13 +88,15 @@ def tell(changes: Iterator[str] | tuple[str, ...]) -> None:
         warnings.warn(change, UserWarning, stacklevel=4)
 
 
-def _conversions(tensors: Iterable[Tensor]) -> list[str]:
+def conversions(tensors: Iterable[Tensor]) -> list[str]:
+    """What is said of weights in other types than float32."""
     dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
     return [f"weights in {names} were converted to float32"] if dtypes - {torch.float32} else []
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module in wrappers such as `DataParallel` and `torch.compile`."""
     while (place := _WRAPPERS.get(type(module).__name__)) is not None and isinstance(
         getattr(module, place, None), nn.Module
     ):
@@ -207,12 +185,13 @@ def _pruning_of(layer: nn.Module) -> list[str]:
 
 
 def _is_folded(module: nn.Module) -> bool:
+    return any(_is_folded_itself(layer) for layer in module.modules())
+
+
+def _is_folded_itself(layer: nn.Module) -> bool:
     kinds = (prune.BasePruningMethod, WeightNorm, SpectralNorm)
-    return any(
-        parametrize.is_parametrized(layer)
-        or any(isinstance(hook, kinds) for hook in layer._forward_pre_hooks.values())
-        for layer in module.modules()
-    )
+    hooks = layer._forward_pre_hooks.values()
+    return parametrize.is_parametrized(layer) or any(isinstance(hook, kinds) for hook in hooks)
 
 
 def copy_module(module: nn.Module) -> nn.Module:
@@ -258,6 +237,8 @@ def _fold_(module: nn.Module, masks: dict[str, Tensor]) -> list[str]:
         return f"{what} of {name!r} was folded into the weight: training goes on without it"
 
     for prefix, layer in list(module.named_modules()):
+        if not _is_folded_itself(layer):
+            continue
         dot = f"{prefix}." if prefix else ""
         for name in _pruning_of(layer):
             masks[dot + name] = getattr(layer, f"{name}_mask") != 0
@@ -269,11 +250,29 @@ def _fold_(module: nn.Module, masks: dict[str, Tensor]) -> list[str]:
             elif isinstance(hook, SpectralNorm):
                 remove_spectral_norm(layer, hook.name)
                 changes.append(said("spectral norm", dot + hook.name))
-        if isinstance(layer, nn.RNNBase):
-            layer._init_flat_weights()  # which hold the tensors once more
         if parametrize.is_parametrized(layer):
             changes += [said(what, dot + name) for what, name in _fold_parametrizations_(layer, dot, masks)]
+        _restore_order_(layer)
+        if isinstance(layer, nn.RNNBase):
+            layer._init_flat_weights()  # which hold the tensors once more
     return changes
+
+
+def _restore_order_(layer: nn.Module) -> None:
+    """Put the parameters of a layer of PyTorch into the order in which its class makes them.
+
+    Pruning and parametrizations move what they are put on to the end. Columns then would be in another order than those
+    of the same network from a state dict, which is loaded into a fresh module. What a class of the user's own makes
+    stays behind: its order is not known.
+    """
+    if not any(kind.__module__.startswith(_LAYERS) for kind in type(layer).__mro__):
+        return
+    first = layer._flat_weights_names if isinstance(layer, nn.RNNBase) else _ORDER
+    names = [name for name in first if name in layer._parameters]
+    names += [name for name in layer._parameters if name not in first]
+    parameters = dict(layer._parameters)
+    layer._parameters.clear()
+    layer._parameters.update({name: parameters[name] for name in names})
 
 
 def _fold_parametrizations_(layer: nn.Module, dot: str, masks: dict[str, Tensor]) -> list[tuple[str, str]]:
@@ -302,6 +301,4 @@ def _fold_parametrizations_(layer: nn.Module, dot: str, masks: dict[str, Tensor]
     del layer.parametrizations
     for name, tensor in tensors.items():
         layer.register_parameter(name, nn.Parameter(tensor, trained[name]))
-    if isinstance(layer, nn.RNNBase):
-        layer._init_flat_weights()
     return folded

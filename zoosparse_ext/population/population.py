@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.devices import device_of
 from zoosparse_ext.population.initialise import initialise
+from zoosparse_ext.population.model_table import number_rows, require_own_ids
+from zoosparse_ext.population.optimizer_state import OptimizerState
 from zoosparse_ext.population.plain import plain_module
 from zoosparse_ext.population.plan import Plan, as_images
 from zoosparse_ext.population.program import Shape
@@ -48,10 +50,14 @@ class Population:
         history: one row per model and epoch of the training that made this population.
         counts: int64 [N, C], the counters of `architecture.counters`: how many batches each batch norm has seen.
             Default: zeros.
+        optimizer_state: of the training that made this population, where it was asked to keep it. A zoo on disk has it
+            as well, exports have not.
+        kept: this population at earlier epochs of that training, by epoch, where it was asked to keep them. In a zoo
+            they are populations of their own: ``"original@5"``.
 
     Raises:
         InputError: weights that are no matrix of as many columns as the architecture has, or of another type; a table,
-            masks or predictions of another number of rows.
+            masks or predictions of another number of rows; a table that gives two networks one id.
     """
 
     def __init__(
@@ -65,6 +71,26 @@ class Population:
         predictions: Tensor | None = None,
         history: pd.DataFrame | None = None,
         counts: Tensor | None = None,
+        optimizer_state: OptimizerState | None = None,
+        kept: Mapping[int, Population] | None = None,
+    ) -> None:
+        beside = (packed_masks, log_sigma2, predictions, history, counts, optimizer_state, kept)
+        self._hold(weights, architecture, models, *beside)
+        if models is not None:
+            require_own_ids(self.models)
+
+    def _hold(
+        self,
+        weights: Tensor,
+        architecture: Architecture,
+        models: pd.DataFrame | None,
+        packed_masks: Tensor | None = None,
+        log_sigma2: Tensor | None = None,
+        predictions: Tensor | None = None,
+        history: pd.DataFrame | None = None,
+        counts: Tensor | None = None,
+        optimizer_state: OptimizerState | None = None,
+        kept: Mapping[int, Population] | None = None,
     ) -> None:
         require_kind(
             "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
@@ -79,18 +105,46 @@ class Population:
             )
         self.weights = weights
         self.architecture = architecture
-        self.models = _number_rows(models, weights.shape[0], architecture)
+        self.models = number_rows(models, weights.shape[0], architecture)
         self.packed_masks = packed_masks
         self.log_sigma2 = log_sigma2
         self.predictions = predictions
         self.history = history
         self.counts = counts
+        self.optimizer_state = optimizer_state
+        self.kept: dict[int, Population] = dict(kept or {})
         if counts is None and architecture.counters:
             self.counts = torch.zeros(len(self), len(architecture.counters), dtype=torch.int64)
         for name in ("packed_masks", "log_sigma2", "predictions", "counts"):
             tensor = getattr(self, name)
             if tensor is not None and tensor.shape[0] != len(self):
                 raise InputError(f"{name} has {tensor.shape[0]} rows for a population of {len(self)} models")
+        beside = {f"kept epoch {epoch}": len(population) for epoch, population in self.kept.items()}
+        if optimizer_state is not None:
+            beside["optimizer_state"] = len(optimizer_state.first)
+        for name, rows in beside.items():
+            if rows != len(self):
+                raise InputError(f"{name} has {rows} rows for a population of {len(self)} models")
+
+    @classmethod
+    def from_rows(
+        cls, weights: Tensor, architecture: Architecture, models: pd.DataFrame, **rest: Any
+    ) -> Population:
+        """Rows of populations that exist: as the constructor, but ids may repeat.
+
+        A selection may take a row twice, and zoos of version 0.1 may hold two twins of one id.
+
+        >>> from zoosparse_ext import architecture
+        >>> population = Population.initialise(architecture("cnn-s"), seeds=range(2))
+        >>> population[[0, 0]].ids
+        ['cnn-s-tanh-0000', 'cnn-s-tanh-0000']
+
+        Raises:
+            InputError: as the constructor, but for ids.
+        """
+        population = cls.__new__(cls)
+        population._hold(weights, architecture, models, **rest)
+        return population
 
     @classmethod
     def from_modules(
@@ -129,9 +183,10 @@ class Population:
             table: one row per model.
 
         Raises:
-            InputError: no models; models that differ in architecture, frozen flags, hooks, or in values that their
-                forward reads and that are no columns; modules that a population cannot compute (says which and why);
-                tied, scripted, lazy, complex or quantized parameters; inputs that the modules do not take.
+            InputError: no models; a table of another number of rows, or with one `model_id` twice; models that differ
+                in architecture, frozen flags, hooks, or in values that their forward reads and that are no columns;
+                modules that a population cannot compute (says which and why); tied, scripted, lazy, complex or
+                quantized parameters; inputs that the modules do not take.
         """
         stacked = stack(models, module, name, input_shape, example, prunable)
         return cls(
@@ -153,7 +208,7 @@ class Population:
         """Fresh networks, one per seed; biases start at 0.01, as in the published zoos.
 
         Raises:
-            InputError: no seeds, an unknown initialisation.
+            InputError: no seeds, an unknown initialisation; a seed twice, unless `table` gives both an id.
         """
         require_kind(
             "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
@@ -226,6 +281,10 @@ class Population:
         """Raise InputError unless images [B, C, H, W] fit the architecture, as far as it is known to what fits."""
         program = self.architecture.program
         require_kind("images", images, Tensor, "a tensor [B, C, H, W]")
+        if images.is_meta and not self.weights.is_meta:
+            raise InputError(
+                f"images are on the meta device, which holds no data; the weights are on {self.weights.device}"
+            )
         if program is not None:
             if not images.is_floating_point() and images.dtype != torch.uint8:
                 raise InputError(
@@ -247,14 +306,15 @@ class Population:
     ) -> Population:
         """The population of some rows, without history: a number, a slice, positions, or one bool per row.
 
-        A slice shares memory with this population, everything else copies.
+        Kept epochs and optimizer state are of these rows. A slice shares memory with this population, everything else
+        copies.
         """
         index = rows if isinstance(rows, slice) else _positions(rows, len(self))
 
         def take(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[index]
 
-        return Population(
+        return Population.from_rows(
             self.weights[index],
             self.architecture,
             self.models.iloc[index].reset_index(drop=True),
@@ -262,6 +322,8 @@ class Population:
             log_sigma2=take(self.log_sigma2),
             predictions=take(self.predictions),
             counts=take(self.counts),
+            optimizer_state=self._state(lambda moments: moments[index]),
+            kept={epoch: population[index] for epoch, population in self.kept.items()},
         )
 
     def clone(self) -> Population:
@@ -270,7 +332,7 @@ class Population:
         def copy(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.clone()
 
-        return Population(
+        return Population.from_rows(
             self.weights.clone(),
             self.architecture,
             self.models.copy(),
@@ -279,19 +341,30 @@ class Population:
             predictions=copy(self.predictions),
             history=None if self.history is None else self.history.copy(),
             counts=copy(self.counts),
+            optimizer_state=self._state(Tensor.clone),
+            kept={epoch: population.clone() for epoch, population in self.kept.items()},
         )
 
+    def _state(self, change: Callable[[Tensor], Tensor]) -> OptimizerState | None:
+        return None if self.optimizer_state is None else self.optimizer_state.map(change)
+
     def to(self, device: torch.device | str) -> Population:
-        """Move weights, masks and log σ² to a device; returns the population itself. Predictions stay on the CPU.
+        """Move weights, masks, log σ² and what is kept to a device; returns the population itself.
+
+        Predictions stay on the CPU.
 
         Raises:
             InputError: no such device, or not on this machine.
         """
         device = device_of(device, self.weights)
+        require_data(self)
         for name in ("weights", "packed_masks", "log_sigma2"):
             tensor = getattr(self, name)
             if tensor is not None:
                 setattr(self, name, tensor.to(device))
+        self.optimizer_state = self._state(lambda moments: moments.to(device))
+        for population in self.kept.values():
+            population.to(device)
         return self
 
     def with_module(self, module: nn.Module) -> Population:
@@ -305,7 +378,7 @@ class Population:
         ours = [(segment.name, segment.shape) for segment in self.architecture.segments]
         theirs = [(segment.name, segment.shape) for segment in its.segments]
         for expected, came in zip_longest(ours, theirs, fillvalue=("nothing more", ())):
-            if expected != came:
+            if expected != came and dict(ours) != dict(theirs):  # columns may be in another order
                 raise InputError(
                     f"the module has {came[0]!r} {list(came[1])} where {self.architecture.name!r} has {expected[0]!r} "
                     f"{list(expected[1])}"
@@ -326,6 +399,7 @@ class Population:
 
     def to_modules(self) -> list[nn.Module]:
         """One independent `nn.Module` per row, of the class that the population was made from, in evaluation mode."""
+        require_data(self)
         modules = []
         for number, row in enumerate(self.weights.detach().cpu()):
             module = self.architecture.module()
@@ -387,8 +461,17 @@ class Population:
         return zeros / sizes if by_layer else zeros.sum(1) / sizes.sum()
 
 
+def require_data(population: Population) -> None:
+    """Raise InputError if the weights are on the meta device, where there are shapes alone."""
+    if population.weights.is_meta:
+        raise InputError(
+            "weights are on the meta device, which holds no data; make the population of weights on the CPU or a GPU"
+        )
+
+
 def require_numbers(population: Population) -> None:
-    """Raise InputError with the first row and layer that hold NaN, if any do."""
+    """Raise InputError with the first row and layer that hold NaN, if any do; or without data."""
+    require_data(population)
     bad = torch.isnan(population.weights)
     if not bool(bad.any()):
         return
@@ -400,22 +483,6 @@ def require_numbers(population: Population) -> None:
         f"weights are NaN: row {row} (model {population.ids[row]!r}), layer {segment.name!r}; {models} of "
         f"{len(population)} models; pass allow_nan=True (--allow-nan) to keep them"
     )
-
-
-def _number_rows(models: pd.DataFrame | None, n: int, architecture: Architecture) -> pd.DataFrame:
-    require_kind(
-        "the table of models", models, (pd.DataFrame, type(None)), "a pandas.DataFrame with one row per model"
-    )
-    table = pd.DataFrame(index=range(n)) if models is None else models.reset_index(drop=True)
-    if len(table) != n:
-        raise InputError(f"the table has {len(table)} rows for {n} models")
-    if "seed" not in table:
-        table = table.assign(seed=range(n))
-    if "model_id" not in table:
-        table = table.assign(model_id=[f"{row:04d}" for row in range(n)])
-    if "architecture" not in table:
-        table = table.assign(architecture=architecture.name)
-    return table
 
 
 def _positions(rows: int | Sequence[int] | Sequence[bool] | Tensor | np.ndarray, n: int) -> np.ndarray:

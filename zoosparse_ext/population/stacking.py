@@ -15,7 +15,7 @@ from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.devices import full_float32
 from zoosparse_ext.population.examples import example_for
 from zoosparse_ext.population.likeness import Difference, attributes_read, differences
-from zoosparse_ext.population.plain import copy_module, plain_module, plain_state, tell
+from zoosparse_ext.population.plain import copy_module, plain_module, tell
 from zoosparse_ext.population.plan import as_images
 from zoosparse_ext.population.program import Shape
 from zoosparse_ext.population.proof import (
@@ -27,6 +27,7 @@ from zoosparse_ext.population.proof import (
     without_program,
 )
 from zoosparse_ext.population.prunable import Prunable
+from zoosparse_ext.population.states import plain_state
 from zoosparse_ext.population.trace import NotAChain, trace
 
 Models = Iterable[nn.Module | Mapping[str, Tensor]] | Mapping[str, Tensor]
@@ -79,6 +80,7 @@ def _stack(
     common = plain.module
     name = name or type(common).__name__
     architecture = Architecture.from_module(common, name, prunable=prunable)
+    columns = {segment.name for segment in architecture.segments}
     compared = set(spread(len(items)))
     modules: dict[int, nn.Module] = {}
     unlike: dict[int, list[Difference]] = {}
@@ -96,7 +98,7 @@ def _stack(
                 if different or index in compared:
                     modules[index] = its.module
             else:
-                tensors, kept = plain_state(item, changes)
+                tensors, kept = plain_state(item, changes, first, columns)
             rows.append(architecture.flatten(tensors))
         except InputError as error:
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -26,7 +26,9 @@ from zoosparse_ext.population.evaluate import check_split, evaluate
 from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import EpochResult, Hooks, Progress
-from zoosparse_ext.population.optimizers import Adam, Optimizer
+from zoosparse_ext.population.kept import checked_epochs, snapshot
+from zoosparse_ext.population.optimizer_state import OptimizerState, starting_state
+from zoosparse_ext.population.optimizers import Optimizer, chosen_optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.schedules import Constant, schedule
 from zoosparse_ext.population.steps import Steps, TrainState
@@ -54,6 +56,9 @@ def train(
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    keep: Sequence[int] = (),
+    optimizer_state: str = "new",
+    keep_optimizer_state: bool = False,
     variational: Variational | None = None,
     hooks: Hooks | None = None,
 ) -> pd.DataFrame:
@@ -68,6 +73,9 @@ def train(
     >>> history = zs.train(population, data, epochs=2, optimizer=zs.Adam(lr=[1e-2, 3e-3, 1e-3, 3e-4]))
     >>> history.groupby("epoch")["test_accuracy"].count().to_dict()
     {0: 4, 1: 4, 2: 4}
+    >>> history = zs.train(population, data, epochs=3, keep=(1, 2))
+    >>> {epoch: len(then) for epoch, then in population.kept.items()}
+    {1: 4, 2: 4}
 
     Args:
         population: N models; `population.weights` is changed.
@@ -92,24 +100,35 @@ def train(
         checkpoint: a file that keeps the state after every epoch. If it exists, training goes on from it, to the same
             bits; an interrupted call can be repeated as it was. It stays until the caller removes it.
         progress: called with a `Progress` after every chunk of models.
+        keep: epochs, 0 … `epochs`, after which the population is kept as it is evaluated: weights, masks, predictions.
+            They become `population.kept`, by epoch; the last one is the population itself and not among them. Each is
+            N × P floats in memory, and on disk beside the checkpoint if there is one.
+        optimizer_state: ``"new"``, or ``"source"`` to go on where the training of this population ended: with the
+            moments and the step of its optimizer, and the order of images of the epochs that would have come next.
+            With a constant learning rate and an equal `seed`, 3 + 2 epochs are then 5, to the same bits.
+        keep_optimizer_state: keep them at the end as `population.optimizer_state`, 2 × N × P floats. What the
+            population had of an earlier training is dropped in any case.
         variational: variational dropout; use :func:`zoosparse_ext.variational_dropout`.
         hooks: for methods built on training, see `Hooks`.
 
     Raises:
-        InputError: an argument of another kind, a batch size below 1, negative epochs, a vector of another length than
-            N, images or labels that do not fit, an unknown order, loss, split, schedule or engine, a device that is
-            not there or too small for one model, a checkpoint of another training; batches that batch norm cannot take,
-            for there is one value per channel.
+        InputError: an argument of another kind, a batch size below 1, negative epochs, epochs to keep that the run does
+            not have, that are named twice or that an unfinished run did not keep, ``"source"`` where the population
+            has no state or one of another kind of optimizer, a vector of another length than N, images or labels that
+            do not fit, an unknown order, loss, split, schedule or engine, a device that is not there or too small for
+            one model, a checkpoint of another training; batches that batch norm cannot take, for there is one value
+            per channel.
 
     Frozen parameters (`Segment.trainable`) keep their bits. Models whose weights or loss become NaN or infinite are
     named in a warning after the epoch in which they do.
     """
-    optimizer = optimizer if optimizer is not None else Adam()
-    require_kind("optimizer", optimizer, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
+    optimizer = chosen_optimizer(optimizer)
     _check(population, data, epochs, batch_size, order, loss, splits)
     where = device_of(device, population.weights)
     make_trainable_(population)
     chosen = choose_engine(engine, population, where, variational is not None)
+    kept_epochs = checked_epochs(keep, epochs)
+    start = starting_state(population, optimizer_state, optimizer.kind)
     table = optimizer.table(len(population))
     samples = len(data.train) // batch_size * batch_size if drop_last else len(data.train)
     check_batches(population.architecture, data.train, batch_size, samples)
@@ -117,13 +136,24 @@ def train(
     if masks is not None:
         population.packed_masks = _packed(masks, population)
     settings = (epochs, batch_size, optimizer.kind, order, seed, splits, str(lr_schedule), loss, augment)
-    recipe = _Recipe(*settings, table, factors, samples)
+    recipe = _Recipe(*settings, table, factors, samples, start)
     training = _Training(
-        population, data, recipe, chosen, where, variational, hooks or Hooks(), progress, checkpoint
+        population,
+        data,
+        recipe,
+        chosen,
+        where,
+        variational,
+        hooks or Hooks(),
+        progress,
+        checkpoint,
+        kept_epochs,
     )
     training.begin()
     while training.epoch < epochs:
         training.learn_an_epoch()
+    if epochs and keep_optimizer_state:
+        population.optimizer_state = training.optimizer_state()
     return pd.concat(training.history, ignore_index=True)
 
 
@@ -143,6 +173,7 @@ class _Recipe:
     table: Tensor  # float64 [N, 6], hyperparameters
     factors: Tensor  # float64 [steps], of the learning rate
     samples: int  # images an epoch
+    start: OptimizerState | None  # None: a new one
 
     @property
     def steps(self) -> int:
@@ -154,7 +185,10 @@ class _Recipe:
         settings = [getattr(self, name) for name in names] + [repr(self.augment), data.fingerprint, key]
         if self.samples != len(data.train):
             settings.append(f"{self.samples} images an epoch")
-        tensors = (population.weights, population.seeds, population.packed_masks, population.dropout)
+        tensors = [population.weights, population.seeds, population.packed_masks, population.dropout]
+        if self.start is not None:
+            settings.append(f"after {self.start.epochs} epochs, {self.start.step} steps")
+            tensors += [self.start.first, self.start.second]
         return fingerprint(settings, self.table, self.factors, *tensors)
 
 
@@ -172,28 +206,63 @@ class _Training:
         hooks: Hooks,
         progress: Callable[[Progress], None] | None,
         checkpoint: str | Path | None,
+        keep: frozenset[int],
     ) -> None:
         self.population, self.data, self.recipe = population, data, recipe
         self.engine, self.device = engine, device
         self.variational, self.hooks, self.progress = variational, hooks, progress
         self.state = TrainState.fresh(population.weights, variational=variational is not None)
+        self.epochs_before = 0
+        self.keep = keep - {recipe.epochs}  # the last is the population itself
+        if recipe.start is not None:
+            self._start_from(recipe.start)
         self.epoch, self.started = 0, time.monotonic()
         self.diverged: set[int] = set()
         self.history: list[pd.DataFrame] = []
         self.checkpoint: Checkpoint | None = None
         if checkpoint is not None:
-            self.checkpoint = Checkpoint(Path(checkpoint), recipe.fingerprint(population, data, hooks.key))
+            self._open_checkpoint(Path(checkpoint))
+
+    def _start_from(self, start: OptimizerState) -> None:
+        """Moments of log σ², which the source has none of, stay 0: as if its gradients had been 0 until now."""
+        self.state.step, self.epochs_before = start.step, start.epochs
+        self.state.first.copy_(start.first)
+        self.state.second.copy_(start.second)
+
+    def optimizer_state(self) -> OptimizerState:
+        """That of the weights, as far as training has come."""
+        state, epochs = self.state, self.epochs_before + self.epoch
+        return OptimizerState(self.recipe.kind, state.step, epochs, state.first, state.second)
+
+    def _open_checkpoint(self, path: Path) -> None:
+        """The checkpoint at a path; if an earlier version began it, training goes on as that version did."""
+
+        def of(hooks: Hooks) -> Checkpoint:
+            return Checkpoint(path, self.recipe.fingerprint(self.population, self.data, hooks.key))
+
+        self.checkpoint, earlier = of(self.hooks), self.hooks.earlier
+        if earlier is not None and path.exists() and not self.checkpoint.is_begun():
+            began = of(earlier)
+            if began.is_begun():
+                log.warning("%s was begun by an earlier version and goes on with %s", path, earlier.told)
+                self.checkpoint, self.hooks = began, earlier
 
     def begin(self) -> None:
         """Take up the checkpoint where there is one; else evaluate what is there as epoch 0."""
-        restored = None if self.checkpoint is None else self.checkpoint.restore(self.population, self.state)
+        population, restored = self.population, None
+        if self.checkpoint is not None:
+            restored = self.checkpoint.restore(population, self.state, self.keep)
+        if (
+            self.recipe.epochs
+        ):  # what is kept of an earlier training does not belong to these weights any more
+            population.kept, population.optimizer_state = {}, None
         if restored is not None:
-            self.epoch, history = restored
+            self.epoch, history, population.kept = restored
             self.history.append(history)
             return
         self._apply_masks_()
-        self.diverged.update(_not_finite(self.population.weights).nonzero()[:, 0].tolist())
-        unknown = torch.full((len(self.population),), math.nan, dtype=torch.float64)
+        self.diverged.update(_not_finite(population.weights).nonzero()[:, 0].tolist())
+        unknown = torch.full((len(population),), math.nan, dtype=torch.float64)
         self._conclude(unknown, unknown)
 
     def learn_an_epoch(self) -> None:
@@ -225,7 +294,7 @@ class _Training:
             variational = replace(variational, log_sigma2=variational.log_sigma2[rows], kl_weight=kl_weight)
         seeds = population.seeds[rows]
         images, steps = len(self.data.train), recipe.steps
-        order = _order(recipe.order, seeds, recipe.seed, images, self.epoch - 1)
+        order = _order(recipe.order, seeds, recipe.seed, images, self.epochs_before + self.epoch - 1)
         return Steps(
             population.weights.detach()[rows],
             self.state.at_rows(rows),
@@ -268,6 +337,10 @@ class _Training:
         }
         predictions = evaluations["test"].predictions if "test" in evaluations else None
         self.population.predictions = judged.predictions = predictions
+        if self.epoch in self.keep:
+            self.population.kept[self.epoch] = snapshot(judged)
+            if self.checkpoint is not None:
+                self.checkpoint.keep(self.epoch, judged)
         self.history.append(self.hooks.rows(EpochResult(self.epoch, judged, loss, accuracy, evaluations)))
         if self.checkpoint is not None:
             history = pd.concat(self.history, ignore_index=True)

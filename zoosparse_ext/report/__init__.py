@@ -12,8 +12,18 @@ True
 
 from __future__ import annotations
 
-from zoosparse_ext.report.files import write_tables
-from zoosparse_ext.report.format import readable_claims
+from zoosparse_ext.report.claims import readable_claims
 from zoosparse_ext.report.page import write_report
+from zoosparse_ext.report.questions import QUESTIONS, Question, Table, analyzed
+from zoosparse_ext.report.stored import source_of, store_tables
 
-__all__ = ["readable_claims", "write_report", "write_tables"]
+__all__ = [
+    "QUESTIONS",
+    "Question",
+    "Table",
+    "analyzed",
+    "readable_claims",
+    "source_of",
+    "store_tables",
+    "write_report",
+]

@@ -1,12 +1,9 @@
-"""The files beside the page: figures and tables, each written whole or not at all."""
+"""The files of a report, each written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
 
 from zoosparse_ext.report.figures.style import Picture
 
@@ -16,13 +13,6 @@ def write_figures(folder: Path, pictures: list[Picture]) -> None:
     for picture in pictures:
         replace(folder / f"{picture.name}.svg", picture.file)
         replace(folder / f"{picture.name}.png", picture.png)
-
-
-def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Every table as CSV and Parquet, whole."""
-    for name, table in tables.items():
-        replace(folder / f"{name}.csv", table.to_csv(index=False).encode())
-        replace(folder / f"{name}.parquet", table.to_parquet(index=False))
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 MINUS, DASH = "−", "–"
 
 
@@ -70,15 +68,23 @@ def integer(value: float) -> str:
 
 
 def measured(value: float, unit: str) -> str:
-    """A claim's number in its unit; a crossover that lies outside of the data in words.
+    """A number in its unit: all but plain numbers are shares, of which 0.01 is a point.
 
-    >>> measured(0.786, "share"), measured(-math.inf, "share")
-    ('78.6 %', 'VD leads at every sparsity')
+    >>> measured(0.786, "share"), measured(0.012, "difference"), measured(0.9, "")
+    ('78.6 %', '+1.2', '0.90')
     """
-    if unit == "share" and math.isinf(value):
-        return "VD does not lead in the end" if value > 0 else "VD leads at every sparsity"
     shown = {"share": percent, "spread": spread, "difference": points}
     return shown.get(unit, number)(value)
+
+
+def with_unit(value: float, unit: str) -> str:
+    """The same, with "points" where the unit is not in the number.
+
+    >>> with_unit(0.012, "difference"), with_unit(float("nan"), "difference")
+    ('+1.2 points', '–')
+    """
+    text = measured(value, unit)
+    return f"{text} points" if unit in ("spread", "difference") and text != DASH else text
 
 
 def sort_key(value: float) -> str:
@@ -91,20 +97,14 @@ def sort_key(value: float) -> str:
 
 
 def interval(low: float, high: float, unit: str) -> str:
-    """ "−0.4 … +1.2"; "–" where there is none.
+    """An interval in its unit; "–" where it is not known.
 
-    >>> interval(-math.inf, 0.75, "share"), interval(-math.inf, -math.inf, "share")
-    ('below 75.0 %', 'the whole interval')
+    >>> interval(-0.004, 0.012, "difference"), interval(0.7, float("nan"), "")
+    ('−0.4 … +1.2', '–')
     """
     if math.isnan(low) or math.isnan(high):
         return DASH
-    if math.isinf(low) and math.isinf(high):
-        return "the whole interval" if low == high else "undetermined"
-    if math.isinf(low):
-        return f"below {measured(high, unit)}"
-    if math.isinf(high):
-        return f"above {measured(low, unit)}"
-    return f"{measured(low, unit)} … {measured(high, unit)}"
+    return f"{measured(low, unit).removesuffix(' %')} … {measured(high, unit)}"
 
 
 def capital(text: str) -> str:
@@ -115,34 +115,3 @@ def capital(text: str) -> str:
 def plural(count: float, noun: str) -> str:
     """ "1 model", "12 models"."""
     return f"{integer(count)} {noun}{'' if count == 1 else 's'}"
-
-
-def readable_claims(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims table for people: every number in its unit, as text.
-
-    Args:
-        claims: from :func:`~zoosparse_ext.analysis.check_claims`.
-
-    Returns:
-        columns claim, twins, measure, measured, interval, models, criterion, verdict.
-    """
-    rows = [
-        (
-            c["claim"],
-            c["subject"],
-            c["measure"],
-            _with_unit(c["value"], c["unit"]),
-            interval(c["low"], c["high"], c["unit"]),
-            integer(c["n"]),
-            c["criterion"],
-            c["verdict"],
-        )
-        for c in claims.to_dict("records")
-    ]
-    names = ["claim", "twins", "measure", "measured", "interval", "models", "criterion", "verdict"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def _with_unit(value: float, unit: str) -> str:
-    text = measured(value, unit)
-    return f"{text} points" if unit in ("spread", "difference") and text != DASH else text

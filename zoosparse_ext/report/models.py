@@ -2,7 +2,7 @@
 
 The page has its own small script (`assets/models.js`) over drawings in SVG. Plotly and Vega-Lite were weighed:
 either adds a second look beside the figures that matplotlib draws for print, 4.5 MB (Plotly) or 0.8 MB (Vega,
-Vega-Lite, Vega-Embed) to a file that people send by mail, colours that do not follow the page's theme without
+Vega-Lite, Vega-Embed) to a file that people send by mail, colors that do not follow the page's theme without
 drawing again, and dots that no keyboard reaches. What is needed is little: dots, a line, an axis, and one chosen
 model that is marked in these drawings and in matplotlib's alike.
 """
@@ -19,7 +19,8 @@ from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.analysis.agreement import agreement_of_twins
 from zoosparse_ext.analysis.series import is_variational, series_order
 from zoosparse_ext.analysis.twins import epochs_of_twins, series_of
-from zoosparse_ext.report.figures.palette import colours_of, css_colour
+from zoosparse_ext.report.figures.palette import colors_of, css_color
+from zoosparse_ext.report.names import in_words
 
 MAX_MODELS = 2000  # the page opens in two seconds with these; the tables hold all
 MAX_EPOCHS = 26  # of variational dropout; more are thinned out evenly
@@ -61,7 +62,7 @@ def models_of(data: StudyData) -> dict[str, Any] | None:
 
     Returns:
         `ids`, `accuracy`, `facts` (what distinguishes a model) aligned over models; `layers`: names; `series`:
-        `name`, `colour` (in CSS) and `steps`, which are ratios of pruning or epochs of variational dropout;
+        `name`, `color` (in CSS) and `steps`, which are ratios of pruning or epochs of variational dropout;
         `total`: models of the study, of which at most MAX_MODELS are here. Shares are whole numbers of
         1/10,000, unknown ones None.
     """
@@ -77,7 +78,7 @@ def models_of(data: StudyData) -> dict[str, Any] | None:
         "total": len(data.models),
         "accuracy": _whole(models["accuracy"]),
         "facts": _facts(models),
-        "layers": layers,
+        "layers": [in_words(data, name) for name in layers],
         "series": _series(data, ids, layers),
     }
 
@@ -90,7 +91,7 @@ def as_json(models: dict[str, Any]) -> str:
 
 
 def _series(data: StudyData, ids: list[object], layers: list[str]) -> list[dict[str, Any]]:
-    final, colours = agreement_of_twins(data), colours_of(series_of(data))
+    final, colors = agreement_of_twins(data), colors_of(series_of(data))
     made = []
     for name in sorted(final["series"].unique(), key=series_order):
         rows = final[final["series"] == name]
@@ -99,7 +100,7 @@ def _series(data: StudyData, ids: list[object], layers: list[str]) -> list[dict[
         else:
             ratios = rows.groupby("level")
             steps = [_step(part["level_label"].iloc[0], part, ids, layers) for _, part in ratios]
-        made.append({"name": name, "colour": css_colour(colours[name]), "steps": steps})
+        made.append({"name": name, "color": css_color(colors[name]), "steps": steps})
     return made
 
 

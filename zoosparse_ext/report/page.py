@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.tables import all_tables
 from zoosparse_ext.errors import InputError, StoreError
-from zoosparse_ext.report import prose
-from zoosparse_ext.report.figures.performance import accuracy_against_sparsity
-from zoosparse_ext.report.figures.style import Picture
-from zoosparse_ext.report.files import replace, write_figures, write_tables
-from zoosparse_ext.report.format import integer, plural, readable_claims, sort_key
-from zoosparse_ext.report.headline import claims_in_short, comparison, count_verdicts, headline
+from zoosparse_ext.report.claims import LEVELS
+from zoosparse_ext.report.conditions import SETTINGS
+from zoosparse_ext.report.files import replace, write_figures
+from zoosparse_ext.report.format import integer, percent, plural
 from zoosparse_ext.report.models import CHARTS, as_json, models_of
-from zoosparse_ext.report.sections import sections
+from zoosparse_ext.report.names import in_words, networks
+from zoosparse_ext.report.opening import Opening, opening
+from zoosparse_ext.report.questions import QUESTIONS, Question, analyzed
+from zoosparse_ext.report.questions.question import Section
+from zoosparse_ext.report.record import as_record
+from zoosparse_ext.report.results import Results
+from zoosparse_ext.report.stored import store_tables, stored_tables
 
 PAGE = "report.html"
+RECORD = "report.json"
+FIGURES = 2  # of a section in sight; more are folded away
 SCRIPTS = ("page.js", "chart.js", "models.js")
 
 
@@ -32,13 +36,16 @@ def write_report(
     out_dir: str | Path,
     title: str = "Sparse twins of a model zoo",
     provenance: Mapping[str, Any] | None = None,
+    questions: Sequence[Question] = QUESTIONS,
+    source: str | None = None,
 ) -> Path:
-    """Analyse a study and write `report.html`, `figures/*.svg|png` and `tables/*.csv|parquet` into a folder.
+    """Analyze a study and write `report.html`, `report.json`, `figures/*.svg|png`, `tables/*.csv|parquet`.
 
     The page needs no network and no other file. Files are replaced one by one, each atomically, the page
     last.
 
     >>> import tempfile
+    >>> import pandas as pd
     >>> models = pd.DataFrame({"model_id": ["a"], "accuracy": [0.9]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_report(StudyData(models, pd.DataFrame()), folder).name
@@ -49,6 +56,9 @@ def write_report(
         out_dir: made when it does not exist; other files in it are left alone.
         title: heading of the page.
         provenance: versions, machine, seeds, command: shown at the foot; may be nested.
+        questions: sections of the page, in order.
+        source: from :func:`~zoosparse_ext.report.source_of`; tables that an earlier report has left in the folder are
+            used again where they were made from the same. None: all are made.
 
     Returns:
         path of the page.
@@ -60,22 +70,23 @@ def write_report(
     folder = Path(out_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the report needs a folder, but {folder} is a file")
-    tables = all_tables(data)
-    key_figure = accuracy_against_sparsity(data, tables) if len(data.twins) else None
-    parts = sections(data, tables)
-    pictures = [picture for part in parts for picture in part.figures] + ([key_figure] if key_figure else [])
-    html = _render(data, tables, title, provenance or {}, key_figure, parts)
+    results = analyzed(data, questions, provenance, stored_tables(folder / "tables", source))
+    first, sections = opening(results, questions), [question.answered(results) for question in questions]
+    pictures = [picture for section in sections for picture in section.figures]
+    html = _render(results, title, provenance or {}, first, sections)
     try:
-        write_figures(folder / "figures", pictures)
-        write_tables(folder / "tables", tables)
+        write_figures(folder / "figures", [*pictures, *([first.figure] if first.figure else [])])
+        store_tables(folder / "tables", results, source)
+        replace(folder / RECORD, as_record(title, first, sections).encode())
         replace(folder / PAGE, html.encode())
     except OSError as error:
         raise StoreError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return folder / PAGE
 
 
-def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, provenance: Mapping[str, Any],
-            key_figure: Picture | None, parts: list[Any]) -> str:  # fmt: skip
+def _render(
+    results: Results, title: str, provenance: Mapping[str, Any], first: Opening, sections: Sequence[Section]
+) -> str:
     environment = Environment(
         loader=PackageLoader("zoosparse_ext.report", "assets"),
         autoescape=True,
@@ -85,7 +96,7 @@ def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, pro
         lstrip_blocks=True,
     )
     assets = files("zoosparse_ext.report") / "assets"
-    models = models_of(data)
+    models = models_of(results.data)
     return environment.get_template("page.html").render(
         title=title,
         style=Markup((assets / "style.css").read_text(encoding="utf-8")),
@@ -93,16 +104,15 @@ def _render(data: StudyData, tables: Mapping[str, pd.DataFrame], title: str, pro
         models=models,
         charts=CHARTS,
         models_json=Markup(as_json(models)) if models else "",
-        facts=_facts(data),
-        headline=headline(tables),
-        comparison=comparison(tables),
-        verdicts=count_verdicts(tables["claims"]),
-        key_figure=key_figure,
-        claims=_claim_rows(tables["claims"]),
-        summary=claims_in_short(tables["claims"]),
-        sections=parts,
-        reading=prose.reading(tables),
-        provenance=_flatten({key: value for key, value in provenance.items() if key != "settings"}),
+        facts=_facts(results.data),
+        first=first,
+        levels=[percent(level, 0) for level in LEVELS],
+        sections=sections,
+        figures_shown=FIGURES,
+        provenance=_flatten(
+            {key: value for key, value in provenance.items() if key not in ("settings", SETTINGS)}
+        ),
+        twins=[(key, ", ".join(map(str, of.values()))) for key, of in provenance.get(SETTINGS, {}).items()],
         settings=_flatten(provenance.get("settings", {})),
         drawing=lambda picture: Markup(picture.svg),
     )
@@ -113,25 +123,17 @@ def _hold_units(value: Any) -> Any:
     return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 
-def _claim_rows(claims: pd.DataFrame) -> list[dict[str, Any]]:
-    """Claims as text, with the numbers to sort by."""
-    numbers = claims[["value", "low", "n"]].map(sort_key).to_dict("records")
-    readable = readable_claims(claims).to_dict("records")
-    return [{str(k): v for k, v in (text | raw).items()} for text, raw in zip(readable, numbers, strict=True)]
-
-
 def _facts(data: StudyData) -> list[str]:
     """What the numbers of the page are about: models, weights, twins, images."""
     facts = [plural(data.n_models, "model")]
-    if "architecture" in data.models and data.models["architecture"].nunique() <= 3:
-        facts.append(", ".join(sorted(map(str, data.models["architecture"].dropna().unique()))))
+    facts += networks(data)
     sizes = data.denominators()
     if sizes:
         prunable, parameters = (
             " or ".join(dict.fromkeys(map(integer, numbers))) for numbers in zip(*sizes, strict=True)
         )
         facts.append(f"sparsity = zeros / {prunable} prunable weights, of {parameters} parameters")
-    if kept := data.kept_matrices():
+    if kept := [in_words(data, name) for name in data.kept_matrices()]:
         facts.append(
             f"not prunable: {', '.join(kept[:5])}{', …' * (len(kept) > 5)} (beside biases and norms)"
         )

@@ -9,12 +9,22 @@ from typing import Any
 
 import pandas as pd
 
-from zoosparse_ext.report.format import DASH, integer, number, p_value, percent, points, sort_key, spread
+from zoosparse_ext.report.format import (
+    DASH,
+    integer,
+    interval,
+    number,
+    p_value,
+    percent,
+    points,
+    sort_key,
+    spread,
+    with_unit,
+)
 
 MAX_ROWS = 30  # shown in the page; the files hold all
 SERIES_ROWS = 150  # of tables of one row per series and level, whose last series must not be cut off
 _FORMATS: dict[str, Callable[[Any], str]] = {
-    "text": str,
     "count": integer,
     "percent": percent,
     "points": points,
@@ -26,19 +36,33 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column: which values, under which heading, in which unit, and the columns of its interval."""
+    """One column: which values, under which heading, in which unit, and what stands smaller below each."""
 
     key: str
     heading: str
-    kind: str = "percent"  # text, count, percent, points (signed), spread (points), number, p
-    interval: tuple[str, str] | None = None
+    kind: str = "percent"  # text, verdict, count, percent, points (signed), spread (points), number, p,
+    # or measured: in the unit that the row has in its column "unit"
+    interval: tuple[str, str] | None = None  # columns of its ends
+    note: str | None = None  # column of a text
+
+    @property
+    def is_text(self) -> bool:
+        return self.kind in ("text", "verdict")
+
+
+TWINS = (
+    Column("series", "method", "text"),
+    Column("level_label", "target", "text"),
+    Column("n", "models", "count"),
+)
 
 
 @dataclass(frozen=True)
 class Cell:
     text: str
     sort: str  # what the browser sorts by: the number itself
-    note: str = ""  # the interval, smaller
+    note: str = ""  # the interval or a remark, smaller
+    badge: str = ""  # class of a verdict
 
 
 @dataclass(frozen=True)
@@ -75,15 +99,34 @@ def html_table(
 
 
 def _cell(record: dict[Any, Any], column: Column) -> Cell:
-    value, show = record[column.key], _FORMATS[column.kind]
-    if column.kind == "text":
-        text = DASH if value is None or value != value else str(value)
-        return Cell(text, text)
-    note = ""
+    value = record[column.key]
+    remark = _text(record[column.note]) if column.note else ""
+    note = "" if remark == DASH else remark
+    if column.is_text:
+        text = _text(value)
+        return Cell(text, text, note, badge(text) if column.kind == "verdict" else "")
+    if column.kind == "measured":
+        unit = str(record["unit"])
+        ends = interval(record["low"], record["high"], unit)
+        return Cell(with_unit(value, unit), sort_key(value), note or ("" if ends == DASH else ends))
+    show = _FORMATS[column.kind]
     if column.interval:
-        low, high = (record[key] for key in column.interval)
+        low, high = (float(record[key]) for key in column.interval)
         note = "" if math.isnan(low) or math.isnan(high) else f"{_bare(show(low))} … {_bare(show(high))}"
     return Cell(show(value), sort_key(value), note)
+
+
+def _text(value: Any) -> str:
+    return DASH if value is None or value != value or value == "" else str(value)
+
+
+def badge(verdict: str) -> str:
+    """The class of a verdict in the page.
+
+    >>> badge("does not hold")
+    'does-not-hold'
+    """
+    return verdict.replace(" ", "-")
 
 
 def _bare(text: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,24 @@ import torch
 from torch import Tensor
 
 from zoosparse_ext.data import Dataset, Split
-from zoosparse_ext.errors import InputError
-from zoosparse_ext.population import batch_norm
+from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
-from zoosparse_ext.population.hooks import Hooks, Progress
-from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.population.hooks import Progress
+from zoosparse_ext.population.kept import checked_epochs
+from zoosparse_ext.population.optimizer_state import starting_state
+from zoosparse_ext.population.optimizers import Optimizer, chosen_optimizer
 from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
-from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
+from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
 from zoosparse_ext.sparsify.scores import SCORES
 from zoosparse_ext.sparsify.selection import SCOPES, Lots, Pattern, pattern_sparsity, prune_
 from zoosparse_ext.sparsify.series import Series, named
-from zoosparse_ext.sparsify.settings import differences, number_text, selection_texts
-from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
+from zoosparse_ext.sparsify.settings import differences, epoch_text, number_text, selection_texts
+from zoosparse_ext.sparsify.twins import MATCHED_EPOCH, twin_rows
 
 Sparsity = float | Sequence[float] | Tensor | str
 
@@ -58,11 +60,14 @@ def magnitude_prune(
     biases: bool = False,
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
+    matched_epoch: int | None = None,
     series: Series | str | None = None,
     engine: str = "auto",
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    keep: Sequence[int] = (),
+    optimizer_state: str = "new",
 ) -> Population:
     """Sparse twins of every model: the smallest weights are set to zero, the rest fine-tuned with the mask held.
 
@@ -90,14 +95,17 @@ def magnitude_prune(
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
         score: what is compared: ``"magnitude"``, ``"gradient"``, ``"wanda"`` or ``"random"``, see
             :mod:`zoosparse_ext.sparsify.scores`. Other than magnitude, it is the `method` of the twins.
-        batch_size, optimizer, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress:
-            as in :func:`zoosparse_ext.train`.
+        batch_size, optimizer, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress,
+            keep, optimizer_state: as in :func:`zoosparse_ext.train`; what `keep` asks for is in `kept` of the result. A
+            hyperparameter with one value per model is that of all twins of the model.
         recalibrate: training images on which running statistics of batch norm are measured anew after each pruning,
             see :func:`~zoosparse_ext.population.batch_norm.recalibrate`. Default: those of the dense network stay, so
             that epoch 0 measures them and not only the mask.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
+        matched_epoch: the epoch of that twin's training after which it had this sparsity, kept in the table as well.
+            Default: the last.
         series: what the twins are called as a group, in their ids and tables, a `Series` or its key. Default: by
             method, scope, and a schedule or biases if there are any. Twins that differ in their fine-tuning alone need
             names of their own before they can stand in one zoo: ``series="magnitude-global-lr_0.0001"``.
@@ -110,23 +118,22 @@ def magnitude_prune(
 
     Raises:
         InputError: no models; no ratio, one outside [0, 1), or the same twice; several ratios for matched twins; a
-            sparsity or a schedule that is none, an empty series; a sparsity below what the masks of a model prune
-            already (names model, layer and both); NaN weights (names row and layer); a scope, schedule, score or
-            pattern that is not known, a pattern with a schedule in phases; epochs or a score without the data they
-            need; an architecture without convolution and linear layers.
+            matched epoch that is none, or without `matched`; a sparsity or a schedule that is none, an empty series; a
+            sparsity below what the masks of a model prune already (names model, layer and both); NaN weights (names row
+            and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in phases;
+            epochs or a score without the data they need; what `train` refuses; an architecture without convolution and
+            linear layers.
     """
     if epochs and data is None:
         raise InputError(f"{epochs} epochs of fine-tuning need data=…")
+    checked_epochs(keep, epochs)
+    _check_matched(matched, matched_epoch)
     for what, name, known in (("scope", scope, SCOPES), ("score", score, tuple(SCORES))):
         if name not in known:
             raise InputError(f"{what} must be one of {', '.join(known)}; got {name!r}")
-    if len(population) == 0:
-        raise InputError("the population has no models: there is nothing to prune")
-    if population.architecture.n_prunable == 0:
-        name = population.architecture.name
-        raise InputError(
-            f"{name!r} has nothing that is prunable; choose it when the population is made: prunable=…"
-        )
+    require_prunable(population)
+    optimizer = chosen_optimizer(optimizer)
+    state = starting_state(population, optimizer_state, optimizer.kind)
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
@@ -135,65 +142,57 @@ def magnitude_prune(
     if isinstance(sparsity, str) and len(phases) > 1:
         raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
     chosen = (
-        _series(population, sparsity, scope, score, schedule, biases, seed, matched)
+        _series(population, sparsity, scope, score, schedule, biases, seed, matched, matched_epoch)
         if series is None
         else series
     )
-    twins, ratios = _twin_population(population, sparsity, scope, score, matched, named(chosen))
+    twins, ratios = _twin_population(
+        population, sparsity, scope, score, matched, matched_epoch, named(chosen)
+    )
+    copies = len(twins) // len(population)
+    if state is not None:
+        twins.optimizer_state = state.map(lambda moments: moments.repeat(copies, 1))
     images = None if data is None else data.train
     scores = SCORES[score](population, images, seed)
-    scores = scores.repeat(len(twins) // len(population), 1)
+    scores = scores.repeat(copies, 1)
     lots = Lots.of(twins, ratios, scope, biases)
     prune_(twins, scores, lots, phases[0].fraction)
-    _recalibrate_(twins, recalibrate)
+    recalibrate_(twins, recalibrate)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
         warn_of_collapse(twins.history)
         return twins
-    batch_norm.require_other_split(population, recalibrate, data.test)
-    source_predictions = predictions_of(population, data, device).repeat(len(twins) // len(population), 1)
 
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
             again = SCORES[score](trained, images, seed)
             prune_(trained, again, lots, starts[epoch].fraction)
-            _recalibrate_(trained, recalibrate)
+            recalibrate_(trained, recalibrate)
 
-    history = train(
+    fine_tune_(
         twins,
+        population,
         data,
+        key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
+        before_epoch=prune_further,
+        recalibrate=recalibrate,
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=optimizer,
+        optimizer=optimizer.repeated(len(population), copies),
         lr_schedule=lr_schedule,
         loss=loss,
         augment=augment,
         order=order,
         drop_last=drop_last,
         seed=seed,
-        splits=("test",),
         engine=engine,
         device=device,
         checkpoint=checkpoint,
         progress=progress,
-        hooks=Hooks(
-            rows=lambda result: twin_rows(
-                twins, result.epoch, result.evaluations["test"], source_predictions
-            ),
-            before_epoch=prune_further,
-            key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}"
-            + batch_norm.key(population, recalibrate),
-        ),
+        keep=keep,
+        optimizer_state=optimizer_state,
     )
-    twins.history = with_identity(history, twins)
-    warn_of_collapse(twins.history, source_predictions)
     return twins
-
-
-def _recalibrate_(twins: Population, split: Split | None) -> None:
-    """Measure the statistics of batch norm anew, in place."""
-    if split is not None:
-        twins.weights.copy_(batch_norm.recalibrate(twins, split).weights)
 
 
 def _series(
@@ -205,6 +204,7 @@ def _series(
     biases: bool,
     seed: int,
     matched: Sequence[str] | None,
+    matched_epoch: int | None,
 ) -> Series:
     """What decides which weights go."""
     texts, usual = selection_texts(schedule, biases), selection_texts()
@@ -213,6 +213,8 @@ def _series(
         options.append("own ratios")  # of layers, which a uniform ratio must not be compared with
     if score == "random" and seed != 0:
         options.append(f"seed {number_text(seed)}")
+    if matched_epoch is not None:
+        options.append(epoch_text(matched_epoch))
     where = str(Pattern.parse(sparsity)) if isinstance(sparsity, str) else scope
     return Series(
         score, where, None if pruning == usual["schedule"] else pruning, tuple(options), matched is not None
@@ -225,6 +227,7 @@ def _twin_population(
     scope: str,
     score: str,
     matched: Sequence[str] | None,
+    matched_epoch: int | None,
     series: Series,
 ) -> tuple[Population, Tensor | Pattern]:
     """Copies of the models, one for each ratio, and the ratio of each twin: float64 [N] or [N, S], or the pattern."""
@@ -268,6 +271,9 @@ def _twin_population(
     table["method"], table["scope"] = score, scope
     table["target"] = (ratios if ratios.dim() == 1 else _overall(ratios, population.architecture)).numpy()
     table["matched"] = None if matched is None else list(matched)
+    table = table.drop(columns=MATCHED_EPOCH, errors="ignore")  # that of the model
+    if matched_epoch is not None:
+        table[MATCHED_EPOCH] = float(matched_epoch)
     table[Series.column] = series.key
     told = table["target"].to_numpy(np.float64)
     if str(getattr(sparsity, "dtype", None)) in ("torch.float32", "float32") and ratios.dim() == 1:
@@ -283,6 +289,18 @@ def _twin_population(
     counts = None if population.counts is None else population.counts.repeat(copies, 1)
     twins = Population(weights, population.architecture, table, packed_masks=masks, counts=counts)
     return twins, ratios if pattern is None else pattern
+
+
+def _check_matched(matched: Sequence[str] | None, epoch: int | None) -> None:
+    if epoch is None:
+        return
+    require_kind(
+        "matched_epoch", epoch, () if isinstance(epoch, bool) else Integral, "a whole number, 0 or more"
+    )
+    if epoch < 0:
+        raise InputError(f"matched_epoch must be 0 or more, got {epoch}")
+    if matched is None:
+        raise InputError(f"matched_epoch is {epoch}, of no twins: name them with matched=…")
 
 
 def _values(sparsity: Sparsity) -> Tensor:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from zoosparse_ext.errors import InputError
 
+CONTROL = "control"  # the method of twins that are trained on unpruned
 _SCOPE_LABELS = {"global": "global", "layer": "per layer", "output": "per output"}
 _METHOD_LABELS = {"magnitude": "MP", "variational": "VD", "wanda": "Wanda"}
 _SCHEDULES = ("one shot", "iterative", "cubic")  # as keys spell them

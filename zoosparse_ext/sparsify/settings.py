@@ -57,7 +57,7 @@ def training_texts(
     kind = next((name for name, cls in SCHEDULES.items() if type(factors) is cls), type(factors).__name__)
     return {
         "epochs": f"{epochs} epoch" + "s" * (epochs != 1),
-        **_optimizer_texts(optimizer),
+        **optimizer_texts(optimizer),
         "batch_size": f"batch {batch_size}",
         "lr_schedule": " ".join([f"{kind} lr", *_changed(factors)]),
         "loss": loss.replace("_", " "),
@@ -78,8 +78,17 @@ def differences(texts: Mapping[str, str], usual: Mapping[str, str]) -> tuple[str
     """
     kind = texts.get("optimizer", usual.get("optimizer"))
     if kind in OPTIMIZERS and kind != usual.get("optimizer"):
-        usual = {**usual, **_optimizer_texts(OPTIMIZERS[kind]()), "optimizer": usual.get("optimizer", "")}  # type: ignore[call-arg]
+        usual = {**usual, **optimizer_texts(OPTIMIZERS[kind]()), "optimizer": usual.get("optimizer", "")}  # type: ignore[call-arg]
     return tuple(text for name, text in texts.items() if usual.get(name) != text)
+
+
+def epoch_text(epoch: int) -> str:
+    """Which epoch of other twins these are matched to.
+
+    >>> epoch_text(5)
+    'epoch 5'
+    """
+    return f"epoch {int(epoch)}"
 
 
 def digest(*values: object) -> str:
@@ -87,7 +96,8 @@ def digest(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()[:6]
 
 
-def _optimizer_texts(optimizer: Optimizer) -> Texts:
+def optimizer_texts(optimizer: Optimizer) -> Texts:
+    """What `training_texts` says of the optimizer."""
     named = {item.name: getattr(optimizer, item.name) for item in fields(optimizer)}
     return {
         "optimizer": optimizer.kind,

@@ -18,6 +18,7 @@ from zoosparse_ext.sparsify.collapse import collapse_columns
 from zoosparse_ext.sparsify.series import Series, series_keys
 
 IDENTITY = ("twin_id", "source_id", "method", "scope", "target", "matched")
+MATCHED_EPOCH = "matched_epoch"  # of the training of that twin, where it is not the last
 
 
 def twin_rows(
@@ -59,7 +60,7 @@ def with_identity(history: pd.DataFrame, twins: Population) -> pd.DataFrame:
 
 
 def _identity(twins: Population) -> pd.DataFrame:
-    frame = twins.models[list(IDENTITY)].copy()
+    frame = twins.models[[*IDENTITY, *{MATCHED_EPOCH} & set(twins.models)]].copy()
     frame[Series.column] = series_keys(twins.models)
     return frame
 

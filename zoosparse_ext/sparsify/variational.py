@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 
 import torch
 
 from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset, Split
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population import batch_norm
 from zoosparse_ext.population.augment import Augment
@@ -49,7 +50,9 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     # The published twin zoos of "Sparsified Model Zoo Twins" (Honegger, Schürholt, Borth, 2023).
-    "modelzoos": Preset(-10.0, 8.0, 10.0, True, lambda epoch, epochs, images: min(1.0, 0.01 * epoch / 25)),
+    "modelzoos": Preset(
+        -10.0, 8.0, 10.0, True, lambda epoch, epochs, images: min(1.0, 0.01 * epoch / epochs)
+    ),
     # The objective of Molchanov et al. (2017): the KL once per data set, warmed up over the first fifth.
     "molchanov": Preset(
         -10.0,
@@ -59,6 +62,10 @@ PRESETS: dict[str, Preset] = {
         lambda epoch, epochs, images: min(1.0, (epoch + 1) / max(1.0, epochs / 5)) / images,
     ),
 }
+# Version 0.1 divided by 25, whatever the epochs of the run: the same for the published zoos, which have 25.
+_MODELZOOS_OF_0_1 = replace(
+    PRESETS["modelzoos"], kl_weight=lambda epoch, epochs, images: min(1.0, 0.01 * epoch / 25)
+)
 
 
 @with_gradients
@@ -69,6 +76,7 @@ def variational_dropout(
     epochs: int = 25,
     preset: str | Preset = "modelzoos",
     threshold: float = vardrop.THRESHOLD,
+    kl_scale: float = 1.0,
     batch_size: int = 10,
     optimizer: Optimizer | None = None,
     lr_schedule: str | Constant = "constant",
@@ -84,6 +92,8 @@ def variational_dropout(
     device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
+    keep: Sequence[int] = (),
+    optimizer_state: str = "new",
 ) -> Population:
     """Sparse twins by variational dropout: train on with noise of learned size, then drop what is mostly noise.
 
@@ -106,48 +116,77 @@ def variational_dropout(
         epochs: of training; 0 gives twins that drop what the initial noise drops: weights below 0.0015 or so.
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
-        optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo; its state starts anew.
+        kl_scale: multiplies the KL weight of the preset, 0 or more: the larger, the sparser the twins end up.
+        optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo.
         batch_size, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress: as in
             :func:`zoosparse_ext.train`.
+        keep: epochs after which the sparse twins are kept, in `kept` of the result, with their weights, masks, log σ²
+            and predictions as they were evaluated; see :func:`zoosparse_ext.train`.
+        optimizer_state: ``"new"``, or ``"source"`` to start from the moments of the weights that `population` has
+            kept, see :func:`zoosparse_ext.train`. Those of log σ², which the source has not, start at 0 in either
+            case; with ``"source"`` they count the steps of the source, as if its gradients had been 0 there: Adam's
+            first hundreds of steps are then larger in them.
         recalibrate: training images on which running statistics of batch norm are measured for the sparse networks,
             which have other activations than the noisy ones; see `magnitude_prune`.
         allow_nan: keep NaN weights instead of raising.
-        series: what the twins are called as a group, in their ids and tables. Default: ``"variational"``, with preset
-            and threshold if they are not the usual ones. Twins that differ in their training alone need names of their
-            own before they can stand in one zoo: ``series="variational-50_epochs"``.
+        series: what the twins are called as a group, in their ids and tables. Default: ``"variational"``, with
+            preset, threshold and `kl_scale` if they are not the usual ones. Twins that differ in their training alone
+            need names of their own before they can stand in one zoo: ``series="variational-50_epochs"``.
 
     Returns:
         A `Population` of twins with `log_sigma2`, `packed_masks` (dropped weights are exactly 0.0), `predictions` on
         the test images and `history`, the rows of the `twins` table with the sparsity trajectory from epoch 0 on.
 
     Raises:
-        InputError: an unknown preset; a threshold or weights that are NaN; a layer of a module that is no chain whose
-            weights are used without calling it.
+        InputError: an unknown preset; a threshold or weights that are NaN; a `kl_scale` that is negative, infinite or
+            no number; a layer of a module that is no chain whose weights are used without calling it; what `train`
+            refuses.
 
     Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
     """
     chosen = _preset(preset)
     if math.isnan(threshold):
         raise InputError("the threshold of log α is nan; give a number, such as 3")
+    kl_scale = _checked_scale(kl_scale)
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
     if series is None:
-        texts = objective_texts(chosen, threshold, epochs, len(data.train))
+        texts = objective_texts(chosen, threshold, epochs, len(data.train), kl_scale)
         series = Series("variational", options=differences(texts, objective_texts()))
     noisy = _noisy_population(population, named(series))
+    noisy.optimizer_state = population.optimizer_state
     assert noisy.log_sigma2 is not None
     noisy.log_sigma2.fill_(chosen.initial_log_sigma2)
     variational = Variational(
         noisy.log_sigma2, 0.0, chosen.conv_clamp, chosen.linear_clamp, chosen.conv_biases
     )
-    batch_norm.require_other_split(population, recalibrate, data.test)
+    batch_norm.require_other_split(population, recalibrate, data)
 
     def sparse() -> Population:
         dropped = drop(noisy, variational, threshold)
         return dropped if recalibrate is None else batch_norm.recalibrate(dropped, recalibrate)
 
     source_predictions = predictions_of(population, data, device)
+
+    def hooks(preset: Preset, earlier: Hooks | None = None) -> Hooks:
+        objective = preset
+        if kl_scale != 1:
+            objective = replace(preset, kl_weight=lambda *run: kl_scale * preset.kl_weight(*run))
+        return Hooks(
+            rows=lambda r: twin_rows(r.population, r.epoch, r.evaluations["test"], source_predictions),
+            evaluated=lambda _: sparse(),
+            kl_weight=lambda epoch: objective.kl_weight(epoch, epochs, len(data.train)),
+            key=_key(objective, epochs, len(data.train), threshold) + batch_norm.key(population, recalibrate),
+            earlier=earlier,
+        )
+
+    of_0_1 = None
+    if chosen == PRESETS["modelzoos"] and kl_scale == 1:
+        told = (
+            f"KL weights of version 0.1, 0.01 · epoch / 25; the same as kl_scale={number_text(epochs / 25)}"
+        )
+        of_0_1 = replace(hooks(_MODELZOOS_OF_0_1), told=told)
     history = train(
         noisy,
         data,
@@ -165,16 +204,14 @@ def variational_dropout(
         device=device,
         checkpoint=checkpoint,
         progress=progress,
+        keep=keep,
+        optimizer_state=optimizer_state,
         variational=variational,
-        hooks=Hooks(
-            rows=lambda r: twin_rows(r.population, r.epoch, r.evaluations["test"], source_predictions),
-            evaluated=lambda _: sparse(),
-            kl_weight=lambda epoch: chosen.kl_weight(epoch, epochs, len(data.train)),
-            key=_key(chosen, epochs, len(data.train), threshold) + batch_norm.key(population, recalibrate),
-        ),
+        hooks=hooks(chosen, of_0_1),
     )
     twins = sparse()
     twins.predictions, twins.history = noisy.predictions, with_identity(history, twins)
+    twins.kept = noisy.kept
     warn_of_collapse(twins.history, source_predictions)
     return twins
 
@@ -210,6 +247,13 @@ def _preset(preset: str | Preset) -> Preset:
     return PRESETS[preset]
 
 
+def _checked_scale(kl_scale: float) -> float:
+    require_kind("kl_scale", kl_scale, Real, "a number, 0 or more")
+    if isinstance(kl_scale, bool) or not 0 <= kl_scale < math.inf:  # NaN as well
+        raise InputError(f"kl_scale multiplies the KL weight and must be finite, 0 or more; got {kl_scale}")
+    return float(kl_scale)
+
+
 def _key(preset: Preset, epochs: int, images: int, threshold: float) -> str:
     """What identifies the objective in a checkpoint: values, for functions have no name that outlives a process."""
     kl_weights = [preset.kl_weight(epoch, epochs, images) for epoch in range(epochs)]
@@ -222,6 +266,7 @@ def objective_texts(
     threshold: float = vardrop.THRESHOLD,
     epochs: int = 25,
     images: int = 1,
+    kl_scale: float = 1.0,
 ) -> dict[str, str]:
     """What decides which weights variational dropout takes, in short words."""
     chosen = _preset(preset)
@@ -229,6 +274,7 @@ def objective_texts(
     return {
         "preset": name or f"preset {digest(_key(chosen, epochs, images, threshold))}",
         "threshold": f"threshold {number_text(threshold)}",
+        "kl": f"kl {number_text(kl_scale)}",
     }
 
 

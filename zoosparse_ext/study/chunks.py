@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from zoosparse_ext.population.optimizer_state import OptimizerState
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.study.work import Work
 
@@ -104,7 +105,44 @@ def join(parts: Sequence[Population], copies: int = 1) -> Population:
         predictions=stacked("predictions"),
         history=history,
         counts=stacked("counts"),
+        optimizer_state=_joined_state(parts, rows),
+        kept={epoch: join([part.kept[epoch] for part in parts], copies) for epoch in parts[0].kept},
     )
+
+
+def _joined_state(parts: Sequence[Population], rows: np.ndarray) -> OptimizerState | None:
+    """The states of the optimizers of all parts, which were trained in the same way; None where one has none."""
+    states = [part.optimizer_state for part in parts if part.optimizer_state is not None]
+    if len(states) < len(parts):
+        return None
+    places = torch.from_numpy(rows)
+    first, second = (
+        torch.cat([getattr(state, name) for state in states])[places] for name in ("first", "second")
+    )
+    return replace(states[0], first=first, second=second)
+
+
+def reordered(population: Population, places: Sequence[int], copies: int = 1) -> Population:
+    """The rows of a population elsewhere, with their history.
+
+    >>> from zoosparse_ext import Population, architecture
+    >>> population = Population.initialise(architecture("cnn-s"), seeds=[1, 2])
+    >>> reordered(population, [1, 0]).models["seed"].tolist()
+    [2, 1]
+
+    Args:
+        places: of the rows of every copy, in the copy that comes out.
+        copies: networks of every model, copy by copy.
+    """
+    order = np.argsort(places)
+
+    def rows(count: int) -> np.ndarray:
+        return (np.arange(0, count, len(order))[:, None] + order).reshape(-1)
+
+    out = population[torch.from_numpy(rows(len(population)))]
+    if population.history is not None:
+        out.history = population.history.iloc[rows(len(population.history))].reset_index(drop=True)
+    return out
 
 
 def _interleaved(lengths: Sequence[int], blocks: int) -> np.ndarray:

@@ -5,68 +5,33 @@ Unknown keys are errors with a suggestion; every value has the default that the 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 import sys
 from collections.abc import Collection, Mapping
-from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.initialise import INITIALISATIONS
 from zoosparse_ext.population.networks import NETWORKS
-from zoosparse_ext.population.optimizers import OPTIMIZERS, SGD, Optimizer, PerModel
+from zoosparse_ext.population.optimizers import OPTIMIZERS
 from zoosparse_ext.population.program import ACTIVATIONS
-from zoosparse_ext.population.schedules import SCHEDULES
-from zoosparse_ext.sparsify.variational import PRESETS
+from zoosparse_ext.study.sections import SOURCE, LrSchedule, OptimizerConfig, Section, explain, one_of
+from zoosparse_ext.study.twin_config import MagnitudeConfig, TwinConfig, VariationalConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-Scope = Literal["global", "layer"]
 
-
-def _one_of(name: str, known: Collection[str]) -> str:
-    if name in known:
-        return name
-    close = difflib.get_close_matches(name, list(known), 1)
-    raise ValueError(
-        f"unknown {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
-    )
-
-
-LrSchedule = Annotated[str, AfterValidator(partial(_one_of, known=SCHEDULES))]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class OptimizerConfig(_Section):
-    """`[….optimizer]`: name and hyperparameters."""
-
-    name: str = "adam"
-    lr: float = Field(1e-3, ge=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    momentum: float = Field(0.0, ge=0, lt=1, description="for sgd")
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return _one_of(name, OPTIMIZERS)
-
-    def build(self) -> Optimizer:
-        return make_optimizer(self.name, self.lr, self.weight_decay, self.momentum)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """`[data]`: what to learn."""
 
     spec: str = Field("digits", description="digits, idx:DIR, npz:FILE or torchvision:NAME")
@@ -79,7 +44,7 @@ class DataConfig(_Section):
     std: list[float] | None = None
 
 
-class ZooConfig(_Section):
+class ZooConfig(Section):
     """`[zoo]`: the original models. Lists under `[zoo.vary]` span a grid; every point gets `seeds` models."""
 
     architecture: str = "cnn-s"
@@ -104,17 +69,17 @@ class ZooConfig(_Section):
     @field_validator("architecture")
     @classmethod
     def _known_architecture(cls, name: str) -> str:
-        return _one_of(name, NETWORKS)
+        return one_of(name, NETWORKS)
 
     @field_validator("init")
     @classmethod
     def _known_init(cls, name: str) -> str:
-        return _one_of(name, INITIALISATIONS)
+        return one_of(name, INITIALISATIONS)
 
     @field_validator("activation")
     @classmethod
     def _known_activation(cls, name: str | None) -> str | None:
-        return None if name is None else _one_of(name, ACTIVATIONS)
+        return None if name is None else one_of(name, ACTIVATIONS)
 
     def task(self) -> dict[str, Any]:
         """What models and twins learn from the images: arguments of :func:`zoosparse_ext.train` that both share."""
@@ -129,7 +94,7 @@ class ZooConfig(_Section):
     @classmethod
     def _known_axes(cls, vary: dict[str, list[str | float]]) -> dict[str, list[str | float]]:
         for axis, values in vary.items():
-            _one_of(axis, VARIABLE)
+            one_of(axis, VARIABLE)
             if not values:
                 raise ValueError(f"{axis} has no values")
             for value in values:
@@ -155,51 +120,10 @@ def _check_point(axis: str, value: str | float) -> None:
         if isinstance(value, str) or not 0 <= value < allowed:
             raise ValueError(f"{axis} {value!r} is no number in [0, {allowed:g})")
     elif value not in allowed:
-        _one_of(str(value), allowed)
+        one_of(str(value), allowed)
 
 
-class MagnitudeConfig(_Section):
-    """`[magnitude]`: twins by magnitude pruning."""
-
-    ratios: list[float] = Field([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], min_length=1)
-    scopes: list[Scope] = ["global"]
-    matched_scopes: list[Scope] = Field(
-        ["global", "layer"], description="also prune to the sparsity of the VD twins"
-    )
-    epochs: int = Field(15, ge=0)
-    batch_size: int = Field(10, ge=1)
-    schedule: Literal["one-shot", "iterative", "cubic"] = "one-shot"
-    optimizer: OptimizerConfig = OptimizerConfig()
-    lr_schedule: LrSchedule = "constant"
-
-    @field_validator("ratios")
-    @classmethod
-    def _in_range(cls, ratios: list[float]) -> list[float]:
-        for ratio in ratios:
-            if not 0 <= ratio < 1:
-                raise ValueError(f"sparsity ratios lie in [0, 1), got {ratio}")
-        if twice := sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
-            raise ValueError(f"ratio {', '.join(map(str, twice))} stands there more than once")
-        return ratios
-
-
-class VariationalConfig(_Section):
-    """`[variational]`: twins by variational dropout."""
-
-    epochs: int = Field(25, ge=0)
-    batch_size: int = Field(10, ge=1)
-    preset: str = "modelzoos"
-    threshold: float = 3.0
-    optimizer: OptimizerConfig = OptimizerConfig(lr=3e-4)
-    lr_schedule: LrSchedule = "constant"
-
-    @field_validator("preset")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return _one_of(name, PRESETS)
-
-
-class StudyConfig(_Section):
+class StudyConfig(Section):
     """A whole study. A method that is left out (`magnitude = false`) is not run."""
 
     title: str = "Sparse twins of a model zoo"
@@ -208,6 +132,15 @@ class StudyConfig(_Section):
     zoo: ZooConfig = ZooConfig()
     magnitude: MagnitudeConfig | Literal[False] = MagnitudeConfig()
     variational: VariationalConfig | Literal[False] = VariationalConfig()
+
+    @property
+    def twins(self) -> list[TwinConfig]:
+        """The sections that make twins, those that are left out aside."""
+        return [section for section in (self.magnitude, self.variational) if section]
+
+
+TWINS = ("magnitude", "variational")  # the keys of these sections
+FULL = "full"
 
 
 def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> StudyConfig:
@@ -236,21 +169,53 @@ def make_config(
     Traceback (most recent call last):
     zoosparse_ext.errors.InputError: study: zoo.epoch is no key of a study; did you mean zoo.epochs?
     """
+    values = copy.deepcopy(values)
     for key, value in (overrides or {}).items():
-        *path, last = key.split(".")
-        section = values
-        for part in path:
-            section = section.setdefault(part, {})
-            if not isinstance(section, dict):
-                raise InputError(f"{origin}: {key} cannot be set, {part} is not a section")
-        section[last] = value
+        _set(values, key, value, origin)
     try:
         return StudyConfig.model_validate(values)
     except ValidationError as error:
         errors = error.errors()
         # A section that may also be `false` complains twice; that it is not false helps nobody.
         told = [item for item in errors if not any("literal[" in str(part) for part in item["loc"])]
-        raise InputError(f"{origin}: " + "; ".join(_explain(item) for item in told or errors)) from None
+        raise InputError(
+            f"{origin}: " + "; ".join(explain(item, StudyConfig) for item in told or errors)
+        ) from None
+
+
+def _set(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
+    """Put a value at a dotted key.
+
+    A hyperparameter of the optimizer of twins that is `"source"` becomes one change to what each model has.
+    """
+    *path, last = key.split(".")
+    section = values
+    for depth, part in enumerate(path):
+        of_twins = depth == 1 and path[0] in TWINS and part == "optimizer"
+        inside = section.setdefault(part, {"name": SOURCE} if of_twins else {})
+        if of_twins and inside == SOURCE:
+            section[part] = inside = {"name": SOURCE}
+        if not isinstance(inside, dict):
+            raise InputError(f"{origin}: {key} cannot be set, {part} is not a section")
+        section = inside
+    section[last] = value
+
+
+def apply_preset(config: StudyConfig, name: str) -> StudyConfig:
+    """A study that makes more twins: `"full"` adds variants, see `TwinConfig.full_variants`.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name != FULL:
+        raise InputError(f"unknown preset {name!r} of a study; known: {FULL}")
+    changed: dict[str, TwinConfig] = {}
+    for method in TWINS:
+        section = getattr(config, method)
+        if section:
+            new = [one for one in section.full_variants(config.seed) if one not in section.variants]
+            changed[method] = section.model_copy(update={"variants": [*section.variants, *new]})
+    return config.model_copy(update=changed)
 
 
 def recipes() -> list[str]:
@@ -277,46 +242,3 @@ def recipe_text(name: str) -> str:
 def recipe(name: str, overrides: Mapping[str, Any] | None = None) -> StudyConfig:
     """A ready study by name."""
     return make_config(tomllib.loads(recipe_text(name)), overrides, name)
-
-
-def make_optimizer(
-    name: str, lr: PerModel, weight_decay: PerModel = 0.0, momentum: PerModel = 0.0
-) -> Optimizer:
-    """An optimizer from plain values; momentum counts for sgd only.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    if name not in OPTIMIZERS:
-        raise InputError(f"unknown optimizer {name!r}; known: {', '.join(OPTIMIZERS)}")
-    if name == SGD.kind:
-        return SGD(lr=lr, weight_decay=weight_decay, momentum=momentum)
-    return OPTIMIZERS[name](lr=lr, weight_decay=weight_decay)  # type: ignore[call-arg]
-
-
-def _explain(item: Any) -> str:
-    """One complaint of pydantic in our words."""
-    place = [
-        str(part) for part in item["loc"] if not str(part).endswith("Config") and "literal[" not in str(part)
-    ]
-    key = ".".join(place)
-    if item["type"] == "value_error":  # ours, says what came
-        return f"{key}: {item['msg'].removeprefix('Value error, ')}"
-    if item["type"] == "model_type":
-        return f"{key}: expected a section, got {item['input']!r}"
-    if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
-    section: Any = StudyConfig
-    for part in place[:-1]:
-        annotation = section.model_fields[part].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        section = next(
-            option for option in options if isinstance(option, type) and issubclass(option, BaseModel)
-        )
-    close = difflib.get_close_matches(place[-1], list(section.model_fields), 1)
-    hint = (
-        f"did you mean {'.'.join([*place[:-1], close[0]])}?"
-        if close
-        else f"known: {', '.join(section.model_fields)}"
-    )
-    return f"{key} is no key of a study; {hint}"

@@ -11,7 +11,8 @@ from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.networks import architecture
 from zoosparse_ext.population.optimizers import Optimizer
-from zoosparse_ext.study.config import ZooConfig, make_optimizer
+from zoosparse_ext.study.config import ZooConfig
+from zoosparse_ext.study.sections import make_optimizer
 
 
 @dataclass(frozen=True)

@@ -9,34 +9,51 @@ In the zoo of a study, what its config says is usual.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
-
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import Adam, Optimizer
+from zoosparse_ext.sparsify.control import continue_training
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.series import Series
-from zoosparse_ext.sparsify.settings import Texts, differences, selection_texts, training_texts
+from zoosparse_ext.sparsify.settings import (
+    Texts,
+    differences,
+    optimizer_texts,
+    selection_texts,
+    training_texts,
+)
 from zoosparse_ext.sparsify.variational import objective_texts, variational_dropout
-from zoosparse_ext.study.config import MagnitudeConfig, StudyConfig, VariationalConfig
-from zoosparse_ext.study.inheritance import inherited
+from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
+from zoosparse_ext.study.stored import stored_config
+from zoosparse_ext.study.twin_config import MagnitudeConfig, TwinConfig, VariationalConfig
 from zoosparse_ext.zoo import Zoo
 
 SETTINGS = "twins"  # in the provenance of a zoo: the settings of every series, in words
-VARIATIONAL = "variational"
+CONTROL, VARIATIONAL = "control", "variational"
+# What commands of version 0.1 used where they were told nothing, and noted nowhere.
+_OF_0_1 = {"magnitude": Adam(lr=1e-3), VARIATIONAL: Adam(lr=3e-4)}
+# Settings that series of earlier versions do not have among theirs.
+_UNNOTED = {"optimizer_state": "new moments", "recalibrate": "recalibrated"}
 
 
 def magnitude_series(
-    zoo: Zoo, scope: str = "global", matched_to: str | None = None, **options: Any
+    zoo: Zoo,
+    scope: str = "global",
+    matched_to: str | None = None,
+    matched_epoch: int | None = None,
+    begun: Mapping[str, Texts] | None = None,
+    **options: Any,
 ) -> tuple[Series, Texts]:
     """The series of twins by magnitude, or by another score, and their settings in words.
 
     Args:
         scope: ``"global"``, ``"layer"``, ``"output"``, or an N:M pattern.
         matched_to: population of twins whose sparsity each is pruned to.
+        matched_epoch: the epoch of those twins that gave it; None for the last.
+        begun: settings of unfinished series, see :func:`zoosparse_ext.study.unfinished.begun`.
         options: of :func:`zoosparse_ext.magnitude_prune`; loss and augmentation are by default those of the zoo.
     """
     config = _of_study(zoo, "magnitude")
@@ -49,6 +66,8 @@ def magnitude_series(
         selecting += differences({"seed": f"seed {options['seed']}"}, {})
     if matched_to is not None and matched_to != VARIATIONAL:
         selecting.append(f"to {Series.parse(matched_to).label}".replace(",", ""))
+    if matched_epoch is not None:
+        selecting.append(f"epoch {matched_epoch}")
     base = Series(
         options.get("score", "magnitude"),
         scope,
@@ -57,24 +76,43 @@ def magnitude_series(
         matched_to is not None,
     )
     training = _training(zoo, magnitude_prune, Adam(), options)
-    return _series(zoo, base, texts, training, config or MagnitudeConfig())
+    there = _trained(zoo, base, config, begun or {}, matched_epoch)
+    return _series(base, texts, training, there)
 
 
-def variational_series(zoo: Zoo, **options: Any) -> tuple[Series, Texts]:
+def variational_series(
+    zoo: Zoo, begun: Mapping[str, Texts] | None = None, **options: Any
+) -> tuple[Series, Texts]:
     """The series of twins by variational dropout, and their settings in words.
 
     Args:
+        begun: settings of unfinished series.
         options: of :func:`zoosparse_ext.variational_dropout`; loss and augmentation are by default those of the zoo.
     """
     config = _of_study(zoo, "variational")
     usual = objective_texts()
     if isinstance(config, VariationalConfig):
-        usual = objective_texts(config.preset, config.threshold)
-    given = {name: options[name] for name in ("preset", "threshold", "epochs") if name in options}
+        usual = objective_texts(config.preset, config.threshold, kl_scale=config.kl_scale)
+    given = {name: options[name] for name in ("preset", "threshold", "epochs", "kl_scale") if name in options}
     texts = objective_texts(**given)
     base = Series(VARIATIONAL, options=differences(texts, usual))
     training = _training(zoo, variational_dropout, Adam(lr=3e-4), options)
-    return _series(zoo, base, texts, training, config or VariationalConfig())
+    return _series(base, texts, training, _trained(zoo, base, config, begun or {}))
+
+
+def control_series(
+    zoo: Zoo, begun: Mapping[str, Texts] | None = None, **options: Any
+) -> tuple[Series, Texts]:
+    """The series of models that are trained on without being pruned, and their settings in words.
+
+    Args:
+        begun: settings of unfinished series.
+        options: of :func:`zoosparse_ext.continue_training`; loss and augmentation are by default those of the zoo.
+    """
+    config = _of_study(zoo, "magnitude") or _of_study(zoo, "variational")
+    training = _training(zoo, continue_training, Adam(), options)
+    base = Series(CONTROL)
+    return _series(base, {}, training, _trained(zoo, base, config, begun or {}))
 
 
 def variational_population(zoo: Zoo, name: str | None = None) -> str:
@@ -98,32 +136,51 @@ def variational_population(zoo: Zoo, name: str | None = None) -> str:
     return name
 
 
-def _series(
-    zoo: Zoo, base: Series, selection: Texts, training: Texts, config: MagnitudeConfig | VariationalConfig
-) -> tuple[Series, Texts]:
+def _series(base: Series, selection: Texts, training: Texts, there: Texts | None) -> tuple[Series, Texts]:
     """The base, or a further series if twins of that name were trained in another way."""
     settings = {**selection, **training}
-    if (there := _trained(zoo, base, config)) is None:
+    if there is None:
         return base, settings
-    return replace(base, options=(*base.options, *differences(training, there))), settings
+    return replace(base, options=(*base.options, *differences(training, {**_UNNOTED, **there}))), settings
 
 
-def _trained(zoo: Zoo, base: Series, config: MagnitudeConfig | VariationalConfig) -> Texts | None:
-    """How the twins of a name were trained, or in a study will be; None if there are none."""
+def _trained(
+    zoo: Zoo,
+    base: Series,
+    config: TwinConfig | None,
+    begun: Mapping[str, Texts],
+    matched_epoch: int | None = None,
+) -> Texts | None:
+    """How the twins of a name were trained, in a study will be, or were begun to be; None if there are none.
+
+    Args:
+        config: of the study, if one made the zoo.
+        matched_epoch: which is how many epochs a study trains twins that are matched to it.
+    """
     recorded = zoo.provenance.get(SETTINGS, {}).get(base.key)
     if recorded is not None:
         return dict(recorded)
-    of_study = _of_study(zoo, "variational" if base.method == VARIATIONAL else "magnitude") is not None
-    if base.key not in zoo.populations and not of_study:
-        return None
-    epochs, seed = config.epochs, zoo.provenance.get("settings", {}).get("seed", 0) if of_study else 0
-    if not of_study:  # made by a command of an earlier version, at defaults as far as is known
+    if config is not None:
+        epochs = config.epochs if matched_epoch is None else matched_epoch
+        return _training_of(zoo, config, epochs)
+    if base.key in zoo.populations:  # made by a command of an earlier version, at defaults as far as is known
         ids = {id for group in zoo.groups(base.key) for id in group.ids}
         last = zoo.twins.loc[zoo.twins["twin_id"].isin(ids), "epoch"].max()
-        epochs = int(last) if last == last else epochs
-    return training_texts(
+        method = VARIATIONAL if base.method == VARIATIONAL else "magnitude"
+        epochs = int(last) if last == last else TwinConfig().epochs
+        return _training_of(zoo, TwinConfig(), epochs, _OF_0_1[method])
+    return begun.get(base.key)
+
+
+def _training_of(zoo: Zoo, config: TwinConfig, epochs: int, optimizer: Optimizer | None = None) -> Texts:
+    """How a study trains the twins of a section."""
+    seed = zoo.provenance.get("settings", {}).get("seed", 0) if config.seed is None else config.seed
+    return _texts(
+        zoo,
+        optimizer or config.built_optimizer(),
+        optimizer_state=config.optimizer_state,
+        recalibrate=config.recalibrate,
         epochs=epochs,
-        optimizer=config.optimizer.build(),
         batch_size=config.batch_size,
         lr_schedule=config.lr_schedule,
         seed=seed,
@@ -133,10 +190,32 @@ def _trained(zoo: Zoo, base: Series, config: MagnitudeConfig | VariationalConfig
 
 def _training(zoo: Zoo, method: Callable[..., Any], optimizer: Optimizer, options: dict[str, Any]) -> Texts:
     """How a method is going to train twins of a zoo."""
-    names = ("epochs", "optimizer", "batch_size", "lr_schedule", "loss", "augment", "order", "seed")
+    names = ("epochs", "batch_size", "lr_schedule", "loss", "augment", "order", "seed", "optimizer_state")
     usual = {name: inspect.signature(method).parameters[name].default for name in names}
     chosen = {**usual, **inherited(zoo), **{name: options[name] for name in names if name in options}}
-    return training_texts(**{**chosen, "optimizer": chosen["optimizer"] or optimizer})
+    chosen["recalibrate"] = options.get("recalibrate", True)
+    return _texts(zoo, options.get("optimizer") or optimizer, **chosen)
+
+
+def _texts(
+    zoo: Zoo,
+    optimizer: Optimizer | SourceOptimizer,
+    *,
+    optimizer_state: str = "new",
+    recalibrate: bool = True,
+    **training: Any,
+) -> Texts:
+    texts = training_texts(
+        optimizer=Adam() if isinstance(optimizer, SourceOptimizer) else optimizer, **training
+    )
+    if isinstance(optimizer, SourceOptimizer):
+        others = {name: text for name, text in texts.items() if name not in optimizer_texts(Adam())}
+        texts = {"epochs": texts["epochs"], **optimizer.texts(zoo.models), **others}
+    return {
+        **texts,
+        "optimizer_state": "moments of the source" if optimizer_state == "source" else "new moments",
+        "recalibrate": "recalibrated" if recalibrate else "not recalibrated",
+    }
 
 
 def _of_study(zoo: Zoo, section: str) -> MagnitudeConfig | VariationalConfig | None:
@@ -144,11 +223,5 @@ def _of_study(zoo: Zoo, section: str) -> MagnitudeConfig | VariationalConfig | N
     settings = zoo.provenance.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get(section), dict):
         return None
-    try:
-        config = StudyConfig.model_validate({section: settings[section]})
-    except ValidationError as error:
-        raise InputError(
-            f"the zoo says that a study made it, but its settings of {section} cannot be read: {error}"
-        ) from error
-    found: MagnitudeConfig | VariationalConfig = getattr(config, section)
+    found: MagnitudeConfig | VariationalConfig = getattr(stored_config(settings), section)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,11 +20,15 @@ from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.train import train
-from zoosparse_ext.study.config import StudyConfig, make_optimizer
+from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup, model_groups
+from zoosparse_ext.study.inheritance import SourceOptimizer
+from zoosparse_ext.study.sections import make_optimizer
+from zoosparse_ext.study.twin_stages import planned_zoo, twin_stages
 
 _MODELS = 64  # that are timed together, as many as train in one call,
 _PARAMETERS = 2**22  # unless they have more than so many in all
+_RULE = 1.5e8  # parameters × images that one thread trains in a second, or so
 _SECONDS = 0.5  # that timing one kind of work on all architectures should take at least
 _IMAGES = 64  # to begin with
 _FLOAT = 4  # bytes
@@ -65,78 +69,97 @@ class _Work:
     variational: bool = False
     masks: bool = True
     density: float = 1.0  # share of the weights that stays, as far as it is known before
+    kept: int = 0  # earlier epochs at which the twins are kept
+    state: bool = False  # the optimizer's is kept as well
 
 
-def plan_study(config: StudyConfig, data: Dataset) -> list[Stage]:
+def plan_study(
+    config: StudyConfig, data: Dataset, done: Collection[str] = (), seconds: float | None = None
+) -> list[Stage]:
     """The stages of a study in order, measured on this machine in a few seconds.
 
+    Args:
+        done: populations that are there already, and cost nothing more.
+        seconds: that timing one kind of work should take at least. Default: half a second.
+
     Raises:
-        InputError: images that do not fit the architecture.
+        InputError: images that do not fit the architecture; variants that make the same twins.
     """
     groups = model_groups(config.zoo, data)
     evaluated = {"original": sum(map(len, data.splits.values())) - len(data.train)}
-    speeds = _Speeds(groups, data)
-    works = _works(config)
-    seconds = {
-        work.population: sum(
-            len(group.models)
-            * work.twins
-            * (
-                work.epochs * len(data.train) * speeds.training(group, work)
-                + (work.epochs + 1)
-                * evaluated.get(work.population, len(data.test))
-                * speeds.evaluation(group)
-            )
-            for group in groups
-        )
-        for work in works
-    }
+    speeds = _Speeds(groups, data, seconds)
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     stages = []
-    for work in works:
-        networks = sum(len(group.models) for group in groups) * work.twins
+    for work in _works(config, groups):
         parameters = sum(len(group.models) * group.architecture.n_parameters for group in groups) * work.twins
+        networks = sum(len(group.models) for group in groups) * work.twins
         kept = _kept(work, parameters, networks * len(data.test))
-        moments = (4 if work.variational else 2) * _FLOAT * parameters
-        # The state is copied once more when the file of the epoch is written.
-        memory = held + 2 * (kept + moments)
-        pruned = round((1 - work.density) * _FLOAT * parameters)  # zeros, which the store leaves out
-        stages.append(
-            Stage(
-                work.population,
-                networks,
-                work.epochs,
-                seconds=seconds[work.population],
-                memory=memory,
-                disk=kept - pruned,
-                resume=kept + moments,
+        if work.population not in done:
+            images = evaluated.get(work.population, len(data.test))
+            moments = (4 if work.variational else 2) * _FLOAT * parameters
+            earlier = work.kept * kept
+            pruned = round((1 - work.density) * _FLOAT * parameters)  # zeros, which the store leaves out
+            stages.append(
+                Stage(
+                    work.population,
+                    networks,
+                    work.epochs,
+                    seconds=sum(_seconds(work, group, speeds, len(data.train), images) for group in groups),
+                    # The state is copied once more when the file of the epoch is written.
+                    memory=held + 2 * (kept + moments) + earlier,
+                    disk=kept - pruned + earlier + (moments if work.state else 0),
+                    resume=kept + moments + earlier,
+                )
             )
-        )
         if work.population == "original":  # what the others start from; what they made stays on disk
             held += kept
     return stages
 
 
-def _works(config: StudyConfig) -> list[_Work]:
+def rough_seconds(config: StudyConfig, data: Dataset, done: Collection[str] = ()) -> float:
+    """What a study takes by a rule of thumb, in no time: to decide whether measuring is worth it."""
+    groups = model_groups(config.zoo, data)
+    return sum(
+        work.twins
+        * work.epochs
+        * len(data.train)
+        * sum(len(group.models) * group.architecture.n_parameters for group in groups)
+        for work in _works(config, groups)
+        if work.population not in done
+    ) / (_RULE * torch.get_num_threads())
+
+
+def _seconds(work: _Work, group: ModelGroup, speeds: _Speeds, images: int, evaluated: int) -> float:
+    """What the networks of a group take, from the first step to the last."""
+    training = work.epochs * images * speeds.training(group, work) if work.epochs else 0.0
+    return (
+        len(group.models) * work.twins * (training + (work.epochs + 1) * evaluated * speeds.evaluation(group))
+    )
+
+
+def _works(config: StudyConfig, groups: list[ModelGroup]) -> list[_Work]:
     """What `run_study` does, in its order."""
-    magnitude, variational = config.magnitude, config.variational
-    works = [_Work("original", 1, config.zoo.epochs, config.zoo.batch_size, None, masks=False)]
-    if magnitude:
-        fine_tuning = (magnitude.epochs, magnitude.batch_size, magnitude.optimizer.build())
-        ratios = magnitude.ratios
-        density = 1 - sum(ratios) / len(ratios)
-        works += [
-            _Work(f"magnitude-{scope}", len(ratios), *fine_tuning, density=density)
-            for scope in magnitude.scopes
-        ]
-    if variational:
-        optimizer = variational.optimizer.build()
-        works.append(
-            _Work("variational", 1, variational.epochs, variational.batch_size, optimizer, variational=True)
-        )
-    if magnitude and variational:
-        works += [_Work(f"magnitude-matched-{scope}", 1, *fine_tuning) for scope in magnitude.matched_scopes]
-    return works
+    stages = twin_stages(config, planned_zoo(config, groups))
+    keeps_state = any(stage.training["optimizer_state"] == "source" for stage in stages)
+    original = _Work(
+        "original", 1, config.zoo.epochs, config.zoo.batch_size, None, masks=False, state=keeps_state
+    )
+    return [
+        original,
+        *(
+            _Work(
+                stage.population,
+                max(1, len(stage.ratios)),
+                stage.training["epochs"],
+                stage.training["batch_size"],
+                None if isinstance(stage.optimizer, SourceOptimizer) else stage.optimizer,
+                variational=stage.variational,
+                density=1 - sum(stage.ratios) / max(1, len(stage.ratios)),
+                kept=len(stage.keep),
+            )
+            for stage in stages
+        ),
+    ]
 
 
 def _kept(work: _Work, parameters: int, predictions: int) -> int:
@@ -148,9 +171,10 @@ def _kept(work: _Work, parameters: int, predictions: int) -> int:
 class _Speeds:
     """Seconds per network and image of every architecture, measured when first asked for."""
 
-    def __init__(self, groups: list[ModelGroup], data: Dataset) -> None:
+    def __init__(self, groups: list[ModelGroup], data: Dataset, seconds: float | None = None) -> None:
         self.data = data
-        self.seconds = _SECONDS / len({group.architecture.name for group in groups})
+        self.patience = 4 * (seconds or _SECONDS)  # with a first run
+        self.seconds = (seconds or _SECONDS) / len({group.architecture.name for group in groups})
         self.known: dict[tuple[object, ...], float] = {}
 
     def evaluation(self, group: ModelGroup) -> float:
@@ -189,7 +213,7 @@ class _Speeds:
                 run(images)
                 seconds = time.perf_counter() - started
                 self.known[key] = seconds / (networks * count)
-                if seconds > (self.seconds if attempt else 4 * _SECONDS):
+                if seconds > (self.seconds if attempt else self.patience):
                     break
         return self.known[key]
 

@@ -28,23 +28,62 @@ def ratios_of(zoo: Zoo, name: str) -> list[float]:
     return list(dict.fromkeys(float(ratio) for group in groups for ratio in group.models["target"]))
 
 
+def at_epoch(name: str, epoch: int) -> str:
+    """What a zoo calls a population as it was after an earlier epoch.
+
+    >>> at_epoch("variational", 5)
+    'variational@5'
+    """
+    return f"{name}@{epoch}"
+
+
+def kept_epochs(zoo: Zoo, name: str) -> list[int]:
+    """The earlier epochs at which a zoo has a population."""
+    parts = [there.partition("@") for there in zoo.populations]
+    return sorted(int(epoch) for base, _, epoch in parts if base == name and epoch.isdigit())
+
+
+def earlier_epoch(zoo: Zoo, name: str, epoch: int | None) -> int | None:
+    """The epoch of a population that is meant: None for its last one.
+
+    Raises:
+        InputError: the zoo does not have it.
+    """
+    if epoch is None or at_epoch(name, epoch) in zoo.populations:
+        return epoch
+    ids = {id for group in zoo.groups(name) for id in group.ids}
+    last = zoo.twins.loc[zoo.twins["twin_id"].isin(ids), "epoch"].max()
+    if epoch == last:
+        return None
+    there = [*kept_epochs(zoo, name), *([] if last != last else [int(last)])]
+    raise InputError(
+        f"the zoo does not have {name!r} as it was after epoch {epoch}, only after {', '.join(map(str, there))}; make "
+        f"these twins with keep=({epoch},) (zoosparse vardrop --keep {epoch})"
+    )
+
+
+def lacking_ratios(zoo: Zoo, name: str, ratios: Sequence[float], *, replacing: bool) -> list[float]:
+    """The ratios that a series still lacks, or all of them where twins are to be replaced."""
+    there = [] if replacing else ratios_of(zoo, name)
+    return [ratio for ratio in ratios if ratio not in there]
+
+
 def missing_ratios(zoo: Zoo, name: str, ratios: Sequence[float], *, replacing: bool) -> list[float]:
-    """The ratios that a series still lacks, or all of them where twins are to be replaced.
+    """The ratios that a series still lacks, as `lacking_ratios`; those that it has are told.
 
     Raises:
         InputError: it lacks none.
     """
-    there = ratios_of(zoo, name)
-    kept = [ratio for ratio in ratios if ratio in there]
-    if replacing or not kept:
-        return list(ratios)
+    lacking = lacking_ratios(zoo, name, ratios, replacing=replacing)
+    kept = [ratio for ratio in ratios if ratio not in lacking]
     told = ", ".join(map(number_text, sorted(kept)))
-    if len(kept) == len(ratios):
+    if not lacking:
         raise _finished(f"{name!r} at {told}")
-    log.warning(
-        "the zoo has %r at %s already: these stay; replace=True (--replace) makes them anew", name, told
-    )
-    return [ratio for ratio in ratios if ratio not in there]
+    if kept:
+        log.warning(
+            "the zoo has %r at %s already: these stay; replace=True (--replace) makes them anew", name, told
+        )
+    return lacking
 
 
 def require_missing(zoo: Zoo, name: str, *, replacing: bool) -> None:
@@ -106,7 +145,7 @@ def with_twins(
     """
     name = series.key
     there = list(zoo.groups(name)) if name in zoo.populations else []
-    whole, dropped = groups, {id for group in there for id in group.ids}
+    dropped = {id for group in there for id in group.ids}
     if adding and there:  # `require_alike` was asked
         made = {ratio for group in groups for ratio in group.models["target"]}
         dropped = {
@@ -115,9 +154,6 @@ def with_twins(
             for id, ratio in zip(group.ids, group.models["target"], strict=True)
             if ratio in made
         }
-        if not dropped.issuperset(id for group in there for id in group.ids):
-            old = zoo.populations[name]
-            whole = [_added(*pair, dropped) for pair in zip(old, groups, strict=True)]
     _warn_of_matched(zoo, dropped)
     kept = zoo.twins[~zoo.twins["twin_id"].isin(dropped)]
     rows = pd.concat([group.history for group in groups if group.history is not None], ignore_index=True)
@@ -125,16 +161,48 @@ def with_twins(
     twins[Series.column] = series_keys(twins)
     noted = {**zoo.provenance.get(SETTINGS, {}), name: settings}
     provenance = {**zoo.provenance, SETTINGS: noted}
-    return replace(zoo.with_population(name, whole), twins=twins, provenance=provenance)
+    after = zoo.with_population(name, _with_rows(zoo, name, groups, dropped))
+    for epoch in sorted({*kept_epochs(zoo, name), *groups[0].kept}):  # as they were after earlier epochs
+        then = [group.kept[epoch] for group in groups if epoch in group.kept]
+        earlier = at_epoch(name, epoch)
+        if whole := _with_rows(zoo, earlier, then, dropped):
+            after = after.with_population(earlier, whole)
+        else:
+            after = replace(
+                after, populations={n: after.populations[n] for n in after.populations if n != earlier}
+            )
+    return replace(after, twins=twins, provenance=provenance)
+
+
+def _with_rows(zoo: Zoo, name: str, groups: list[Population], dropped: set[str]) -> list[Population]:
+    """What is left of a population, and in each matrix of it the new rows."""
+    there = zoo.groups(name) if name in zoo.populations else []
+    if dropped.issuperset(id for group in there for id in group.ids):
+        return groups
+    old = zoo.populations[name]
+    return [_added(*pair, dropped) for pair in zip(old, groups or [group[:0] for group in old], strict=True)]
 
 
 def in_order(zoo: Zoo, names: Sequence[str]) -> Zoo:
-    """The zoo with its populations, and their rows in the table of twins, in another order."""
-    places = {id: place for place, name in enumerate(names) if "@" not in name for id in _twin_ids(zoo, name)}
-    rank = zoo.twins["twin_id"].map(places)
+    """The zoo with its populations, and their rows in the table of twins, in another order.
+
+    Args:
+        names: the order; populations at earlier epochs follow their last one, what is not named comes last.
+    """
+    places = {name: place for place, name in reversed([*enumerate(names)])}
+    bases = {name: name.partition("@")[0] for name in zoo.populations}
+
+    def place(name: str) -> tuple[int, bool]:
+        return places.get(bases[name], len(places)), "@" in name
+
+    order = sorted(zoo.populations, key=place)
+    if list(zoo.populations) == order:
+        return zoo
+    ids = {id: at for at, name in enumerate(order) if "@" not in name for id in _twin_ids(zoo, name)}
+    rank = zoo.twins["twin_id"].map(ids)
     return replace(
         zoo,
-        populations={name: zoo.populations[name] for name in names},
+        populations={name: zoo.populations[name] for name in order},
         twins=zoo.twins.iloc[rank.argsort(kind="stable")].reset_index(drop=True),
     )
 

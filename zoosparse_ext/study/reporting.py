@@ -59,22 +59,33 @@ def claims(zoo: Zoo) -> pd.DataFrame:
 def tables(zoo: Zoo, folder: Path) -> pd.DataFrame:
     """Write all tables of the analysis as CSV and Parquet; returns the claims, which are one of them."""
     from zoosparse_ext.analysis import StudyData
-    from zoosparse_ext.analysis.tables import all_tables
-    from zoosparse_ext.report import write_tables
+    from zoosparse_ext.report import analyzed, store_tables
 
-    named = all_tables(StudyData.from_zoo(zoo))
-    write_tables(folder, named)
-    return named["claims"]
+    results = analyzed(StudyData.from_zoo(zoo))
+    store_tables(folder, results)
+    return results["claims"]
 
 
-def write(zoo: Zoo, folder: Path, title: str) -> tuple[Path, pd.DataFrame]:
-    """Write `report.html` with its figures and tables; returns the page and the claims, which are one of the tables."""
-    from zoosparse_ext.analysis import StudyData, check_claims
-    from zoosparse_ext.report import write_report
+def write(zoo: Zoo, folder: Path, title: str, manifest: bytes | None = None) -> tuple[Path, pd.DataFrame]:
+    """Write `report.html` with its figures and tables; returns the page and the claims, which are one of the tables.
 
-    data = StudyData.from_zoo(zoo)
-    page = write_report(data, folder, title=title, provenance=zoo.provenance)
-    return page, check_claims(data)
+    Args:
+        manifest: of the zoo on disk, read before it was opened. Tables that the folder has from a report of the same
+            zoo are used again.
+    """
+    from zoosparse_ext.analysis import StudyData
+    from zoosparse_ext.report import source_of, write_report
+
+    source = source_of(manifest) if manifest else None
+    page = write_report(
+        StudyData.from_zoo(zoo), folder, title=title, provenance=zoo.provenance, source=source
+    )
+    return page, pd.read_parquet(page.parent / "tables" / "claims.parquet")
+
+
+def manifest_of(path: Path) -> bytes:
+    """The manifest of a zoo on disk, which has the checksum of its every file; empty where there is none."""
+    return (path / MANIFEST).read_bytes() if (path / MANIFEST).exists() else b""
 
 
 def serve(path: Path, folder: Path, title: str, port: int, *, every: float = 1.0) -> Iterator[str]:
@@ -95,17 +106,17 @@ def serve(path: Path, folder: Path, title: str, port: int, *, every: float = 1.0
     """
     from zoosparse_ext.report.serve import ReportServer
 
-    seen = (path / MANIFEST).read_bytes() if (path / MANIFEST).exists() else b""
-    write(Zoo.open(path), folder, title)
+    seen = manifest_of(path)
+    write(Zoo.open(path), folder, title, seen)
     with ReportServer(folder, port) as server:
         yield server.url
         while True:
             time.sleep(every)
-            manifest = (path / MANIFEST).read_bytes() if (path / MANIFEST).exists() else seen
+            manifest = manifest_of(path) or seen
             if manifest == seen:
                 continue
             try:
-                write(Zoo.open(path), folder, title)
+                write(Zoo.open(path), folder, title, manifest)
             except StoreError:  # the next stage was saved while this one was read: look again
                 continue
             seen = manifest

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import ChunkError, ZoosparseError
+from zoosparse_ext.population.checkpoint import remove_checkpoint
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.study.chunks import MODELS, Chunk, join
@@ -155,7 +156,7 @@ def run_halves(
 ) -> Population:
     """Both halves of a chunk, one after the other; what they give is what the whole would have given."""
     if (epochs := chunk.file(checkpoint, ".safetensors")) is not None:
-        epochs.unlink(missing_ok=True)  # of no use to the halves
+        remove_checkpoint(epochs)  # of no use to the halves
     watch = Watch(chunk.halves(), progress)
     parts = [run_chunk(half, data, checkpoint, watch.of(half), models) for half in chunk.halves()]
     return join(parts, chunk.work.copies)

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.hooks import Progress
+from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.train import train
+from zoosparse_ext.sparsify.control import continue_training
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.study.grid import ModelGroup
@@ -29,7 +31,8 @@ class Work(ABC):
     """Work on a group of models.
 
     Args:
-        options: of the function that does it, `epochs` among them.
+        options: of the function that does it, `epochs` among them; of twins, `recalibrate` says whether statistics of
+            batch norm are measured anew.
     """
 
     options: dict[str, Any]
@@ -103,12 +106,14 @@ class Pruning(Work):
         population: the originals, with predictions.
         sparsity: ratios, an N:M pattern, or float64 [N] or [N, S], one row per model.
         matched: ids of the twins that gave those rows.
+        matched_epoch: the epoch of those twins at which they had it; None for their last.
     """
 
     population: Population
     sparsity: Sequence[float] | str | Tensor
     scope: str
     matched: Sequence[str] | None = None
+    matched_epoch: int | None = None
 
     @property
     def models(self) -> int:
@@ -119,7 +124,7 @@ class Pruning(Work):
         return 1 if self.matched is not None or isinstance(self.sparsity, str) else len(self.sparsity)
 
     def at_rows(self, start: int, stop: int) -> Pruning:
-        part = replace(self, population=self.population[start:stop])
+        part = replace(self, population=self.population[start:stop], options=_options_of(self, start, stop))
         if self.matched is None:
             return part
         return replace(part, sparsity=self.sparsity[start:stop], matched=self.matched[start:stop])
@@ -134,10 +139,10 @@ class Pruning(Work):
             self.scope,
             data=data,
             matched=self.matched,
-            recalibrate=data.train,
+            matched_epoch=self.matched_epoch,
             checkpoint=checkpoint,
             progress=progress,
-            **self.options,
+            **_with_images(self.options, data),
         )
 
 
@@ -152,7 +157,7 @@ class Dropping(Work):
         return len(self.population)
 
     def at_rows(self, start: int, stop: int) -> Dropping:
-        return replace(self, population=self.population[start:stop])
+        return replace(self, population=self.population[start:stop], options=_options_of(self, start, stop))
 
     def alone(self) -> Dropping:
         return replace(self, population=self.population.clone())
@@ -161,8 +166,35 @@ class Dropping(Work):
         return variational_dropout(
             self.population,
             data,
-            recalibrate=data.train,
             checkpoint=checkpoint,
             progress=progress,
-            **self.options,
+            **_with_images(self.options, data),
         )
+
+
+@dataclass(frozen=True)
+class Continuing(Dropping):
+    """The models themselves, trained on without being pruned."""
+
+    def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
+        return continue_training(
+            self.population,
+            data,
+            checkpoint=checkpoint,
+            progress=progress,
+            **_with_images(self.options, data),
+        )
+
+
+def _options_of(work: Work, start: int, stop: int) -> dict[str, Any]:
+    """The options of some of the models: an optimizer may have values for each."""
+    optimizer = work.options.get("optimizer")
+    if not isinstance(optimizer, Optimizer):
+        return work.options
+    return {**work.options, "optimizer": optimizer.at_rows(start, stop)}
+
+
+def _with_images(options: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    """The options as the library has them: `recalibrate` is the images that statistics are measured on."""
+    recalibrate = data.train if options.get("recalibrate", True) else None
+    return {**options, "recalibrate": recalibrate}

@@ -27,7 +27,9 @@ _LOCK = ".lock"
 _TEMPORARY = ".tmp"
 _FOLDERS = ("shards", "tables")
 _UNCHANGED = "what was there is unchanged"
-_OURS = re.compile(r"(rows|labels|models|history|twins)-[0-9a-f]{16}\.\w+(\.tmp)?|manifest\.json\.tmp|\.lock")
+_OURS = re.compile(
+    r"(rows|optimizer|labels|models|history|twins)-[0-9a-f]{16}\.\w+(\.tmp)?|manifest\.json\.tmp|\.lock"
+)
 
 
 @dataclass(frozen=True)

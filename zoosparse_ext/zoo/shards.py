@@ -20,13 +20,15 @@ from torch import Tensor
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.optimizer_state import OptimizerState
 from zoosparse_ext.population.population import Population, chunks
 from zoosparse_ext.population.safetensors_parts import safetensors_parts
 from zoosparse_ext.zoo import compressed, tables
-from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, understood, write_file
+from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, file_entries, understood, write_file
 
 SHARD_BYTES = 64 * 2**20  # of rows that are compressed or restored at a time
 _TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
+_MOMENTS = ("first", "second")  # of an optimizer state
 
 
 @dataclass
@@ -75,7 +77,7 @@ def write_group(folder: Path, population: Population, compress: bool = True) -> 
         of_part = {name: tensor[part] for name, tensor in tensors.items()}
         entry = write_tensors(folder, "rows", compressed.compress(of_part) if sparse else of_part)
         shards.append({**entry, "rows": part.stop - part.start, "compressed": sparse})
-    return {
+    entry = {
         "architecture": population.architecture.to_dict(),
         "rows": len(population),
         "tensors": {
@@ -85,6 +87,9 @@ def write_group(folder: Path, population: Population, compress: bool = True) -> 
         "shards": shards,
         "table": table,
     }
+    if population.optimizer_state is not None:
+        entry["optimizer_state"] = write_state(folder, population.optimizer_state)
+    return entry
 
 
 def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Population:
@@ -97,7 +102,31 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
         architecture, table = read_description(folder, entry, verify=verify)
         shards = (_read_shard(folder, shard, entry["tensors"], verify) for shard in entry["shards"])
         tensors = next(shards) if len(entry["shards"]) == 1 else _join(shards, len(table))
-        return Population(tensors.pop("weights"), architecture, table, **tensors)  # type: ignore[arg-type]
+        state = read_state(folder, entry, verify=verify)
+        return Population.from_rows(
+            tensors.pop("weights"), architecture, table, optimizer_state=state, **tensors
+        )
+
+
+def write_state(folder: Path, state: OptimizerState) -> dict[str, Any]:
+    """Write the state of an optimizer to a file of its own, which earlier versions leave alone; returns its entry."""
+    moments = {name: getattr(state, name).detach().cpu().contiguous() for name in _MOMENTS}
+    told = {"kind": state.kind, "step": state.step, "epochs": state.epochs}
+    return {**told, "shard": write_tensors(folder, "optimizer", moments)}
+
+
+def read_state(folder: Path, entry: dict[str, Any], *, verify: bool) -> OptimizerState | None:
+    """The state of the optimizer that belongs to a matrix; None in zoos that have none.
+
+    Raises:
+        StoreError: the file is missing, truncated or altered, or its moments are not of the columns of the weights.
+    """
+    if (told := entry.get("optimizer_state")) is None:
+        return None
+    path, tensors = read_tensors(folder, told["shard"], verify=verify)
+    kind = entry["tensors"]["weights"]
+    moments = {name: check_tensor(path, name, tensors.get(name), kind, entry["rows"]) for name in _MOMENTS}
+    return OptimizerState(str(told["kind"]), int(told["step"]), int(told["epochs"]), **moments)
 
 
 def read_description(
@@ -133,12 +162,15 @@ def map_group(folder: Path, entry: dict[str, Any]) -> MappedGroup:
 def groups_size(groups: list[Population]) -> tuple[int, int]:
     """Rows of matrices in memory, and bytes of all that belongs to these rows but their table."""
     tensors = [getattr(group, name) for group in groups for name in _TENSORS]
+    states = [group.optimizer_state for group in groups if group.optimizer_state is not None]
+    tensors += [getattr(state, name) for state in states for name in _MOMENTS]
     return sum(map(len, groups)), sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def entry_size(entry: dict[str, Any]) -> tuple[int, int]:
     """The same of a matrix on disk, from its entry in the manifest."""
-    return entry["rows"], sum(tensor_bytes(entry, name) for name in entry["tensors"])
+    moments = len(_MOMENTS) * tensor_bytes(entry, "weights") if "optimizer_state" in entry else 0
+    return entry["rows"], sum(tensor_bytes(entry, name) for name in entry["tensors"]) + moments
 
 
 def tensor_bytes(entry: dict[str, Any], name: str) -> int:
@@ -149,7 +181,7 @@ def tensor_bytes(entry: dict[str, Any], name: str) -> int:
 
 def entry_disk_size(entry: dict[str, Any]) -> int:
     """Bytes of the files of a matrix, from its entry in the manifest."""
-    return sum(FileEntry.from_dict(file).bytes for file in [*entry["shards"], entry["table"]])
+    return sum(file.bytes for file in file_entries(entry))
 
 
 def write_tensors(folder: Path, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -58,7 +58,10 @@ TWINS = {
 SCHEMAS = {"models": MODELS, "history": HISTORY, "twins": TWINS}
 
 OPTIONAL = {
-    "twins": {"series": "text"},  # key of a `sparsify.series.Series`: which twins are comparable
+    "twins": {
+        "series": "text",  # key of a `sparsify.series.Series`: which twins are comparable
+        "matched_epoch": "number",  # of the training of the matched twin; NaN for its last
+    },
 }
 """Columns that tables may lack: those of older zoos do."""
 

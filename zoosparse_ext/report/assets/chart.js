@@ -1,7 +1,7 @@
 // A chart of one dot a model, in the look of the figures: [x, y] of every model in, an SVG element filled.
 const SVG = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT] = [388, 252]; // points, as matplotlib's figures, so that letters have one size
-const FRAME = { left: 52, right: WIDTH - 12, top: 10, bottom: HEIGHT - 38 };
+const [WIDTH, HEIGHT] = [331, 216]; // points, as matplotlib's figures, so that letters have one size
+const FRAME = { left: 56, right: WIDTH - 12, top: 10, bottom: HEIGHT - 38 };
 
 function element(name, attributes = {}, text = "") {
   const made = document.createElementNS(SVG, name);
@@ -36,7 +36,7 @@ function limits(values) {
 const scale = ([low, high], from, to) => (value) => from + ((value - low) / (high - low)) * (to - from);
 
 /* Fill `svg`. chart: {x, y: [models] numbers or null, ids, xLimits, yLimits, xShow, yShow: number → text,
-   xLabel, yLabel, colour: CSS, lines: [{points: [[x, y]], colour, kind}], legend?: [{name, colour}]}. */
+   xLabel, yLabel, color: CSS, lines: [{points: [[x, y]], color, kind}], legend?: [{name, color}]}. */
 function draw(svg, chart) {
   const x = scale(chart.xLimits, FRAME.left, FRAME.right);
   const y = scale(chart.yLimits, FRAME.bottom, FRAME.top);
@@ -67,16 +67,16 @@ function axes(chart, x, y) {
 
 function lines(chart, x, y) {
   const group = element("g", { class: "lines" });
-  for (const { points, colour, kind } of chart.lines) {
+  for (const { points, color, kind } of chart.lines) {
     const known = points.filter(([a, b]) => a !== null && b !== null);
     const path = known.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ");
-    group.append(element("polyline", { points: path, class: kind, style: `stroke: ${colour}` }));
+    group.append(element("polyline", { points: path, class: kind, style: `stroke: ${color}` }));
   }
   return group;
 }
 
 function dots(chart, x, y) {
-  const group = element("g", { class: "dots", style: `fill: ${chart.colour}` });
+  const group = element("g", { class: "dots", style: `fill: ${chart.color}` });
   const r = (3 * Math.min(1, (200 / chart.ids.length) ** 0.25)).toFixed(2); // a crowd of smaller ones, as in the figures
   chart.ids.forEach((id, i) => {
     if (chart.x[i] === null || chart.y[i] === null) return;
@@ -87,7 +87,7 @@ function dots(chart, x, y) {
 }
 
 // A legend of few entries stands in the frame; a longer one below it, in as many columns as its names allow.
-const [INSIDE, LINE, LETTER] = [4, 14, 5.2];
+const [INSIDE, LINE, LETTER] = [3, 15, 5.8];
 
 // How many lines its columns take, and where each of them begins.
 function legendColumns(entries) {
@@ -103,11 +103,11 @@ function legendColumns(entries) {
 function legend({ legend: entries = [] }) {
   const group = element("g", { class: "legend" });
   const [{ lines, lefts }, inside] = [legendColumns(entries), entries.length <= INSIDE];
-  entries.forEach(({ name, colour }, i) => {
+  entries.forEach(({ name, color }, i) => {
     const y = inside ? FRAME.bottom - 10 - LINE * (entries.length - 1 - i) : HEIGHT + 6 + LINE * (i % lines);
     const x1 = inside ? FRAME.left + 8 : lefts[Math.floor(i / lines)];
     const x2 = x1 + 18;
-    group.append(element("line", { x1, x2, y1: y - 3, y2: y - 3, style: `stroke: ${colour}` }));
+    group.append(element("line", { x1, x2, y1: y - 3, y2: y - 3, style: `stroke: ${color}` }));
     group.append(element("text", { x: x2 + 6, y }, name));
   });
   return group;

@@ -15,9 +15,9 @@ function explore(study) {
 
   const { ids, layers, facts } = study;
   const original = study.accuracy.map(share);
-  const series = study.series.map(({ name, colour, steps }) => ({
+  const series = study.series.map(({ name, color, steps }) => ({
     name,
-    colour,
+    color,
     steps: steps.map((step) => ({
       label: step.label,
       sparsity: step.sparsity.map(share),
@@ -73,28 +73,28 @@ function explore(study) {
 
   // Every series over its steps: the median over models, and the chosen model.
   function paths() {
-    const quiet = series.map(({ colour }, s) => ({ points: medians[s], colour, kind: "median" }));
+    const quiet = series.map(({ color }, s) => ({ points: medians[s], color, kind: "median" }));
     if (state.chosen === null) return quiet;
-    const own = series.map(({ colour, steps }) => ({
+    const own = series.map(({ color, steps }) => ({
       points: steps.map(({ sparsity, accuracy }) => [sparsity[state.chosen], accuracy[state.chosen]]),
-      colour,
+      color,
       kind: "own",
     }));
     const level = original[state.chosen];
-    return [...quiet, { points: [[0, level], [1, level]], colour: "var(--ink)", kind: "level" }, ...own];
+    return [...quiet, { points: [[0, level], [1, level]], color: "var(--ink)", kind: "level" }, ...own];
   }
 
   // Where twins are as good as their originals, as far as it runs through the chart.
   function equality([left, right], [low, high]) {
     const [from, to] = [Math.max(left, low), Math.min(right, high)];
-    return { points: from < to ? [[from, from], [to, to]] : [], colour: "var(--quiet)", kind: "level" };
+    return { points: from < to ? [[from, from], [to, to]] : [], color: "var(--quiet)", kind: "level" };
   }
 
   function render() {
     for (const [name, chart] of Object.entries(charts())) {
       const figure = section.querySelector(`[data-chart="${name}"]`);
       figure.hidden = !chart;
-      if (chart) draw(figure.querySelector("svg"), { ...chart, ids, colour: now().colour });
+      if (chart) draw(figure.querySelector("svg"), { ...chart, ids, color: now().color });
     }
     part("step").setAttribute("aria-valuetext", step().label);
     section.querySelector("output").textContent = step().label;

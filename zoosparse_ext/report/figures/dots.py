@@ -25,8 +25,13 @@ def sampled(frame: pd.DataFrame) -> pd.DataFrame:
 def dots(
     axes: Axes, models: Iterable[object], x: pd.Series, y: pd.Series, *, ms: float, mew: float, **style: Any
 ) -> None:
-    """One dot a model; rows without a place are left out, since no dot would be drawn for them."""
+    """One dot a model; rows without a place in the axes are left out, since no dot would be drawn for them."""
     placed = (x.notna() & y.notna()).to_numpy()
+    if not axes.get_autoscaley_on():  # a close-up: what lies outside is in the other panel
+        placed = placed & y.between(*axes.get_ylim()).to_numpy()
+    if not placed.any():  # nothing that a name could be written beside; the legend keeps its entry
+        axes.plot([], [], "o", ms=ms, mew=mew, **style)
+        return
     shrink = min(1.0, (_CROWD / max(1, placed.sum())) ** 0.25)
     (line,) = axes.plot(x[placed], y[placed], "o", ms=shrink * ms, mew=shrink * mew, **style)
     line.set_gid(f"{_GROUP}{len(axes.figure.findobj(_is_marked))}")

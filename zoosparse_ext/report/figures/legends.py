@@ -1,4 +1,4 @@
-"""Legends that never cover what they explain: inside the axes while they are short, else in lines above them."""
+"""Legends that never cover what they explain: in lines above the axes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,32 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-_INSIDE = 6  # entries that leave room for the lines
-_SIZE = 8.5  # points, of letters in a legend of several lines
+from zoosparse_ext.report.figures.style import SIZE
+
 _BESIDE, _GAP = 2.8, 2.0  # widths of a letter that an entry takes beside its text, and between two entries
 
 _LETTER = 0.62  # width of most letters
 
 
-def legend(axes: Axes, *, room: int = _INSIDE, **kwargs: Any) -> None:
-    """A legend inside the axes, or above them where it has more than `room` entries; none without entries."""
-    handles, _ = axes.get_legend_handles_labels()
-    if len(handles) > room:
-        legend_above(axes)
-    elif handles:
-        axes.legend(**kwargs)
+def legend_above(axes: Axes, of: Axes | None = None) -> None:
+    """A legend above the axes, where it cannot cover a dot: in one line, or in as many as the figure is made taller.
 
-
-def legend_above(axes: Axes) -> None:
-    """A legend above the axes, where it cannot cover a dot: in one line, or in as many as the figure is made taller."""
-    handles, labels = axes.get_legend_handles_labels()
+    Args:
+        of: the axes whose lines it explains; by default the same.
+    """
+    handles, labels = (of or axes).get_legend_handles_labels()
     if not handles:
         return
     figure = axes.figure
     assert isinstance(figure, Figure)
     width = 72 * (1 - axes.get_position().x0) * figure.get_figwidth()  # to the edge of the figure
-    if columns_within(width, labels, size=9) == len(labels):
+    width -= 2 * SIZE  # the padding of the legend
+    if columns_within(width, labels, size=SIZE) == len(labels):
         figure.subplots_adjust(top=0.91)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), borderaxespad=0.2)
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+        axes.legend(handles, labels, ncols=len(handles), **place)
         return
-    labels = [textwrap.fill(label, int((width / _SIZE - _BESIDE) / _LETTER)) for label in labels]
+    labels = [textwrap.fill(label, int((width / SIZE - _BESIDE) / _LETTER)) for label in labels]
     columns = columns_within(width, labels)
     lines = math.ceil(len(labels) / columns) + sum(label.count("\n") for label in labels)
     _make_taller(figure, legend_height(lines))
@@ -53,11 +50,11 @@ def legend_above(axes: Axes) -> None:
         bbox_to_anchor=(0, 1),
         ncols=columns,
         borderaxespad=0.2,
-        fontsize=_SIZE,
+        fontsize=SIZE,
     )
 
 
-def columns_within(width: float, labels: Sequence[str], size: float = _SIZE) -> int:
+def columns_within(width: float, labels: Sequence[str], size: float = SIZE) -> int:
     """The most columns in which a legend of these labels fits into so many points; at least one."""
     widths = [size * (_width(label) + _BESIDE + _GAP) for label in labels]
     for columns in range(len(labels), 1, -1):
@@ -69,7 +66,7 @@ def columns_within(width: float, labels: Sequence[str], size: float = _SIZE) -> 
 
 def legend_height(lines: int) -> float:
     """Inches that a legend of so many lines takes."""
-    return (1.61 * lines + 1.0) * _SIZE / 72
+    return (1.61 * lines + 1.0) * SIZE / 72
 
 
 @lru_cache(maxsize=1024)

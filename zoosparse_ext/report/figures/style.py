@@ -17,22 +17,27 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from zoosparse_ext.report.figures.dots import name_dots
-from zoosparse_ext.report.figures.palette import SEQUENCE, VARIABLES, css_colour
+from zoosparse_ext.report.figures.palette import SEQUENCE, VARIABLES, css_color
 from zoosparse_ext.report.format import MINUS
 
 INK, QUIET, GRID, PAPER = "#1b1f24", "#646c76", "#d9dee4", "#fefefe"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
-# Inside the page these colours follow the reader's theme.
+# Inside the page these colors follow the reader's theme.
 _THEME = {INK: "var(--ink)", QUIET: "var(--quiet)", GRID: "var(--grid)", PAPER: "var(--paper)"}
-_THEME |= {colour: css_colour(colour) for colour in VARIABLES}
-_WIDTH, _HEIGHT = 5.4, 3.5  # inches; legible when a phone shows it at 350 px
+_THEME |= {color: css_color(color) for color in VARIABLES}
+# Inches. A phone shows a figure 350 px wide: then letters of SIZE points have 11 px.
+WIDTH, HEIGHT = 4.6, 3.0
+SIZE = 10.5
 _RC: Any = {
-    "font.size": 9.5,
+    "font.size": SIZE,
     "font.family": "sans-serif",
-    "axes.titlesize": 10,
+    "axes.titlesize": SIZE,
+    "axes.labelsize": SIZE,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.edgecolor": QUIET,
@@ -46,15 +51,15 @@ _RC: Any = {
     "axes.unicode_minus": True,
     "figure.facecolor": "none",
     # Fixed margins: fitting them to the labels takes half of the time of a figure.
-    "figure.subplot.left": 0.135,
+    "figure.subplot.left": 0.165,
     "figure.subplot.right": 0.97,
-    "figure.subplot.bottom": 0.145,
+    "figure.subplot.bottom": 0.165,
     "figure.subplot.top": 0.97,
     "figure.subplot.hspace": 0.1,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": SIZE,
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
     "text.color": INK,
@@ -80,8 +85,8 @@ class Picture:
 
 @contextmanager
 def canvas(
-    width: float = _WIDTH,
-    height: float = _HEIGHT,
+    width: float = WIDTH,
+    height: float = HEIGHT,
     panels: tuple[int, int] = (1, 1),
     layout: Any = None,
     **kwargs: Any,
@@ -110,7 +115,7 @@ def finish(figure: Figure, name: str, caption: str) -> Picture:
 
 
 def _inline(svg: str) -> str:
-    """The drawing as an element of the page: no prolog, no metadata, no background, the theme's colours."""
+    """The drawing as an element of the page: no prolog, no metadata, no background, the theme's colors."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="patch_1">.*?</g>\s*', "", svg, count=1, flags=re.DOTALL)  # the white background
@@ -123,14 +128,16 @@ def _inline(svg: str) -> str:
     )
     referred = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda m: m.group() if m.group(1) in referred else "", svg)
-    for colour, variable in _THEME.items():
-        svg = re.sub(re.escape(colour), variable, svg, flags=re.IGNORECASE)
+    for color, variable in _THEME.items():
+        svg = re.sub(re.escape(color), variable, svg, flags=re.IGNORECASE)
     svg = re.sub(r"font: ([\d.]+px|bold [\d.]+px|[\d.]+ [\d.]+px) [^;\"]*", r"font: \1 var(--sans)", svg)
     return re.sub(r"\n\s*", "\n", svg)
 
 
-def percent_axis(axis: Any) -> None:
-    """Show fractions as percent."""
+def percent_axis(axis: Any, ticks: int | None = None) -> None:
+    """Show fractions as percent, at so many places at most."""
+    if ticks is not None:
+        axis.set_major_locator(MaxNLocator(ticks))
     axis.set_major_formatter(
         FuncFormatter(lambda x, _: f"{round(100 * x, 2) + 0:g}".replace("-", MINUS) + " %")
     )
@@ -152,10 +159,10 @@ def sparsity_axis(axes: Axes, limits: tuple[float, float] = (0.0, 1.0)) -> None:
     percent_axis(axes.xaxis)
 
 
-def band(axes: Axes, x: Any, low: Any, high: Any, colour: str, alpha: float = 0.2) -> None:
+def band(axes: Axes, x: Any, low: Any, high: Any, color: str, alpha: float = 0.2) -> None:
     """A translucent band without an edge."""
     axes.fill_between(
-        np.asarray(x, float), np.asarray(low, float), np.asarray(high, float), color=colour, alpha=alpha, lw=0
+        np.asarray(x, float), np.asarray(low, float), np.asarray(high, float), color=color, alpha=alpha, lw=0
     )
 
 
@@ -165,7 +172,7 @@ def error_bars(
     rows: pd.DataFrame,
     columns: tuple[str, str, str],
     label: str,
-    colour: str,
+    color: str,
     filled: bool = True,
 ) -> None:
     """Estimates with their intervals, joined by a line where there are several."""
@@ -174,13 +181,13 @@ def error_bars(
     axes.errorbar(
         x,
         estimate,
-        (estimate - low, high - estimate),
-        color=colour,
+        np.maximum((estimate - low, high - estimate), 0),  # rounding
+        color=color,
         marker="o",
         ls=line,
         capsize=2.5,
         label=label,
-        mfc=colour if filled else PAPER,
+        mfc=color if filled else PAPER,
     )
 
 

@@ -240,7 +240,7 @@ def _zoo(plan: Plan, scratches: list[Scratch], done: list[tuple[Chunk, Done]]) -
                 frame = _frame([record for _, record in mine])
             weights = tensors.pop("weights")
             populations.setdefault(name, []).append(
-                Population(weights, group.architecture, frame, **tensors)  # type: ignore[arg-type]
+                Population.from_rows(weights, group.architecture, frame, **tensors)
             )
     skipped = [*plan.skipped, *(Skipped(*pair) for _, block in done for pair in block.skipped)]
     if not populations:

@@ -1,0 +1,75 @@
+"""Training of twins with their masks held, the same for pruned twins and for their controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from zoosparse_ext.data import Dataset, Split
+from zoosparse_ext.errors import InputError
+from zoosparse_ext.population import batch_norm
+from zoosparse_ext.population.hooks import Hooks
+from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.train import train
+from zoosparse_ext.sparsify.collapse import warn_of_collapse
+from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
+
+
+def require_prunable(population: Population) -> None:
+    """Raise InputError unless there are models, and weights in them that can be pruned."""
+    if len(population) == 0:
+        raise InputError("the population has no models: there is nothing to prune")
+    if population.architecture.n_prunable == 0:
+        name = population.architecture.name
+        raise InputError(
+            f"{name!r} has nothing that is prunable; choose it when the population is made: prunable=…"
+        )
+
+
+def fine_tune_(
+    twins: Population,
+    source: Population,
+    data: Dataset,
+    *,
+    key: str,
+    before_epoch: Callable[[int, Population], None] = Hooks.before_epoch,
+    recalibrate: Split | None = None,
+    device: torch.device | str | None = None,
+    **training: Any,
+) -> None:
+    """Train twins in place; they get a history, predictions on the test images, and the epochs to keep.
+
+    Args:
+        twins: R × N networks with masks, N for each ratio.
+        source: the N models that they come from.
+        key: what else than their weights and masks tells these twins from others in a checkpoint.
+        before_epoch: as of `Hooks`.
+        recalibrate: where running statistics are measured.
+        training: as of :func:`zoosparse_ext.train`.
+    """
+    batch_norm.require_other_split(source, recalibrate, data)
+    source_predictions = predictions_of(source, data, device).repeat(len(twins) // len(source), 1)
+    history = train(
+        twins,
+        data,
+        splits=("test",),
+        device=device,
+        hooks=Hooks(
+            rows=lambda result: twin_rows(
+                twins, result.epoch, result.evaluations["test"], source_predictions
+            ),
+            before_epoch=before_epoch,
+            key=key + batch_norm.key(source, recalibrate),
+        ),
+        **training,
+    )
+    twins.history = with_identity(history, twins)
+    warn_of_collapse(twins.history, source_predictions)
+
+
+def recalibrate_(twins: Population, split: Split | None) -> None:
+    """Measure the statistics of batch norm anew, in place."""
+    if split is not None:
+        twins.weights.copy_(batch_norm.recalibrate(twins, split).weights)
