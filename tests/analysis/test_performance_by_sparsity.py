@@ -51,7 +51,7 @@ def test_verdict_on_spread(magnitude_study):
         ]
         for factor in (0.5, 1.0, 2.0)
     }
-    assert verdicts == {0.5: "narrower", 1.0: "unchanged", 2.0: "wider"}
+    assert verdicts == {0.5: "narrower", 1.0: "undecided", 2.0: "wider"}
     assert robustness(magnitude_study([0.9], [0.9])).iloc[0]["verdict"] == "–"
 
 

@@ -51,11 +51,11 @@ def test_every_family_is_adjusted_as_a_whole(data):
         assert family["p_adjusted"].dropna().between(0, 1).all()
 
 
-def test_a_spread_that_chance_could_give_is_called_unchanged(data):
+def test_a_spread_that_chance_could_give_decides_nothing(data):
     table = robustness(data)
     wider = table[table["verdict"] == "wider"]
     assert (wider["p_adjusted"] < 0.05).all() and (wider["ratio_low"] > 1).all()
-    assert set(table["verdict"]) <= {"wider", "narrower", "unchanged"}
+    assert set(table["verdict"]) <= {"wider", "narrower", "undecided"}
 
 
 @pytest.mark.parametrize("count", [0, 1])

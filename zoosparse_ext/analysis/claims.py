@@ -60,8 +60,8 @@ def _judged(claims: list[Claim]) -> pd.DataFrame:
     )
     known = ~np.isnan(p)
     family = {
-        True: f"{(known & primary).sum()} primary statements",
-        False: f"{(known & ~primary).sum()} that explore",
+        True: f"{(known & primary).sum()} primary checks",
+        False: f"{(known & ~primary).sum()} exploratory checks",
     }
     decisions = [
         claim.decision.among(of, family[claim.primary]) if known[row] else claim.decision

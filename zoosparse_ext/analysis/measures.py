@@ -198,7 +198,7 @@ def _nearest(name: str, candidates: list[pd.DataFrame], level: float, stands: bo
     if distance(twins) <= NEAR + 1e-9:
         return Cell(str(twins["series"].iloc[0]), level, stands, twins=twins)
     nearest = percent(float(twins["sparsity"].median()))
-    return Cell(name, level, stands, f"no twin {between(level)}, the nearest at {nearest}")
+    return Cell(name, level, stands, f"no twin ends {between(level)}, the nearest at {nearest}")
 
 
 def percent(share: float) -> str:

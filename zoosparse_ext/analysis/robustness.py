@@ -14,6 +14,7 @@ from zoosparse_ext.analysis.intervals import shares_below
 from zoosparse_ext.analysis.performance import LOSSES
 from zoosparse_ext.analysis.significance import LEVEL, adjusted, equal_spread
 from zoosparse_ext.analysis.twins import cells, final_twins
+from zoosparse_ext.analysis.verdicts import UNDECIDED
 
 _COLUMNS = [
     "series", "level", "level_label", "n", "std_before", "std_after", "iqr_before", "iqr_after",
@@ -122,7 +123,7 @@ def robustness(data: StudyData) -> pd.DataFrame:
         same models before and after; `ratio` = std after / std before with a 95 % bootstrap interval over
         models; `p_adjusted` of equal spread (see :mod:`~zoosparse_ext.analysis.significance`; the family is the
         table); `verdict` ("wider" or "narrower" when the interval excludes 1 and `p_adjusted` is below 0.05, else
-        "unchanged");
+        "undecided");
         `std_change`, the standard deviation of the change (0: all models lose the same); `failures`, twins
         that fell more than half of the way from their original to guessing the most frequent class, or are
         NaN (how many is NaN itself without labels, where that class is not known). With fewer than two models spreads
@@ -150,7 +151,7 @@ def _verdict(row: dict[Any, Any]) -> str:
     if np.isnan(row["ratio_low"]):
         return "–"
     if not row["p_adjusted"] < LEVEL or row["ratio_low"] <= 1 <= row["ratio_high"]:
-        return "unchanged"
+        return UNDECIDED
     return "wider" if row["ratio_low"] > 1 else "narrower"
 
 

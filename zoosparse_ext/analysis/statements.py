@@ -13,7 +13,7 @@ from zoosparse_ext.analysis.controls import CONTROL
 from zoosparse_ext.analysis.correlation import correlation_with_original
 from zoosparse_ext.analysis.data import ORIGINAL, Array, StudyData
 from zoosparse_ext.analysis.images import correct_of
-from zoosparse_ext.analysis.intervals import MODELS_AND_IMAGES, Estimate, share_below
+from zoosparse_ext.analysis.intervals import MIN_MODELS, MODELS_AND_IMAGES, Estimate, share_below
 from zoosparse_ext.analysis.measures import (
     AGREEMENT,
     AGREES,
@@ -53,6 +53,7 @@ from zoosparse_ext.analysis.verdicts import (
     Decision,
     met,
     p_of_bound,
+    signed,
     undecided,
 )
 
@@ -124,7 +125,7 @@ def _missing(names: list[str]) -> str:
 def _compared(
     table: pd.DataFrame, series: str, against: str, level: float, stands: bool, missing: str
 ) -> Claim:
-    """The pairs nearest to a level: equal budgets before others, then ends of training, then exactly equal sparsity."""
+    """The pairs nearest to a level: equal budgets first, then enough models, ends of training, equal sparsity."""
     measure, wanted = (MP_AHEAD, AHEAD) if level <= 0.8 else (VD_AHEAD, BEHIND)
     near = table[(table["sparsity"] - level).abs() <= NEAR + 1e-9]
     if near.empty:
@@ -134,10 +135,11 @@ def _compared(
     equal = near["epochs"] == near["against_epochs"]
     order = near.assign(
         unequal=~equal,
+        few=near["n"] < MIN_MODELS,
         early=~near["at_end"],
         far=(near["sparsity"] - level).abs(),
         inexact=near["pairs"] != "matched",
-    ).sort_values(["unequal", "early", "inexact", "far"])
+    ).sort_values(["unequal", "few", "early", "inexact", "far"])
     row = order.iloc[0]
     verdict = {UNDECIDED: UNDECIDED, wanted: HOLDS}.get(row["verdict"], FAILS)
     return Claim(
@@ -192,7 +194,7 @@ def agree(data: StudyData) -> Iterator[Claim]:
         text = f"{100 * first[0]:.0f} % ({100 * first[1]:.0f} to {100 * first[2]:.0f}), by chance {100 * chance:.0f} %"
         yield cell.claim(OWN_FIRST, ORIGINAL, _judged(first, text, chance, "chance"), **_numbers(*first))
         other = _ends(row, "own_minus_other", "own_rank_n")
-        text = f"{100 * other[0]:.1f} points ({100 * other[1]:.1f} to {100 * other[2]:.1f})"
+        text = f"{signed(100 * other[0])} points ({signed(100 * other[1])} to {signed(100 * other[2])})"
         yield cell.claim(OWN_MINUS_OTHER, ORIGINAL, _judged(other, text, 0.0, "0"), **_numbers(*other))
 
 
@@ -206,27 +208,36 @@ def correlated(data: StudyData) -> Iterator[Claim]:
         row = cell.row_of(table)
         halves, same = _ends(row, "split_half", "n"), _ends(row, "pearson", "n")
         decision = _judged(halves, f"r {_plain(halves)}{_beside(row)}", CORRELATED, "0.7")
-        differ = row["originals_differ"]  # or None
         if np.isnan(halves[0]):
             same_images = row["measured_on"] == "the same images"
             reason = "predictions are not stored" if same_images else "accuracies are too few, or do not vary"
             decision = undecided(f"r is not defined on halves of the images: {reason}")
-        elif decision.verdict != HOLDS and isinstance(differ, bool | np.bool_) and not differ:
-            decision = undecided(f"originals do not differ enough: {row['originals_why']}")
+        else:
+            decision = _if_they_differ(decision, row)
         yield cell.claim(
             CORRELATES, ORIGINAL, decision, **_numbers(*halves), **_resampled(data, row["resampled"])
         )
         yield cell.claim(
             CORRELATES_ON_SAME,
             ORIGINAL,
-            _judged(same, f"r {_plain(same)}", CORRELATED, "0.7"),
+            _if_they_differ(_judged(same, f"r {_plain(same)}", CORRELATED, "0.7"), row),
             **_numbers(*same),
         )
 
 
+def _if_they_differ(decision: Decision, row: dict[str, Any]) -> Decision:
+    """The decision, unless it does not hold because the originals differ by no more than the luck of the images."""
+    differ = row["originals_differ"]  # or None
+    if decision.verdict != HOLDS and isinstance(differ, bool | np.bool_) and not differ:
+        return undecided(f"originals do not differ enough: {row['originals_why']}")
+    return decision
+
+
 def _beside(row: dict[str, Any]) -> str:
     known = {"control": row["control_split_half"], "originals with themselves": row["originals_split_half"]}
-    return "".join(f"; {name} {value:.2f}" for name, value in known.items() if not np.isnan(value))
+    return "".join(
+        _with_minus(f"; {name} {value:.2f}") for name, value in known.items() if not np.isnan(value)
+    )
 
 
 Ends = tuple[float, float, float, int]  # value, low, high, n
@@ -252,7 +263,12 @@ def _resampled(data: StudyData, over: str) -> dict[str, Any]:
 
 
 def _plain(ends: Ends) -> str:
-    return f"{ends[0]:.2f} ({ends[1]:.2f} to {ends[2]:.2f})"
+    return _with_minus(f"{ends[0]:.2f} ({ends[1]:.2f} to {ends[2]:.2f})")
+
+
+def _with_minus(text: str) -> str:
+    """The text with proper minus signs; it has no hyphens."""
+    return text.replace("-0.00", "0.00").replace("-", "−")
 
 
 def _share(estimate: Estimate) -> str:

@@ -27,12 +27,12 @@ class Decision:
     def among(self, p_adjusted: float, family: str) -> Decision:
         """The decision as one of many: undecided where chance gives as much among so many.
 
-        >>> Decision("holds", "0.9 (0.8 to 1.0)", 0.03).among(0.3, "12 statements").why
-        '0.9 (0.8 to 1.0), but p is 0.3 for one of 12 statements'
+        >>> Decision("holds", "0.9 (0.8 to 1.0)", 0.03).among(0.3, "12 checks").why
+        '0.9 (0.8 to 1.0), but p is 0.3, adjusted for 12 checks'
         """
         if self.verdict == UNDECIDED or p_adjusted < LEVEL:
             return self
-        why = f"{self.why}, but p is {p_adjusted:.2g} for one of {family}"
+        why = f"{self.why}, but p is {p_adjusted:.2g}, adjusted for {family}"
         return replace(self, verdict=UNDECIDED, why=why)
 
 
@@ -71,7 +71,7 @@ def compared(estimate: Estimate) -> Decision:
         return Decision(AHEAD, f"ahead by {value:.1f} points ({low:.1f} to {high:.1f})", p)
     if estimate.high < -BAND:
         return Decision(BEHIND, f"behind by {-value:.1f} points ({-high:.1f} to {-low:.1f})", p)
-    within = f"{_signed(value)} points ({_signed(low)} to {_signed(high)})"
+    within = f"{signed(value)} points ({signed(low)} to {signed(high)})"
     if estimate.low90 > -BAND and estimate.high90 < BAND:
         return Decision(EQUIVALENT, f"within half a point: {within}", p)
     return Decision(UNDECIDED, f"the interval crosses half a point: {within}", p)
@@ -130,7 +130,7 @@ def p_of_bound(value: float, low: float, high: float, bound: float) -> float:
     return float(2 * special.ndtr(-abs(value - bound) / (half / _Z)))
 
 
-def _signed(points: float) -> str:
+def signed(points: float) -> str:
     """ "+0.3", "−1.2": a difference in points."""
     text = f"{points:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text

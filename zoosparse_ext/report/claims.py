@@ -107,8 +107,8 @@ def _compared(check: Mapping[Hashable, Any]) -> str:
 def _short(why: str) -> str:
     """A reason without the number that stands beside it.
 
-    >>> _short("the interval crosses 90 %: 95 % (88 to 97)"), _short("95 % (91 to 97), but p is 0.12 for one of 14")
-    ('the interval crosses 90 %', 'p is 0.12 for one of 14')
+    >>> _short("the interval crosses 90 %: 95 % (88 to 97)"), _short("95 % (91 to 97), but p is 0.12, adjusted for 14")
+    ('the interval crosses 90 %', 'p is 0.12, adjusted for 14')
     """
     _, but, reason = why.partition(", but ")
     return reason if but else why.partition(": ")[0]
