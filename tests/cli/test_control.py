@@ -52,7 +52,10 @@ def test_twins_are_matched_to_an_earlier_epoch(zoo: Path) -> None:
         assert rows["epoch"].max() == (2 if epoch == 2 else MagnitudeConfig().epochs)
     refused = zoosparse(*matched, "--at-epoch", 5)
     assert refused.code == 2 and "as it was after epoch 5, only after 1, 2, 3" in refused.message
-    assert "--keep 5" in refused.message
+    assert "--keep 5 --replace" in refused.message
+    assert "epochs are counted from 1" in zoosparse(*matched, "--at-epoch", 0).message
+    earlier = zoosparse("prune", zoo, "--matched", "--to", f"{series}@2")
+    assert earlier.code == 2 and f"--to {series} --at-epoch 2" in earlier.message
     assert "add --matched" in zoosparse("prune", zoo, "--at-epoch", 1).message
 
 

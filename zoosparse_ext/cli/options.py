@@ -64,14 +64,15 @@ LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Weight decay.")]
 Momentum = Annotated[float, typer.Option(help="Momentum, for sgd.")]
 Seed = Annotated[int, typer.Option(help="Seed of orders and noise; each model adds its own.")]
-LrSchedule = Annotated[str, typer.Option(help=f"Of the learning rate: {', '.join(SCHEDULES)}.")]
+LrSchedule = Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")]
 InheritedLoss = Annotated[
     str | None, typer.Option("--loss", help="cross_entropy or mse. Default: that of the zoo's models.")
 ]
 InheritedCrop = Annotated[
     int | None,
     typer.Option(
-        "--crop", help="Move training images by up to so many pixels. Default: as for the zoo's models."
+        "--crop",
+        help="Shift training images at random by up to this many pixels. Default: as for the zoo's models.",
     ),
 ]
 InheritedFlip = Annotated[
@@ -86,7 +87,7 @@ Replace = Annotated[
 ]
 Order = Annotated[str, typer.Option(help="per-model (each its own shuffle) or shared.")]
 Limit = Annotated[
-    int | None, typer.Option(help="Use only so many training images (and the test images in proportion).")
+    int | None, typer.Option(help="Use only this many training images (and the test images in proportion).")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: cpu.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

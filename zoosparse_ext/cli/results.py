@@ -63,7 +63,7 @@ def report(
         bool,
         typer.Option("--serve", help="Serve it to this machine, anew after every stage of a running study."),
     ] = False,
-    port: Annotated[int, typer.Option(help="Of --serve; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port of --serve; 0 takes a free one.")] = 8000,
 ) -> None:
     """Write the report: one HTML page, with figures and tables as files beside it.
 

@@ -57,14 +57,14 @@ def prune(
     ] = False,
     to: Annotated[
         str | None,
-        typer.Option("--to", help="Of --matched: the population of these twins, where there are several."),
+        typer.Option("--to", help="With --matched: the population of these twins, where there are several."),
     ] = None,
     at_epoch: Annotated[
         int | None,
         typer.Option(
             "--at-epoch",
-            help="Of --matched: the epoch of these twins that gives the sparsity, and how many epochs of fine-tuning "
-            "there are. Default: the last.",
+            help="With --matched: take the sparsity of these twins after this epoch, and fine-tune for as many epochs. "
+            "Default: their last epoch.",
             show_default=False,
         ),
     ] = None,

@@ -70,7 +70,7 @@ Ray = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Of --ray; default: one for every four cores.")
+    int | None, typer.Option("--workers", min=1, help="Workers of --ray. Default: one for every four cores.")
 ]
 Board = Annotated[
     bool, typer.Option("--tensorboard", help="Write the epochs for TensorBoard as well, into the folder.")

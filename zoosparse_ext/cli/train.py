@@ -37,7 +37,7 @@ def train(
     dropout: Annotated[float, typer.Option(help="Rate in [0, 1); above 0 it adds dropout layers.")] = 0.0,
     lr_schedule: o.LrSchedule = "constant",
     loss: Annotated[str, typer.Option(help="cross_entropy, or mse (to one-hot labels).")] = "cross_entropy",
-    crop: Annotated[int, typer.Option(help="Move training images by up to so many pixels.")] = 0,
+    crop: Annotated[int, typer.Option(help="Shift training images at random by up to this many pixels.")] = 0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the training images.")] = False,
     order: o.Order = "per-model",
     keep_optimizer_state: Annotated[

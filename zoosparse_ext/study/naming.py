@@ -133,6 +133,12 @@ def variational_population(zoo: Zoo, name: str | None = None) -> str:
             f"matched twins need twins {name!r} first, the zoo has {', '.join(zoo.populations)}; run "
             "`zoosparse vardrop`"
         )
+    base, _, epoch = name.partition("@")
+    if epoch.isdigit() and base in zoo.populations:
+        raise InputError(
+            f"{name!r} is {base!r} after epoch {epoch}; name both: to={base!r}, epoch={epoch} (--to {base} "
+            f"--at-epoch {epoch})"
+        )
     return name
 
 

@@ -55,10 +55,13 @@ def earlier_epoch(zoo: Zoo, name: str, epoch: int | None) -> int | None:
     last = zoo.twins.loc[zoo.twins["twin_id"].isin(ids), "epoch"].max()
     if epoch == last:
         return None
+    if epoch < 1:
+        raise InputError(f"epochs are counted from 1, there is no epoch {epoch} of {name!r}")
     there = [*kept_epochs(zoo, name), *([] if last != last else [int(last)])]
     raise InputError(
         f"the zoo does not have {name!r} as it was after epoch {epoch}, only after {', '.join(map(str, there))}; make "
-        f"these twins with keep=({epoch},) (zoosparse vardrop --keep {epoch})"
+        f"these twins anew with keep=({epoch},) and at least {epoch} epochs (zoosparse vardrop --keep {epoch} "
+        "--replace)"
     )
 
 
