@@ -120,13 +120,13 @@ def test_the_first_screen_states_its_conditions():
     noted = {"magnitude-global": {"optimizer": "adam", "lr": "lr 0.003"}, "variational": {"lr": "source lr"}}
     results = Results(study(), {}, {"twins": noted})
     assert conditions(results) == (
-        "Trained after pruning: MP global for 25 epochs, at learning rate 0.003; VD for 25 epochs, at each model's own "
+        "Twins were trained: MP global for 25 epochs, at learning rate 0.003; VD for 25 epochs, at each model's own "
         "learning rate."
     )
     equal = Results(study(), {}, {"twins": {key: {"lr": "source lr"} for key in noted}})
-    assert conditions(equal) == "Trained after pruning for 25 epochs each, at each model's own learning rate."
+    assert conditions(equal) == "Twins were trained for 25 epochs, at each model's own learning rate."
     assert conditions(Results(study(epochs=(5, 25)), {})) == (
-        "Trained after pruning: MP global for 5 epochs; VD for 25 epochs; learning rates were not recorded."
+        "Twins were trained: MP global for 5 epochs; VD for 25 epochs; learning rates were not recorded."
     )
 
 

@@ -23,7 +23,7 @@ def conditions(results: Results) -> str:
     >>> twins = pd.DataFrame({"twin_id": "a1", "source_id": "a", "method": "magnitude", "scope": "global",
     ...                       "target": 0.5, "epoch": [0, 1, 2], "sparsity": 0.5, "accuracy": 0.88})
     >>> conditions(Results(StudyData(models, twins), {}))
-    'Trained after pruning for 2 epochs; the learning rate was not recorded.'
+    'Twins were trained for 2 epochs; the learning rate was not recorded.'
     """
     labels = series_of(results.data)
     labels = [label for label in labels if label in stands_for_its_method(labels)]
@@ -33,9 +33,8 @@ def conditions(results: Results) -> str:
     told = {label: (epochs[label], rates[label]) for label in labels}
     if len(set(told.values())) == 1:
         lasting, rate = next(iter(told.values()))
-        each = " each" if len(labels) > 1 else ""
         end = f", {rate}" if rate else "; the learning rate was not recorded"
-        return f"Trained after pruning for {lasting}{each}{end}."
+        return f"Twins were trained for {lasting}{end}."
     groups: dict[tuple[str, str], list[str]] = {}
     for label, settings in told.items():
         groups.setdefault(settings, []).append(label)
@@ -44,7 +43,7 @@ def conditions(results: Results) -> str:
         for (lasting, rate), names in groups.items()
     ]
     end = "" if any(rates.values()) else "; learning rates were not recorded"
-    return f"Trained after pruning: {'; '.join(parts)}{end}."
+    return f"Twins were trained: {'; '.join(parts)}{end}."
 
 
 def controlled(results: Results) -> str:

@@ -17,7 +17,8 @@ from zoosparse_ext.report.questions.question import Question, pictures
 from zoosparse_ext.report.results import NO_TWINS, Results
 
 _READING = (
-    "Little cost: the median model loses at most one point. In brackets: 95 % intervals, with the model as the unit. "
+    "Little cost: the median model loses at most one point; the sparsity is the largest of those measured, and nothing "
+    "is known of those between them. In brackets: 95 % intervals, with the model as the unit. "
     "MP: magnitude pruning; VD: variational dropout."
 )
 _SERIES = "Every combination of method, scope, schedule and settings is a series of its own."

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zoosparse_ext.analysis import StudyData
+from zoosparse_ext.analysis import StudyData, control_twins
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.report.claims import LEVELS
 from zoosparse_ext.report.conditions import SETTINGS
@@ -137,7 +137,9 @@ def _facts(data: StudyData) -> list[str]:
         facts.append(
             f"not prunable: {', '.join(kept[:5])}{', …' * (len(kept) > 5)} (beside biases and norms)"
         )
-    facts.append(plural(data.twins["twin_id"].nunique(), "twin"))
+    controls = control_twins(data)["twin_id"].nunique()
+    facts.append(plural(data.twins["twin_id"].nunique() - controls, "twin"))
+    facts += [plural(controls, "control")] if controls else []
     if data.labels is not None:
         facts.append(plural(len(data.labels), "test image"))
     return facts

@@ -61,8 +61,8 @@ DEFINITIONS = """
     interpolated. Twins trained for different numbers of epochs are shown, and not judged. Ahead: the 95 % interval
     lies beyond half a point; equivalent: the 90 % interval lies within ± half a point; p-values are adjusted over
     all rows. Where the methods change places is therefore a bracket: the largest measured sparsity at which MP is
-    ahead, and the smallest at which VD is. Collapsed: pairs in which a twin has an empty layer or one answer for
-    all images.
+    ahead, and the smallest at which VD is, with any KL weight. Collapsed: pairs in which a twin has an empty layer
+    or one answer for all images.
 """
 
 
@@ -86,12 +86,12 @@ def opening(results: Results) -> list[str]:
 
 def _bracket(row: dict[Any, Any]) -> str:
     counts = [(int(row[name]), name) for name in ("equivalent", "undecided") if row[name]]
-    others = " and ".join(f"{name} at {count}" for count, name in counts)
+    others = " and ".join(f"{name} in {count}" for count, name in counts)
     total = sum(int(row[name]) for name in ("ahead", "behind", "equivalent", "undecided"))
     if not row["ahead"] and not row["behind"]:
-        alone = f"{counts[0][1]} at all" if len(counts) == 1 else f"{others} of"
-        return f"{row['series']} against {row['against']} is {alone} {total} measured sparsities"
-    return f"{row['why']}{f' ({others} of {total})' if others else ''}"
+        alone = f"{counts[0][1]} in all" if len(counts) == 1 else f"{others} of"
+        return f"{row['series']} against {row['against']} is {alone} {total} comparisons"
+    return f"{row['why']}{f' ({others} of {total} comparisons)' if others else ''}"
 
 
 def _standing(table: pd.DataFrame) -> pd.DataFrame:

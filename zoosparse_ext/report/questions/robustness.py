@@ -55,9 +55,9 @@ COLLAPSE_COLUMNS = (
     Column("one_answer", "one answer", "count"),
     Column("dead_outputs", "dead outputs", "count"),
     Column("accuracy", "accuracy"),
-    Column("accuracy_working", "others"),
-    Column("change", "change", "points"),
-    Column("change_working", "others", "points"),
+    Column("accuracy_working", "of the others"),
+    Column("change", "change from original", "points"),
+    Column("change_working", "their change", "points"),
 )
 
 

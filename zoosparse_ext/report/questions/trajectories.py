@@ -22,7 +22,7 @@ from zoosparse_ext.report.figures.style import (
     percent_axis,
     points_axis,
 )
-from zoosparse_ext.report.format import capital, percent, plural, points
+from zoosparse_ext.report.format import capital, percent, plural
 from zoosparse_ext.report.names import method_name
 from zoosparse_ext.report.questions.question import Question, Table, closest
 from zoosparse_ext.report.results import NO_TWINS, Results
@@ -70,11 +70,12 @@ def answer(results: Results) -> str:
         rows = tuned[tuned["series"] == name]
         rows = rows[rows["target"] == rows["target"].max()]
         if rows["epoch"].max() > 0:
-            gain, epochs = rows["change"].iloc[-1] - rows["change"].iloc[0], rows["epoch"].max()
+            first, last = rows.iloc[0], rows.iloc[-1]
             at = percent(rows["target"].iloc[0], 0)
             of = f" of {method_name(name)}" if several else ""
             parts.append(
-                f"fine-tuning{of} for {plural(epochs, 'epoch')} at {at} changes the median by {points(gain)} points"
+                f"{plural(last['epoch'], 'epoch')} of fine-tuning{of} at {at} sparsity take the median accuracy from "
+                f"{percent(first['accuracy'])} to {percent(last['accuracy'])}"
             )
     return capital("; ".join(parts)) + "." if parts else NO_TWINS
 

@@ -91,7 +91,7 @@ def answer(results: Results) -> str:
     if len(models):
         excess = models["excess"].abs().max()
         parts.append(
-            f"masks of two models overlap within {number(100 * excess, 0)} points of what chance gives"
+            f"the overlap of the masks of two models differs from chance by {number(100 * excess, 1)} points at most"
         )
     return capital("; ".join(parts)) + "." if parts else "No masks are stored, so overlap is unknown."
 
