@@ -46,15 +46,15 @@ def answer(results: Results) -> str:
         ends = interval(row["agreement_low"], row["agreement_high"], "share")
         aside = [] if ends == "–" else [ends]
         if pd.notna(row["control_agreement"]):
-            aside.append(f"its control {percent(row['control_agreement'])}")
+            aside.append(f"controls {percent(row['control_agreement'])}")
         if pd.notna(row["own_rank_first"]):
             first, chance = percent(row["own_rank_first"], 0), percent(row["own_rank_chance"], 0)
-            aside.append(f"own original first among its peers in {first}, by chance {chance}")
+            aside.append(f"closer to its own original than to any peer in {first}, by chance in {chance}")
         told = f" ({'; '.join(aside)})" if aside else ""
         parts.append(
-            f"{percent(row['agreement'])} with {row['series']} at {percent(row['sparsity'], 0)}{told}"
+            f"{percent(row['agreement'])} by {row['series']} at {percent(row['sparsity'], 0)} sparsity{told}"
         )
-    return f"The median twin answers as its original does on {', '.join(parts)}."
+    return f"Share of test images on which twin and original predict the same class, medians: {', '.join(parts)}."
 
 
 def definitions(results: Results) -> str:
@@ -64,8 +64,9 @@ def definitions(results: Results) -> str:
     return f"""
         Equal predictions: share of {images} on which twin and original predict the same class; medians over models.
         The control is the original itself, not pruned, trained on for as many epochs. Peers: originals within one
-        point of the accuracy of the own one. Own first: share of twins that agree with their own original more than
-        with any of its peers; by chance it would be one in as many as there are peers. Own − other: agreement with
+        point of the accuracy of the own one; models without peers are left out. Own first: share of twins that agree
+        with their own original more than with any of its peers, ties counted in part; by chance it would be one in as
+        many as there are originals to choose from. Own − other: agreement with
         the own original minus mean agreement with the peers. κ: agreement beyond that of two models that predict
         classes equally often but independently. On errors: share of equal predictions on images that the original
         got wrong. The dashed line is the median of {pairs} of different originals. Small numbers: 95 % intervals.
