@@ -13,7 +13,8 @@ from zoosparse_ext.report import readable_claims
 from zoosparse_ext.report.claims import matrix
 from zoosparse_ext.report.conditions import conditions, controlled
 from zoosparse_ext.report.figures.panels import close_up, panels
-from zoosparse_ext.report.questions import QUESTIONS, analyzed
+from zoosparse_ext.report.page import _facts
+from zoosparse_ext.report.questions import QUESTIONS, analyzed, trajectories
 from zoosparse_ext.report.results import Results
 
 NAN = math.nan
@@ -152,3 +153,17 @@ def test_unequal_budgets_are_shown_as_not_comparable():
     (picture, *_) = question.answered(results).figures
     assert "unequal epochs, not comparable" in picture.svg
     assert np.isnan(analyzed(study())["crossover"]["low"]).all()  # equal accuracies: no method is ahead
+
+
+def test_controls_are_counted_apart_from_twins():
+    facts = _facts(study(controls=True))
+    assert {"6 models", "12 twins", "6 controls"} <= set(facts)
+    assert not any("control" in fact for fact in _facts(study()))
+
+
+def test_fine_tuning_is_told_by_the_accuracy_that_it_reaches():
+    """The median change of single models is another number: it moves though the median accuracy does not."""
+    table = pd.DataFrame({"series": "MP global", "target": 0.9, "epoch": [0, 25], "sparsity": 0.9,
+                          "accuracy": [0.101, 0.101], "change": [-0.871, -0.861]})  # fmt: skip
+    said = trajectories.answer(Results(study(), {"trajectories": lambda data: table}))
+    assert said == "25 epochs of fine-tuning at 90 % sparsity take the median accuracy from 10.1 % to 10.1 %."

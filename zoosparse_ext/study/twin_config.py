@@ -110,7 +110,8 @@ class MagnitudeConfig(TwinConfig):
     )
     matched_epochs: list[int] = Field(
         [5, 10, 15, 20, 25],
-        description="also to their sparsity after these epochs, and fine-tune for as many; their last counts always",
+        description="also to their sparsity after these epochs, and fine-tune for as many; those beyond the last are "
+        "left out, the last is always matched",
     )
     schedule: Literal["one-shot", "iterative", "cubic"] = "one-shot"
 
