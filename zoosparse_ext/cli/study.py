@@ -233,8 +233,9 @@ def _total(stages: list[Stage]) -> str:
     """What stages take in all."""
     seconds, disk = sum(stage.seconds for stage in stages), sum(stage.disk for stage in stages)
     memory, resume = max(stage.memory for stage in stages), max(stage.resume for stage in stages)
+    threads = torch.get_num_threads()
     return (
-        f"about {duration(seconds)} on {torch.get_num_threads()} threads, up to {size(memory)} of memory, "
+        f"about {duration(seconds)} on {threads} thread{'s' if threads != 1 else ''}, up to {size(memory)} of memory, "
         f"{size(disk)} of disk and {size(resume)} while it runs; analysis and report come on top"
     )
 
