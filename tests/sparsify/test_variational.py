@@ -374,3 +374,14 @@ class Silent(tiny.Residual):
     def forward(self, images: Tensor) -> Tensor:
         hidden = torch.tanh(self.stem(images))
         return self.head(F.conv2d(hidden, self.conv.weight, self.conv.bias).mean((2, 3)))
+
+
+@pytest.mark.parametrize("cut", [2, 3])
+def test_bits_of_the_reference_do_not_depend_on_neighbors(cut: int) -> None:
+    """From the second epoch on the KL has a weight; its functions must not depend on where a row lies."""
+    images = zs.load_dataset("digits").limit(40)
+    population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 7))
+    options: dict[str, Any] = {"epochs": 2, "optimizer": zs.Adam(lr=0.01), "engine": "reference"}
+    whole = zs.variational_dropout(population, images, **options)
+    parts = [zs.variational_dropout(part, images, **options) for part in (population[:cut], population[cut:])]
+    assert torch.equal(whole.weights, torch.cat([part.weights for part in parts]))

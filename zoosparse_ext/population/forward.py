@@ -86,9 +86,15 @@ class Variational:
         """Σ KL over the variational columns of each model [N]."""
         total = weights.new_zeros(weights.shape[0])
         for columns, clamp in self.columns(architecture):
-            alpha = vardrop.log_alpha(weights[:, columns], self.log_sigma2[:, columns], clamp)
-            total = total + vardrop.kl_divergence(alpha).sum(1)
+            weight, log_sigma2 = (_whole_lanes(of[:, columns]) for of in (weights, self.log_sigma2))
+            kl = vardrop.kl_divergence(vardrop.log_alpha(weight, log_sigma2, clamp))
+            total = total + kl[:, : columns.stop - columns.start].sum(1)
         return total
+
+
+def _whole_lanes(rows: Tensor) -> Tensor:
+    """Rows [N, k], padded: PyTorch computes what fills no vector by other functions, whose bits would depend on N."""
+    return F.pad(rows, (0, -rows.shape[1] % 64))
 
 
 def forward(
