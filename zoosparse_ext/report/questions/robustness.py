@@ -55,9 +55,9 @@ COLLAPSE_COLUMNS = (
     Column("one_answer", "one answer", "count"),
     Column("dead_outputs", "dead outputs", "count"),
     Column("accuracy", "accuracy"),
-    Column("accuracy_working", "of the others"),
-    Column("change", "change from original", "points"),
-    Column("change_working", "their change", "points"),
+    Column("accuracy_working", "others"),
+    Column("change", "− original", "points"),
+    Column("change_working", "others", "points"),
 )
 
 
@@ -92,7 +92,8 @@ def definitions(results: Results) -> str:
         all rows, is below 0.05. A twin fails when it falls more than half of the way from its original to guessing
         the most frequent class (which {known}), or is not a number. Empty layer: all prunable weights of a tensor
         are zero; dead output: all that comes in to an output or a channel is; one answer: one class for all test
-        images. Others: medians of twins without an empty layer and with more than one answer.
+        images. − original: median change from the original. Others: medians of twins without an empty layer
+        and with more than one answer.
     """
 
 
