@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from zoosparse_ext.analysis import StudyData
-from zoosparse_ext.analysis.data import Group
+from zoosparse_ext.analysis.groups import Group
 
 CLASSES = 10
 EPOCHS = 25

@@ -100,7 +100,7 @@ def test_without_a_control_the_original_is_named(data: StudyData) -> None:
 
 
 def test_more_training_is_not_mistaken_for_robustness() -> None:
-    """Twins are no worse than their originals, and 8 points worse than the originals trained on."""
+    """Twins equal their originals, but are 8 points below their controls."""
     truth = Truth(original=0.75, control=0.08, scatter=0.0, spread=0.0)
     row = primary(check_claims(Simulation(truth, 40, 2000).study()), 1, "MP", 0.8)
     assert row["verdict"] == "does not hold" and row["value"] > 0.8

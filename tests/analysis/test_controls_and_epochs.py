@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from zoosparse_ext.analysis import StudyData, epochs_of_twins, final_twins
-from zoosparse_ext.analysis.data import Group
+from zoosparse_ext.analysis.groups import Group
 from zoosparse_ext.analysis.twins import control_twins, series_of
 from zoosparse_ext.errors import InputError
 

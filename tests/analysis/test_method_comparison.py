@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from zoosparse_ext.analysis import StudyData, compare_measured, crossover_bracket, measured_pairs
-from zoosparse_ext.analysis.data import Group
+from zoosparse_ext.analysis.groups import Group
 
 NAMES = [f"m{i}" for i in range(12)]
 MODELS = pd.DataFrame({"model_id": NAMES, "accuracy": 0.9})

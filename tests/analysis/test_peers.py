@@ -132,7 +132,7 @@ def test_without_predictions_or_peers():
     table = agreement_by_sparsity(dataclasses.replace(data, populations={}))
     assert table["own_rank_first"].isna().all() and (table["own_rank_n"] == 0).all()
     assert (table["resampled"] == "models").all() and table["agreement"].notna().all()
-    apart = data.models.assign(accuracy=np.linspace(0.1, 0.9, 8))  # nobody within a point
+    apart = data.models.assign(accuracy=np.linspace(0.1, 0.9, 8))  # no two within a point
     table = agreement_by_sparsity(dataclasses.replace(data, models=apart))
     assert table["own_rank_first"].isna().all() and (table["own_rank_n"] == 0).all()
     assert table["own_minus_other"].isna().all()

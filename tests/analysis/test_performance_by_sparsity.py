@@ -60,7 +60,7 @@ def test_failures(magnitude_study):
     study = magnitude_study([0.9, 0.9, 0.9, 0.9], [0.61, 0.59, np.nan, 0.9])
     row = robustness(dataclasses.replace(study, labels=np.array([0, 0, 0, 1, 1, 2, 2, 3, 4, 5]))).iloc[0]
     assert row["failures"] == 2 and row["failure_share"] == 0.5
-    unknown = robustness(study).iloc[0]  # without labels nobody knows what guessing would give
+    unknown = robustness(study).iloc[0]  # without labels the accuracy of guessing is unknown
     assert np.isnan(study.chance) and unknown[["failures", "failure_share"]].isna().all()
 
 

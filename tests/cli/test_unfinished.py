@@ -1,4 +1,4 @@
-"""After a kill, the same settings go on, and others make twins of their own; nothing is refused, nothing is lost."""
+"""After a kill, the same settings resume and other settings make a series of their own; no epoch is lost."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_through_a_kill(work: Work, stopped: int, data: zs.Dataset, tmp_path: Pa
     file = tmp_path / "stage" / "0-rows-0-3.safetensors"
     with pytest.raises(KeyboardInterrupt):
         work(tiny.population(), data, checkpoint=file, progress=interrupt, **options)
-    assert list(file.parent.glob("*.safetensors")) == [file]  # what a study counts as epochs to go on with
+    assert list(file.parent.glob("*.safetensors")) == [file]  # what a study resumes from
     beside = {path.name.removeprefix(file.name) for path in file.parent.iterdir()} - {""}
     assert beside == {f".epoch-{epoch}" for epoch in (0, 2, 3) if epoch < stopped}
     again = work(tiny.population(), data, checkpoint=file, **options)

@@ -271,7 +271,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(data: zs.Dataset, tmp_pat
 
 
 def test_matched_to_an_earlier_epoch(data: zs.Dataset) -> None:
-    """Which one is in the table and in the name; without, there is no such column."""
+    """The epoch is in the table and in the name; without one, the column is missing."""
     population = tiny.population()
     named = [f"{id}/variational" for id in population.ids]
     shares = torch.tensor([0.2, 0.4, 0.6], dtype=torch.float64)

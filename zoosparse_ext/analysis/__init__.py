@@ -26,7 +26,8 @@ from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, wilson
 from zoosparse_ext.analysis.claims import check_claims
 from zoosparse_ext.analysis.collapse import collapse, emptied_layers
 from zoosparse_ext.analysis.correlation import correlate, correlation_with_original, top_overlap
-from zoosparse_ext.analysis.data import Group, Layer, StudyData
+from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.groups import Group, Layer
 from zoosparse_ext.analysis.halves import split_half
 from zoosparse_ext.analysis.intervals import Estimate, paired_difference, paired_difference_of_accuracies
 from zoosparse_ext.analysis.layers import layer_sparsity, layer_trajectories, spared_layers

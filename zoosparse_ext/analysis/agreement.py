@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
-from zoosparse_ext.analysis.data import Array, StudyData, remembered
+from zoosparse_ext.analysis.data import StudyData, remembered
+from zoosparse_ext.analysis.groups import Array
 from zoosparse_ext.analysis.intervals import Estimate, median
 from zoosparse_ext.analysis.peers import median_own_minus_other, ranks_among_peers, share_first, stored_names
 from zoosparse_ext.analysis.twins import cells, control_twins, final_twins

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zoosparse_ext.analysis.data import Array
+from zoosparse_ext.analysis.groups import Array
 
 _BITS_IN_BYTE = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 

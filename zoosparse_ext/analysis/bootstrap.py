@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from zoosparse_ext.analysis.data import Array
+from zoosparse_ext.analysis.groups import Array
 from zoosparse_ext.errors import InputError
 
 LEVEL = 0.95

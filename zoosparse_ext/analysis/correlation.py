@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from zoosparse_ext.analysis.bootstrap import Interval
-from zoosparse_ext.analysis.data import Array, StudyData, remembered
+from zoosparse_ext.analysis.data import StudyData, remembered
+from zoosparse_ext.analysis.groups import Array
 from zoosparse_ext.analysis.halves import Blocks, in_blocks, ranked_halves, split_half_of_blocks
 from zoosparse_ext.analysis.images import correct_of
 from zoosparse_ext.analysis.intervals import MODELS, MODELS_AND_IMAGES

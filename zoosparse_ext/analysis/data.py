@@ -6,21 +6,18 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from zoosparse_ext.analysis.controls import SETTINGS, controls_of
+from zoosparse_ext.analysis.groups import Array, Group, as_array, group_of
 from zoosparse_ext.analysis.stored import StoredPredictions
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.sparsify.twins import layer_names
 
 log = logging.getLogger(__name__)
-
-Array = npt.NDArray[Any]
 
 ORIGINAL = "original"
 MODEL_COLUMNS = ("model_id", "accuracy")
@@ -40,60 +37,6 @@ OPTIONAL_TWIN_COLUMNS: dict[str, object] = {
     "dead_outputs": np.nan,
     "one_answer": np.nan,
 }
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The columns `start:stop` of the weight matrix that hold one tensor of the network."""
-
-    name: str  # "module_list.3", as in the column sparsity_layer.module_list.3
-    start: int
-    stop: int
-    prunable: bool
-    shape: tuple[int, ...] = ()
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-
-class Rows(Protocol):
-    """Rows of a matrix by their numbers, int64 [n]: an array, or what reads them from disk when they are asked for."""
-
-    def __getitem__(self, rows: Array, /) -> Array: ...
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows of one population that share an architecture: n models or twins, P parameters, M test images."""
-
-    rows: pd.DataFrame  # n rows: model_id, or twin_id and source_id
-    layers: tuple[Layer, ...] = ()
-    weights: Rows | None = None  # [n, P] float32
-    packed_masks: Rows | None = None  # [n, ceil(P/8)] uint8, little bit order, 1 = kept
-    predictions: Rows | None = None  # [n, M] classes on the test images
-    epoch: int | None = None  # None: the last one of every row
-
-    @property
-    def ids(self) -> list[str]:
-        """`twin_id` of every row where there is one, else `model_id`."""
-        return [str(value) for value in self.rows["twin_id" if "twin_id" in self.rows else "model_id"]]
-
-    @property
-    def n_parameters(self) -> int:
-        return max((layer.stop for layer in self.layers), default=0)
-
-    @property
-    def n_prunable(self) -> int:
-        """The denominator of every sparsity of this group."""
-        return sum(layer.size for layer in self.layers if layer.prunable)
-
-    def packed_prunable(self) -> Array:
-        """The prunable columns as bits: uint8 [ceil(P/8)], little bit order."""
-        bits = np.zeros(self.n_parameters, dtype=bool)
-        for layer in self.layers:
-            bits[layer.start : layer.stop] = layer.prunable
-        return np.packbits(bits, bitorder="little")
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that results can be remembered for it
@@ -171,12 +114,12 @@ class StudyData:
         """
         populations = getattr(zoo, "populations", None) or {}
         groups = getattr(zoo, "groups", populations.__getitem__)
-        read = {name: tuple(_group(group, name) for group in groups(name)) for name in populations}
+        read = {name: tuple(group_of(group, name) for group in groups(name)) for name in populations}
         data = cls(
             models=zoo.models,
             twins=_twins_of_models(zoo.models, _table(zoo, "twins"), read),
             history=_table(zoo, "history"),
-            labels=_array(getattr(zoo, "labels", None)),
+            labels=as_array(getattr(zoo, "labels", None)),
             populations=read,
         )
         settings = (getattr(zoo, "provenance", None) or {}).get(SETTINGS)
@@ -367,41 +310,3 @@ def _dtype(column: str) -> str:
 def _table(zoo: Any, name: str) -> pd.DataFrame:
     table = getattr(zoo, name, None)
     return pd.DataFrame() if table is None else table
-
-
-def places(groups: Iterable[Group]) -> dict[str, tuple[int, int]]:
-    """Where a model or twin is stored, by its name: number of the group, row in it."""
-    return {name: (number, row) for number, group in enumerate(groups) for row, name in enumerate(group.ids)}
-
-
-def _array(tensor: Any) -> Any:
-    """A numpy view of a tensor; anything else, also None, as it is."""
-    return np.asarray(tensor.detach().cpu()) if hasattr(tensor, "detach") else tensor
-
-
-def _group(population: Any, name: str) -> Group:
-    _, _, epoch = name.partition("@")
-    layers = tuple(population.layers()) if callable(getattr(population, "layers", None)) else ()
-    return Group(
-        rows=population.models.reset_index(drop=True),
-        layers=_layers(layers),
-        weights=_array(getattr(population, "weights", None)),
-        packed_masks=_array(getattr(population, "packed_masks", None)),
-        predictions=_array(getattr(population, "predictions", None)),
-        epoch=int(epoch) if epoch else None,
-    )
-
-
-def _layers(records: tuple[Any, ...]) -> tuple[Layer, ...]:
-    """What tables call the tensors "module_list.3.weight" and "module_list.3.bias": both "module_list.3"."""
-    names = iter(layer_names([record.name for record in records if record.prunable]))
-    return tuple(
-        Layer(
-            next(names) if record.prunable else layer_names([record.name])[0],
-            record.slice.start,
-            record.slice.stop,
-            bool(record.prunable),
-            tuple(record.shape),
-        )
-        for record in records
-    )

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from zoosparse_ext.analysis.bootstrap import LEVEL, Interval
-from zoosparse_ext.analysis.data import Array
+from zoosparse_ext.analysis.groups import Array
 from zoosparse_ext.errors import InputError
 
 SPLITS = 100

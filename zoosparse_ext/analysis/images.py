@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.groups import Array
 
 
 def correct_of(data: StudyData, ids: pd.Series, epochs: pd.Series) -> Array | None:

@@ -30,12 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
-from scipy import special
 
-from zoosparse_ext.analysis.data import Array
+from zoosparse_ext.analysis.groups import Array
+from zoosparse_ext.analysis.limits import Binomial, Drawn, Limits, Ordered, Shares, Widest
 from zoosparse_ext.analysis.resampling import Replicates, drawn_medians, image_means
 from zoosparse_ext.errors import InputError
 
@@ -43,14 +42,6 @@ MIN_MODELS = 6  # 2 · 2⁻⁶ is below 5 %
 DRAWN_FROM = 20  # models; fewer have order statistics
 MODELS, MODELS_AND_IMAGES = "models", "models and images"
 _ROUNDING = 1e-9  # 0.90 − 0.89 is 0.010000000000000009: exactly one point is not more than one
-
-
-class Limits(Protocol):
-    """One-sided confidence limits: the truth lies below `low(alpha)`, or above `high(alpha)`, with chance alpha."""
-
-    def low(self, alpha: float) -> float: ...
-
-    def high(self, alpha: float) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -176,7 +167,7 @@ def median(quantity: Array, replicates: Array | None = None, *, images: int = 0)
     value = float(np.median(means.values))
     limits: Limits | None = _median_limits(value, means) if len(means.values) >= MIN_MODELS else None
     if limits is not None and quantity.dtype == bool:
-        limits = _Shares(limits)
+        limits = Shares(limits)
     return _estimate(value, limits, len(means.values), means.images)
 
 
@@ -198,7 +189,7 @@ def share(members: Array, replicates: Array | None = None, *, images: int = 0) -
         return _estimate(np.nan, None, 0, images)
     limits: Limits | None = None
     if n >= MIN_MODELS:
-        limits = _Binomial(count, n, None if replicates is None else np.sort(replicates.mean(axis=0)))
+        limits = Binomial(count, n, None if replicates is None else np.sort(replicates.mean(axis=0)))
     return _estimate(count / n, limits, n, images)
 
 
@@ -239,7 +230,7 @@ def shares_below(quantity: Array, bounds: Sequence[float]) -> list[Estimate]:
 
 def _widest(measured: Estimate, true: Estimate) -> Estimate:
     assert measured.limits is not None and true.limits is not None  # as many models
-    return _estimate(measured.value, _Widest(measured.limits, true.limits), measured.n, measured.images)
+    return _estimate(measured.value, Widest(measured.limits, true.limits), measured.n, measured.images)
 
 
 def _share_of(values: Array, resampled: Array, bound: float, images: int) -> Estimate:
@@ -266,9 +257,9 @@ def _median_limits(value: float, means: Replicates) -> Limits:
     with_images = means.resampled.shape[1] > 0
     if n < DRAWN_FROM:
         around = np.sort(np.median(means.resampled, axis=0)) - value if with_images else None
-        return _Ordered(value, np.sort(means.values), around)
+        return Ordered(value, np.sort(means.values), around)
     drawn = np.sort(drawn_medians(means.resampled if with_images else means.values))
-    return _Drawn(value + (drawn - value) * _shrinkage(means.groups))
+    return Drawn(value + (drawn - value) * _shrinkage(means.groups))
 
 
 def _shrinkage(groups: Array) -> float:
@@ -286,106 +277,6 @@ def _variances(groups: Array) -> tuple[float, float, float]:
     interaction = groups - rows[:, None] - columns + rows.mean()
     e = (interaction**2).sum() / ((n - 1) * (g - 1)) / (n * g)
     return float(rows.var(ddof=1) / n), float(columns.var(ddof=1) / g), float(e)
-
-
-class _Drawn:
-    """Limits from sorted replicates [R]: percentiles."""
-
-    def __init__(self, replicates: Array) -> None:
-        self._sorted = replicates
-
-    def low(self, alpha: float) -> float:
-        place = int(alpha * (len(self._sorted) + 1) + 1e-9) - 1
-        return float(self._sorted[place]) if place >= 0 else -np.inf
-
-    def high(self, alpha: float) -> float:
-        place = int(alpha * (len(self._sorted) + 1) + 1e-9)
-        return float(self._sorted[-place]) if place >= 1 else np.inf
-
-
-class _Ordered:
-    """Limits of a median from sorted values [n], widened by deviations of it on resampled images, sorted [R]."""
-
-    def __init__(self, value: float, values: Array, around: Array | None) -> None:
-        self._value, self._values = value, values
-        self._images = None if around is None else _Drawn(around)
-
-    def low(self, alpha: float) -> float:
-        place = self._place(alpha)
-        if place < 0:
-            return -np.inf
-        if self._images is None:
-            return float(self._values[place])
-        images = max(0.0, -self._images.low(alpha))
-        return self._value - float(np.hypot(self._value - self._values[place], images))
-
-    def high(self, alpha: float) -> float:
-        place = self._place(alpha)
-        if place < 0:
-            return np.inf
-        if self._images is None:
-            return float(self._values[-1 - place])
-        images = max(0.0, self._images.high(alpha))
-        return self._value + float(np.hypot(self._values[-1 - place] - self._value, images))
-
-    def _place(self, alpha: float) -> int:
-        """The last k with P(at most k of n values lie below the median) ≤ alpha; −1 where there is none."""
-        n = len(self._values)
-        heads = special.bdtr(np.arange(n // 2 + 1), n, 0.5)
-        return int(np.searchsorted(heads, alpha * (1 + 1e-12), side="right")) - 1
-
-
-class _Shares:
-    """Limits of what lies between 0 and 1."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-
-    def low(self, alpha: float) -> float:
-        return max(0.0, self._limits.low(alpha))
-
-    def high(self, alpha: float) -> float:
-        return min(1.0, self._limits.high(alpha))
-
-
-class _Widest:
-    """The outer ones of two limits."""
-
-    def __init__(self, *limits: Limits) -> None:
-        self._limits = limits
-
-    def low(self, alpha: float) -> float:
-        return min(limits.low(alpha) for limits in self._limits)
-
-    def high(self, alpha: float) -> float:
-        return max(limits.high(alpha) for limits in self._limits)
-
-
-class _Binomial:
-    """Limits of a share, count of n, widened by shares on resampled images, sorted [R]."""
-
-    def __init__(self, count: int, n: int, shares: Array | None) -> None:
-        self._count, self._n = count, n
-        self._images = None if shares is None else _Drawn(shares - count / n)
-
-    def low(self, alpha: float) -> float:
-        if self._count == 0:
-            return 0.0
-        models = special.betaincinv(self._count, self._n - self._count + 1, alpha)
-        return max(0.0, self._share - float(np.hypot(self._share - models, self._by_images(alpha))))
-
-    def high(self, alpha: float) -> float:
-        if self._count == self._n:
-            return 1.0
-        models = special.betaincinv(self._count + 1, self._n - self._count, 1 - alpha)
-        return min(1.0, self._share + float(np.hypot(models - self._share, self._by_images(alpha))))
-
-    @property
-    def _share(self) -> float:
-        return self._count / self._n
-
-    def _by_images(self, alpha: float) -> float:
-        return 0.0 if self._images is None else max(0.0, -self._images.low(alpha), self._images.high(alpha))
 
 
 def _smallest(excludes: Callable[[float], bool]) -> float:

@@ -15,7 +15,8 @@ import pandas as pd
 from zoosparse_ext.analysis.agreement import sample_pairs
 from zoosparse_ext.analysis.bits import popcount
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap, bootstrap_pairs
-from zoosparse_ext.analysis.data import Array, Group, StudyData
+from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.groups import Array, Group
 from zoosparse_ext.analysis.series import is_variational
 from zoosparse_ext.analysis.twins import cells, final_twins
 from zoosparse_ext.analysis.weights import twin_rows

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import wilson
-from zoosparse_ext.analysis.data import Array, StudyData, remembered
+from zoosparse_ext.analysis.data import StudyData, remembered
+from zoosparse_ext.analysis.groups import Array
 from zoosparse_ext.analysis.intervals import Estimate, median
 from zoosparse_ext.analysis.series import family, is_magnitude, is_variational
 from zoosparse_ext.analysis.significance import adjusted, signed_rank

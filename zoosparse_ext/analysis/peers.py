@@ -14,7 +14,8 @@ import pandas as pd
 
 from zoosparse_ext.analysis.bits import bit_counts
 from zoosparse_ext.analysis.bootstrap import Interval, wilson
-from zoosparse_ext.analysis.data import Array, Group, StudyData, remembered
+from zoosparse_ext.analysis.data import StudyData, remembered
+from zoosparse_ext.analysis.groups import Array, Group
 from zoosparse_ext.analysis.intervals import Estimate, median
 from zoosparse_ext.analysis.resampling import RESAMPLES
 from zoosparse_ext.analysis.twins import final_twins

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zoosparse_ext.analysis.data import Array
+from zoosparse_ext.analysis.groups import Array
 
 RESAMPLES = 2000
 GROUPS = 500  # of images: their deviation is known to 1/√(2 · 499), 3 %

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from zoosparse_ext.analysis.bootstrap import Interval, bootstrap_columns, deviations
-from zoosparse_ext.analysis.data import Array, StudyData
+from zoosparse_ext.analysis.data import StudyData
+from zoosparse_ext.analysis.groups import Array
 from zoosparse_ext.analysis.images import correct_of
 from zoosparse_ext.analysis.intervals import shares_below
 from zoosparse_ext.analysis.performance import LOSSES

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from zoosparse_ext.analysis.data import Array
+from zoosparse_ext.analysis.groups import Array
 
 LEVEL = 0.05
 _ENUMERATED = 13  # differences; up to so many scipy is exact with ties as well

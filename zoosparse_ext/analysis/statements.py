@@ -11,7 +11,8 @@ import pandas as pd
 from zoosparse_ext.analysis.agreement import agreement_by_sparsity
 from zoosparse_ext.analysis.controls import CONTROL
 from zoosparse_ext.analysis.correlation import correlation_with_original
-from zoosparse_ext.analysis.data import ORIGINAL, Array, StudyData
+from zoosparse_ext.analysis.data import ORIGINAL, StudyData
+from zoosparse_ext.analysis.groups import Array
 from zoosparse_ext.analysis.images import correct_of
 from zoosparse_ext.analysis.intervals import MIN_MODELS, MODELS_AND_IMAGES, Estimate, share_below
 from zoosparse_ext.analysis.measures import (

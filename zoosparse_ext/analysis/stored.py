@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from zoosparse_ext.analysis.data import Group
+    from zoosparse_ext.analysis.groups import Group
 
 Array = npt.NDArray[Any]
 Place = tuple[int, int]  # number of the group, row in it

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from zoosparse_ext.analysis.data import Array, Group, Layer, StudyData, places, remembered
+from zoosparse_ext.analysis.data import StudyData, remembered
+from zoosparse_ext.analysis.groups import Array, Group, Layer, places
 from zoosparse_ext.analysis.twins import cells, final_twins
 
 ORIGINAL_SERIES = "original"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from math import prod
 
+import pandas as pd
+
 from zoosparse_ext.analysis import Layer, StudyData
 from zoosparse_ext.analysis.data import remembered
 
@@ -54,6 +56,11 @@ def layer_names(data: StudyData) -> dict[str, str]:
 def in_words(data: StudyData, layer: str) -> str:
     """One layer as the report calls it."""
     return layer_names(data).get(layer, layer)
+
+
+def with_layers_in_words(data: StudyData, table: pd.DataFrame) -> pd.DataFrame:
+    """A table with a column `layer`, whose layers are called as the report calls them."""
+    return table.assign(layer=[in_words(data, str(layer)) for layer in table["layer"]])
 
 
 def _described(layers: tuple[Layer, ...]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from zoosparse_ext.report.figures.style import (
     sparsity_axis,
 )
 from zoosparse_ext.report.format import capital, number
-from zoosparse_ext.report.names import in_words, method_name
+from zoosparse_ext.report.names import in_words, method_name, with_layers_in_words
 from zoosparse_ext.report.questions.question import Question, Table, closest
 from zoosparse_ext.report.results import Results
 from zoosparse_ext.report.tables import TWINS, Column
@@ -118,8 +118,7 @@ def _layer_lines(results: Results, rows: pd.DataFrame, name: str, caption: str) 
 
 
 def _in_page(results: Results) -> pd.DataFrame:
-    table = results["layers"]
-    return table.assign(layer=[in_words(results.data, str(layer)) for layer in table["layer"]])
+    return with_layers_in_words(results.data, results["layers"])
 
 
 LAYERS = Question(

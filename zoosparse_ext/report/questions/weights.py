@@ -34,7 +34,7 @@ from zoosparse_ext.report.figures.style import (
     sparsity_axis,
 )
 from zoosparse_ext.report.format import capital, number, percent
-from zoosparse_ext.report.names import in_words, method_name
+from zoosparse_ext.report.names import in_words, method_name, with_layers_in_words
 from zoosparse_ext.report.questions.question import Question, Table
 from zoosparse_ext.report.results import Results
 from zoosparse_ext.report.tables import Column
@@ -285,8 +285,7 @@ def _density(axes: Axes, rows: pd.DataFrame, colors: dict[str, str]) -> None:
 
 
 def _survivors_in_page(results: Results) -> pd.DataFrame:
-    table = results["weight_statistics"]
-    return table.assign(layer=[in_words(results.data, str(layer)) for layer in table["layer"]])
+    return with_layers_in_words(results.data, results["weight_statistics"])
 
 
 WEIGHTS = Question(
