@@ -28,8 +28,8 @@ from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
+from zoosparse_ext.sparsify.methods import Ranking, chosen_method
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
-from zoosparse_ext.sparsify.scores import SCORES
 from zoosparse_ext.sparsify.selection import SCOPES, Lots, Pattern, pattern_sparsity, prune_
 from zoosparse_ext.sparsify.series import Series, named
 from zoosparse_ext.sparsify.settings import differences, epoch_text, number_text, selection_texts
@@ -94,7 +94,7 @@ def magnitude_prune(
         epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
         schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
         score: what is compared: ``"magnitude"``, ``"gradient"``, ``"wanda"`` or ``"random"``, see
-            :mod:`zoosparse_ext.sparsify.scores`. Other than magnitude, it is the `method` of the twins.
+            :mod:`zoosparse_ext.sparsify.methods`. Other than magnitude, it is the `method` of the twins.
         batch_size, optimizer, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress,
             keep, optimizer_state: as in :func:`zoosparse_ext.train`; what `keep` asks for is in `kept` of the result. A
             hyperparameter with one value per model is that of all twins of the model.
@@ -128,9 +128,9 @@ def magnitude_prune(
         raise InputError(f"{epochs} epochs of fine-tuning need data=…")
     checked_epochs(keep, epochs)
     _check_matched(matched, matched_epoch)
-    for what, name, known in (("scope", scope, SCOPES), ("score", score, tuple(SCORES))):
-        if name not in known:
-            raise InputError(f"{what} must be one of {', '.join(known)}; got {name!r}")
+    if scope not in SCOPES:
+        raise InputError(f"scope must be one of {', '.join(SCOPES)}; got {scope!r}")
+    method = _ranking(score, data)
     require_prunable(population)
     optimizer = chosen_optimizer(optimizer)
     state = starting_state(population, optimizer_state, optimizer.kind)
@@ -153,10 +153,8 @@ def magnitude_prune(
     if state is not None:
         twins.optimizer_state = state.map(lambda moments: moments.repeat(copies, 1))
     images = None if data is None else data.train
-    scores = SCORES[score](population, images, seed)
-    scores = scores.repeat(copies, 1)
     lots = Lots.of(twins, ratios, scope, biases)
-    prune_(twins, scores, lots, phases[0].fraction)
+    _prune_in_rounds_(twins, population, method, lots, images, seed, phases[0].fraction)
     recalibrate_(twins, recalibrate)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
@@ -165,15 +163,14 @@ def magnitude_prune(
 
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
-            again = SCORES[score](trained, images, seed)
-            prune_(trained, again, lots, starts[epoch].fraction)
+            prune_(trained, method.score(trained, images, seed), lots, lots.at(starts[epoch].fraction))
             recalibrate_(trained, recalibrate)
 
     fine_tune_(
         twins,
         population,
         data,
-        key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
+        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
         before_epoch=prune_further,
         recalibrate=recalibrate,
         epochs=epochs,
@@ -193,6 +190,34 @@ def magnitude_prune(
         optimizer_state=optimizer_state,
     )
     return twins
+
+
+def _ranking(score: str, data: Dataset | None) -> Ranking:
+    """The method of this name, if it ranks weights, and what it looks at is there."""
+    method = chosen_method(score)
+    if not isinstance(method, Ranking):
+        raise InputError(f"score must be a method that ranks weights; {score!r} is none")
+    if method.needs_images and data is None:
+        raise InputError(f"{method.name} looks at training images; pass data=…")
+    return method
+
+
+def _prune_in_rounds_(
+    twins: Population,
+    source: Population,
+    method: Ranking,
+    lots: Lots,
+    images: Split | None,
+    seed: int,
+    fraction: float,
+) -> None:
+    """Prune in the rounds of the method, to a fraction of what is asked for; the first scores are those of the source,
+    which all its twins share."""
+    scores = method.score(source, images, seed).repeat(len(twins) // len(source), 1)
+    for number in range(1, method.rounds):
+        prune_(twins, scores, lots, lots.at_density(number / method.rounds, fraction))
+        scores = method.score(twins, images, seed)
+    prune_(twins, scores, lots, lots.at(fraction))
 
 
 def _series(

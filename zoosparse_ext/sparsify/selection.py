@@ -120,6 +120,15 @@ class Lots:
         there = torch.zeros_like(self.ratios) if self.pruned is None else self.pruned / sizes
         return ((there + (self.ratios - there) * fraction) * sizes).round().to(torch.int64)
 
+    def at_density(self, exponent: float, fraction: float = 1.0) -> Tensor:
+        """How many go on the way to `at(fraction)`, the share that stays being multiplied with the same factor in each
+        of several rounds: (what stays in the end) ** exponent of what is there; int64 [N, L]."""
+        sizes = torch.tensor(self.sizes, dtype=torch.float64)
+        there = torch.zeros_like(self.counts) if self.pruned is None else self.pruned
+        left = sizes - there
+        share = (sizes - self.at(fraction)) / left.clamp(min=1)
+        return (sizes - left * share**exponent).round().to(torch.int64)
+
     def _refuse_fewer(self, twins: Population, pattern: Pattern | None) -> None:
         if self.pruned is None or not bool((self.counts < self.pruned).any()):
             return
@@ -152,7 +161,7 @@ class Lots:
         return f"layer {segment.layer!r}{output}"
 
 
-def prune_(twins: Population, scores: Tensor, lots: Lots, fraction: float = 1.0) -> None:
+def prune_(twins: Population, scores: Tensor, lots: Lots, counts: Tensor) -> None:
     """Prune in place, smallest scores of each lot first, and set the masks.
 
     What the masks prune stays pruned, and goes into the count; what is zero besides goes next.
@@ -160,8 +169,8 @@ def prune_(twins: Population, scores: Tensor, lots: Lots, fraction: float = 1.0)
     Args:
         twins: N models.
         scores: [N, P], ≥ 0.
-        lots: what is compared with what, and how many go.
-        fraction: of the way to the sparsity asked for, see `Lots.at`.
+        lots: what is compared with what.
+        counts: int64 [N, L], how many go of each lot.
     """
     masks = twins.masks
     tiny = torch.finfo(scores.dtype).tiny
@@ -170,7 +179,7 @@ def prune_(twins: Population, scores: Tensor, lots: Lots, fraction: float = 1.0)
         scores = torch.where(twins.weights == 0, 0.0, scores.clamp(min=tiny))
     else:
         scores = torch.where(twins.weights == 0, tiny, scores.clamp(min=2 * tiny)).where(masks, 0.0)
-    columns, counts = lots.columns, lots.at(fraction)
+    columns = lots.columns
     if len(lots.sizes) == 1:
         kept = ops.magnitude_mask(scores[:, columns], counts[:, 0])
     else:
