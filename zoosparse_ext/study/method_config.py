@@ -36,7 +36,7 @@ class RankingConfig(TwinConfig):
         description="also to their sparsity after these epochs, and fine-tune for as many; those beyond the last are "
         "left out, the last is always matched",
     )
-    schedule: Literal["one-shot", "iterative", "cubic"] = "one-shot"
+    schedule: Literal["one-shot", "iterative", "cubic"] = Field("one-shot", description="of the sparsity")
 
     left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({"matched_scopes": []})
 
@@ -86,8 +86,8 @@ class MagnitudeConfig(RankingConfig):
 class VariationalConfig(TwinConfig):
     """`[variational]`: twins by variational dropout."""
 
-    preset: str = "modelzoos"
-    threshold: float = THRESHOLD
+    preset: str = Field("modelzoos", description=f"objective: {', '.join(PRESETS)}")
+    threshold: float = Field(THRESHOLD, description="weights with log α from here on are dropped")
     kl_scale: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="multiplies the KL weight: the larger, the sparser"
     )
