@@ -171,7 +171,7 @@ def test_patterns_keep_n_of_m_along_the_inputs(text: str) -> None:
         ({"sparsity": "2-4"}, "written N:M"),
         ({"sparsity": "5:4"}, "0 < N ≤ M"),
         ({"sparsity": "0:4"}, "0 < N ≤ M"),
-        ({"score": "loudness"}, "unknown method 'loudness'; known: gradient, magnitude"),
+        ({"score": "loudness"}, "unknown method 'loudness'; known: gradient,"),
         ({"score": "wanda"}, "looks at training images; pass data"),
         ({"score": "gradient"}, "looks at training images; pass data"),
     ],
