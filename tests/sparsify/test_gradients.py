@@ -78,19 +78,21 @@ def test_a_row_depends_on_its_model_alone(build: Callable[[], nn.Module], data: 
 
 
 @pytest.mark.parametrize("together", [1, 4])
-def test_groups_of_one_size(together: int) -> None:
-    population = tiny.population(n=7)
+@pytest.mark.parametrize("build", [tiny.chain, tiny.Residual])
+def test_groups_of_one_size(build: Callable[[], nn.Module], together: int) -> None:
+    population = tiny.population(build, n=7)
     architecture = thawed(population.architecture, torch.float64)
     ones = torch.ones(2, *tiny.SHAPE, dtype=torch.float64)
 
-    def slopes(rows: slice | list[int]) -> Tensor:
+    def slopes(rows: list[int]) -> Tensor:
         weights = population.weights[rows].double()
         return model_gradients(
             architecture, weights, lambda _: ones, lambda scores, _: scores.sum(), together
         )
 
-    whole = slopes(slice(None))
-    assert torch.equal(slopes([0, 1, 2, 3]), whole[:4])
+    whole = slopes(list(range(7)))
+    for rows in ([3], [2, 0, 1], [6, 5, 4, 3, 2, 1, 0]):
+        assert torch.equal(slopes(rows), whole[rows])
     for row, module in enumerate(population.to_modules()):
         module.double()(ones).sum().backward()
         expected = parameters_to_vector([p.grad for p in module.parameters()])

@@ -56,24 +56,28 @@ def model_gradients(
         weights: [N, P].
         images: [B, C, H, W] for a group of models that begins with a row.
         objective: the sum of the numbers of such a group, from its scores [n, B, classes] and its first row.
-        together: models in a group, where they are small chains. The last group is filled up with its last model, so
-            that all have one size.
+        together: models in a group, where they are small. A group of chains is filled up with its last model, so that
+            all have one size; modules run one by one.
 
     Raises:
         InputError: the class scores have no gradient.
     """
-    run = forward_modules if architecture.program is None else forward
-    size = 1 if architecture.program is None or weights.shape[1] > _LARGE else together
+    size = 1 if weights.shape[1] > _LARGE else together
     result = torch.empty_like(weights)
     for rows in chunks(len(weights), size):
-        here = weights[rows].detach()
-        group = torch.cat([here, here[-1:].expand(size - len(here), -1)]).requires_grad_()
-        number = objective(run(architecture, group, images(rows.start)), rows.start)
+        group, pixels = weights[rows].detach(), images(rows.start)
+        if architecture.program is None:
+            group = group.clone().requires_grad_()
+            scores = forward_modules(architecture, group, pixels)
+        else:
+            group = torch.cat([group, group[-1:].expand(size - len(group), -1)]).requires_grad_()
+            scores = forward(architecture, group, pixels.expand(size, *pixels.shape))
+        number = objective(scores, rows.start)
         if not number.requires_grad:
             raise InputError(
                 f"{architecture.name!r} gives class scores that have no gradient: its forward detaches them"
             )
-        result[rows] = torch.autograd.grad(number, group, materialize_grads=True)[0][: len(here)]
+        result[rows] = torch.autograd.grad(number, group, materialize_grads=True)[0][: rows.stop - rows.start]
     return result
 
 
