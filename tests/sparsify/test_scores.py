@@ -19,7 +19,7 @@ from zoosparse_ext.sparsify.methods import gradient, wanda
 from zoosparse_ext.sparsify.methods.gradient import Gradient
 from zoosparse_ext.sparsify.methods.random import Random
 from zoosparse_ext.sparsify.methods.wanda import Wanda
-from zoosparse_ext.sparsify.selection import SCOPES, Pattern, pattern_sparsity
+from zoosparse_ext.sparsify.scopes import SCOPES, Pattern, pattern_sparsity
 
 
 def prunable(population: zs.Population) -> list[slice]:

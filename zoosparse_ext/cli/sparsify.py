@@ -13,7 +13,7 @@ from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import print_json, print_table, resumable, resume_folder, training_bar
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.sparsify.schedules import SCHEDULES
-from zoosparse_ext.sparsify.selection import SCOPES
+from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.sparsify.settings import Texts
 from zoosparse_ext.sparsify.variational import PRESETS

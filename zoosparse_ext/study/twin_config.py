@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.inheritance import SourceOptimizer
 from zoosparse_ext.study.sections import (
@@ -24,7 +26,9 @@ from zoosparse_ext.study.sections import (
     one_of,
 )
 
-Scope = Literal["global", "layer"]
+Scope = Annotated[
+    str, AfterValidator(partial(one_of, known=SCOPES)), Field(json_schema_extra={"enum": list(SCOPES)})
+]
 Variant = dict[str, Any]
 Twins = TypeVar("Twins", bound="TwinConfig")
 
