@@ -45,7 +45,7 @@ def test_every_scope_says_what_it_is(scope: Scope) -> None:
 @pytest.mark.parametrize("biases", [False, True], ids=["weights", "biases"])
 def test_lots_cover_all_columns(scope: Scope, biases: bool) -> None:
     for population in (tiny.population(n=2), tiny.population(tiny.Residual, n=2), recurrent()):
-        lots = Lots.of(population, torch.tensor([0.25, 0.5], dtype=torch.float64), scope.name, biases)
+        lots = Lots.of(population, torch.tensor([0.1, 0.2], dtype=torch.float64), scope.name, biases)
         assert sum(lots.sizes) == len(lots.columns) and lots.counts.shape == (2, len(lots.sizes))
         assert bool((lots.counts >= 0).all()) and bool((lots.counts <= torch.tensor(lots.sizes)).all())
         assert bool((lots.counts.sum(1)[0] <= lots.counts.sum(1)[1]).all())
