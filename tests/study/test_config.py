@@ -119,7 +119,7 @@ def test_the_schema_describes_every_key() -> None:
         ({"magnitude": {"ratios": []}}, "magnitude.ratios: "),
         (
             {"magnitude": {"scopes": ["globe"]}},
-            "magnitude.scopes.0: input should be 'global' or 'layer', got 'globe'",
+            "magnitude.scopes.0: unknown 'globe'; did you mean 'global'?",
         ),
         ({"magnitude": True}, "magnitude: expected a section, got True"),
         ({"zoo": 3}, "zoo: expected a section, got 3"),

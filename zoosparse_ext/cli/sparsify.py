@@ -18,7 +18,7 @@ from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_fla
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import options_of
 from zoosparse_ext.sparsify.methods import METHODS, method_class
-from zoosparse_ext.sparsify.selection import SCOPES
+from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.method_config import SECTIONS, MagnitudeConfig, RankingConfig, VariationalConfig
 from zoosparse_ext.study.naming import (

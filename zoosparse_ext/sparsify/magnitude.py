@@ -26,7 +26,8 @@ from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
 from zoosparse_ext.sparsify.methods import Ranking, chosen_method
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
-from zoosparse_ext.sparsify.selection import SCOPES, Lots, Pattern, pattern_sparsity, prune_
+from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, pattern_sparsity
+from zoosparse_ext.sparsify.selection import Lots, prune_
 from zoosparse_ext.sparsify.series import Series, named
 from zoosparse_ext.sparsify.settings import differences, epoch_text, selection_texts
 from zoosparse_ext.sparsify.twins import MATCHED_EPOCH, twin_rows
@@ -73,8 +74,8 @@ def magnitude_prune(
             ``"output"``, a tensor [N, S] with one per model and prunable layer; or an N:M pattern such as ``"2:4"``
             (see `Pattern`), which takes the place of the scope. k = round(sparsity × prunable weights), as in
             `torch.nn.utils.prune`.
-        scope: ``"global"`` (smallest weights of the whole model), ``"layer"`` (the same share of every layer) or
-            ``"output"`` (of the weights of every output).
+        scope: ``"global"`` (smallest weights of the whole model), ``"layer"`` (the same share of every layer),
+            ``"output"`` (of the weights of every output), or another of :mod:`zoosparse_ext.sparsify.scopes`.
         data: needed for fine-tuning, for scores that look at images, and for the performance and agreement columns
             of `history`.
         training: of the fine-tuning with the mask held, see :class:`zoosparse_ext.Training`: pruned weights are exactly
@@ -117,8 +118,7 @@ def magnitude_prune(
         raise InputError(f"{training.epochs} epochs of fine-tuning need data=…")
     checked_epochs(keep, training.epochs)
     _check_matched(matched, matched_epoch)
-    if scope not in SCOPES:
-        raise InputError(f"scope must be one of {', '.join(SCOPES)}; got {scope!r}")
+    chosen_scope(scope)
     method = _ranking(score, data)
     require_prunable(population)
     state = starting_state(population, training.optimizer_state, training.optimizer.kind)
@@ -248,7 +248,9 @@ def _twin_population(
         ratios, copies, scope = torch.full((n,), share, dtype=torch.float64), 1, str(pattern)
     elif isinstance(sparsity, Tensor) and sparsity.dim() > 0:
         ratios, copies = sparsity.to("cpu", torch.float64), 1
-        shapes = [(n,), (n, len(population.architecture.prunable_segments))][: 1 if scope == "global" else 2]
+        shapes = [(n,), (n, len(population.architecture.prunable_segments))][
+            : 2 if chosen_scope(scope).by_layer else 1
+        ]
         if tuple(ratios.shape) not in shapes:
             expected = " or ".join(str(list(shape)) for shape in shapes)
             raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,44 +13,7 @@ from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.population import Population
-
-SCOPES = ("global", "layer", "output")
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """N:M sparsity: of every `m` consecutive inputs of an output, the `n` largest are kept.
-
-    A shorter group at the end of an output's weights loses its share, rounded down.
-
-    >>> Pattern.parse("2:4")
-    Pattern(n=2, m=4)
-
-    Source: Zhou et al., "Learning N:M Fine-grained Structured Sparse Neural Networks from Scratch", ICLR 2021.
-    """
-
-    n: int
-    m: int
-
-    @classmethod
-    def parse(cls, text: str) -> Pattern:
-        """From ``"2:4"``.
-
-        Raises:
-            InputError: anything but N:M with 0 < N ≤ M.
-        """
-        found = re.fullmatch(r"(\d+):(\d+)", text)
-        pattern = cls(int(found[1]), int(found[2])) if found else None
-        if pattern is None or not 0 < pattern.n <= pattern.m:
-            raise InputError(f"a pattern is written N:M with 0 < N ≤ M, as in '2:4', got {text!r}")
-        return pattern
-
-    def __str__(self) -> str:
-        return f"{self.n}:{self.m}"
-
-    def pruned(self, size: int) -> int:
-        """How many go of a group of at most `m`."""
-        return size * (self.m - self.n) // self.m
+from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, outputs
 
 
 def candidates(architecture: Architecture, biases: bool) -> list[Segment]:
@@ -87,21 +48,22 @@ class Lots:
 
         Args:
             twins: N models; what their masks prune stays pruned.
-            ratios: float64 [N], or [N, S] per prunable layer (scopes ``"layer"`` and ``"output"``), or a pattern.
-            scope: ``"global"``, ``"layer"`` or ``"output"``; a pattern takes its place.
+            ratios: float64 [N], or [N, S] per prunable layer (scopes that take it), or a pattern.
+            scope: the name of one; a pattern takes its place.
             biases: prune biases as well.
 
         Raises:
-            InputError: fewer are to go of a lot than its masks prune already; names model, layer and both shares.
+            InputError: fewer are to go of a lot than its masks prune already; names model, layer and both shares. A
+                scope that is not known, or cannot prune a tensor or reach a sparsity.
         """
         segments = candidates(twins.architecture, biases)
         n = len(twins)
         wanted: Tensor | None = None
         if isinstance(ratios, Pattern):
-            sizes = list(_groups(segments, ratios.m))
+            sizes = ratios.groups(segments)
             counts = torch.tensor([ratios.pruned(size) for size in sizes]).expand(n, -1)
         else:
-            sizes, wanted = _shares(twins.architecture, segments, ratios, scope)
+            sizes, wanted = chosen_scope(scope).lots(twins.architecture, segments, ratios)
             counts = (wanted * torch.tensor(sizes, dtype=torch.float64)).round().to(torch.int64)
         lots = cls(segments, sizes, wanted, counts, _pruned(twins, segments, sizes))
         lots._refuse_fewer(twins, ratios if isinstance(ratios, Pattern) else None)
@@ -156,9 +118,9 @@ class Lots:
             start -= segment.size
         if not segment.prunable:
             return f"the biases of layer {segment.layer!r}"
-        inputs = segment.size // _lots(segment, "output")
-        output = f", output {start // inputs}" if self.sizes[lot] <= inputs else ""
-        return f"layer {segment.layer!r}{output}"
+        if self.sizes[lot] == segment.size:
+            return f"layer {segment.layer!r}"
+        return f"layer {segment.layer!r}, output {start // (segment.size // outputs(segment))}"
 
 
 def prune_(twins: Population, scores: Tensor, lots: Lots, counts: Tensor) -> None:
@@ -189,25 +151,6 @@ def prune_(twins: Population, scores: Tensor, lots: Lots, counts: Tensor) -> Non
     ops.apply_mask_(twins.weights, twins.packed_masks)
 
 
-def _shares(
-    architecture: Architecture, segments: list[Segment], ratios: Tensor, scope: str
-) -> tuple[list[int], Tensor]:
-    """Sizes of the lots of a scope, and the share of each that goes: float64 [N, L]."""
-    if scope == "global":
-        return [sum(segment.size for segment in segments)], ratios.view(-1, 1)
-    lots = [_lots(segment, scope) for segment in segments]  # equal lots of each tensor
-    sizes = [
-        size
-        for segment, count in zip(segments, lots, strict=True)
-        for size in [segment.size // count] * count
-    ]
-    if ratios.dim() == 2:  # one per layer; a bias goes with the weights of its layer
-        layers = [segment.layer for segment in architecture.prunable_segments]
-        ratios = ratios[:, [layers.index(segment.layer) for segment in segments]]
-        return sizes, ratios.repeat_interleave(torch.tensor(lots), dim=1)
-    return sizes, ratios.view(-1, 1).expand(-1, len(sizes))
-
-
 def _pruned(twins: Population, segments: list[Segment], sizes: list[int]) -> Tensor | None:
     """How many weights of each lot the masks prune: int64 [N, L]."""
     if (masks := twins.masks) is None:
@@ -215,37 +158,6 @@ def _pruned(twins: Population, segments: list[Segment], sizes: list[int]) -> Ten
     gone = torch.cat([~masks[:, segment.slice] for segment in segments], dim=1).to("cpu", torch.int32)
     before = torch.nn.functional.pad(gone.cumsum(1), (1, 0))[:, _starts(sizes)]
     return before.diff(dim=1)
-
-
-def pattern_sparsity(architecture: Architecture, pattern: Pattern) -> float:
-    """The share of prunable weights that a pattern prunes."""
-    sizes = list(_groups(architecture.prunable_segments, pattern.m))
-    return sum(map(pattern.pruned, sizes)) / sum(sizes)
-
-
-def _lots(segment: Segment, scope: str) -> int:
-    """How many selections there are in a tensor; a bias is one.
-
-    Raises:
-        InputError: selections by output in a tensor whose outputs do not lie one after the other.
-    """
-    if scope != "output" or not segment.prunable:
-        return 1
-    if segment.output_axis != 0:
-        raise InputError(
-            f"{segment.name!r} is of a transposed convolution, whose outputs lie apart in its weight: scope 'output' "
-            "and N:M patterns cannot prune it; take scope 'layer', or leave it out with prunable=…"
-        )
-    return segment.shape[0]
-
-
-def _groups(segments: list[Segment] | tuple[Segment, ...], m: int) -> Iterator[int]:
-    """Sizes of the groups of at most `m` consecutive inputs, output by output."""
-    for segment in segments:
-        outputs = _lots(segment, "output")
-        full, rest = divmod(segment.size // outputs, m)
-        for _ in range(outputs):
-            yield from [m] * full + [rest] * (rest > 0)
 
 
 def _starts(sizes: list[int]) -> list[int]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.options import options_of
 from zoosparse_ext.sparsify.methods import METHODS, Ranking
 from zoosparse_ext.sparsify.methods.magnitude import Magnitude
+from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.derived import with_options
 from zoosparse_ext.study.sections import one_of
 from zoosparse_ext.study.twin_config import TwinConfig, Variant
 
-Scope = Literal["global", "layer"]
+Scope = Annotated[
+    str, AfterValidator(partial(one_of, known=SCOPES)), Field(json_schema_extra={"enum": list(SCOPES)})
+]
 
 
 class RankingConfig(TwinConfig):
