@@ -108,7 +108,6 @@ class VariationalConfig(TwinConfig):
 def _ranking_section(cls: type[Ranking]) -> type[RankingConfig]:
     """`[name]` of another method: its options are keys."""
     made = with_options(RankingConfig, cls)
-    made.__name__ = made.__qualname__ = f"{cls.__name__}Config"
     made.__doc__ = f"`[{cls.name}]`: twins by {cls.phrase}."
     assert issubclass(made, RankingConfig)
     made.method = cls
