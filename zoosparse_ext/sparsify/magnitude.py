@@ -28,6 +28,7 @@ from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.schedules import Constant
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
+from zoosparse_ext.sparsify.floors import require_least
 from zoosparse_ext.sparsify.methods import Ranking, chosen_method
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
 from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, pattern_sparsity
@@ -59,6 +60,7 @@ def magnitude_prune(
     recalibrate: Split | None = None,
     seed: int = 0,
     biases: bool = False,
+    min_kept: int = 0,
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
     matched_epoch: int | None = None,
@@ -103,6 +105,10 @@ def magnitude_prune(
             see :func:`~zoosparse_ext.population.batch_norm.recalibrate`. Default: those of the dense network stay, so
             that epoch 0 measures them and not only the mask.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
+        min_kept: how many weights of every output stay at least, and so of every layer: those of the largest scores, of
+            equal ones the higher columns. Others that the scope compares them with go instead, so that k stays as it
+            is. All stay of an output that has no more. Of vectors and of grouped transposed convolutions the floor is
+            that of the layer; biases have none. A weight that is zero counts, though its output is reported as dead.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
         matched_epoch: the epoch of that twin's training after which it had this sparsity, kept in the table as well.
@@ -120,16 +126,18 @@ def magnitude_prune(
     Raises:
         InputError: no models; no ratio, one outside [0, 1), or the same twice; several ratios for matched twins; a
             matched epoch that is none, or without `matched`; a sparsity or a schedule that is none, an empty series; a
-            sparsity below what the masks of a model prune already (names model, layer and both); NaN weights (names row
-            and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in phases;
-            epochs or a score without the data they need; what `train` refuses; an architecture without convolution and
-            linear layers.
+            sparsity below what the masks of a model prune already (names model, layer and both); one that `min_kept`
+            does not allow, or masks that prune more already (names model, layer or output, and numbers); NaN weights
+            (names row and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in
+            phases; epochs or a score without the data they need; what `train` refuses; an architecture without
+            convolution and linear layers.
     """
     if epochs and data is None:
         raise InputError(f"{epochs} epochs of fine-tuning need data=…")
     checked_epochs(keep, epochs)
     _check_matched(matched, matched_epoch)
     chosen_scope(scope)
+    require_least(min_kept)
     method = _ranking(score, data)
     require_prunable(population)
     optimizer = chosen_optimizer(optimizer)
@@ -142,7 +150,7 @@ def magnitude_prune(
     if isinstance(sparsity, str) and len(phases) > 1:
         raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
     chosen = (
-        _series(population, sparsity, scope, score, schedule, biases, seed, matched, matched_epoch)
+        _series(population, sparsity, scope, score, schedule, biases, min_kept, seed, matched, matched_epoch)
         if series is None
         else series
     )
@@ -153,7 +161,8 @@ def magnitude_prune(
     if state is not None:
         twins.optimizer_state = state.map(lambda moments: moments.repeat(copies, 1))
     images = None if data is None else data.train
-    lots = Lots.of(twins, ratios, scope, biases)
+    lots = Lots.of(twins, ratios, scope, biases, min_kept)
+    least = f" min kept {min_kept}" if min_kept else ""  # which checkpoints of earlier versions do not have
     _prune_in_rounds_(twins, population, method, lots, images, seed, phases[0].fraction)
     recalibrate_(twins, recalibrate)
     if data is None:
@@ -170,7 +179,7 @@ def magnitude_prune(
         twins,
         population,
         data,
-        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
+        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}{least}",
         before_epoch=prune_further,
         recalibrate=recalibrate,
         epochs=epochs,
@@ -227,13 +236,14 @@ def _series(
     score: str,
     schedule: str | OneShot | Iterative | Cubic,
     biases: bool,
+    min_kept: int,
     seed: int,
     matched: Sequence[str] | None,
     matched_epoch: int | None,
 ) -> Series:
     """What decides which weights go."""
-    texts, usual = selection_texts(schedule, biases), selection_texts()
-    pruning, *options = [texts["schedule"], *differences({"biases": texts["biases"]}, usual)]
+    texts, usual = selection_texts(schedule, biases, min_kept), selection_texts()
+    pruning, *options = [texts.pop("schedule"), *differences(texts, usual)]
     if isinstance(sparsity, Tensor) and sparsity.dim() == 2 and matched is None:
         options.append("own ratios")  # of layers, which a uniform ratio must not be compared with
     if score == "random" and seed != 0:

@@ -57,11 +57,13 @@ def magnitude_series(
         options: of :func:`zoosparse_ext.magnitude_prune`; loss and augmentation are by default those of the zoo.
     """
     config = _of_study(zoo, "magnitude")
-    texts = selection_texts(options.get("schedule", "one-shot"), options.get("biases", False))
+    texts = selection_texts(
+        options.get("schedule", "one-shot"), options.get("biases", False), options.get("min_kept", 0)
+    )
     usual = selection_texts()
     if isinstance(config, MagnitudeConfig) and matched_to is None:  # a study prunes matched twins at once
         usual = selection_texts(config.schedule)
-    selecting = list(differences({"biases": texts["biases"]}, usual))
+    selecting = list(differences({name: texts[name] for name in texts if name != "schedule"}, usual))
     if options.get("score") == "random" and options.get("seed", 0) != 0:
         selecting += differences({"seed": f"seed {options['seed']}"}, {})
     if matched_to is not None and matched_to != VARIATIONAL:
