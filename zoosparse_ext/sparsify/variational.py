@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
-from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,18 +15,18 @@ from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population import batch_norm
-from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
-from zoosparse_ext.population.hooks import Hooks, Progress
-from zoosparse_ext.population.optimizers import Adam, Optimizer
+from zoosparse_ext.population.hooks import Hooks
+from zoosparse_ext.population.optimizers import Adam
 from zoosparse_ext.population.population import Population, require_numbers
-from zoosparse_ext.population.schedules import Constant
-from zoosparse_ext.population.train import train
+from zoosparse_ext.population.train import run_training
+from zoosparse_ext.population.training import Training, gathered, shows_training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.series import Series, named
-from zoosparse_ext.sparsify.settings import differences, digest, number_text
+from zoosparse_ext.sparsify.settings import differences
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
+from zoosparse_ext.words import digest, number_text
 
 
 @dataclass(frozen=True)
@@ -69,31 +69,20 @@ _MODELZOOS_OF_0_1 = replace(
 
 
 @with_gradients
+@shows_training(epochs=25, optimizer=Adam(lr=3e-4))
 def variational_dropout(
     population: Population,
     data: Dataset,
+    training: Training | None = None,
     *,
-    epochs: int = 25,
     preset: str | Preset = "modelzoos",
     threshold: float = vardrop.THRESHOLD,
     kl_scale: float = 1.0,
-    batch_size: int = 10,
-    optimizer: Optimizer | None = None,
-    lr_schedule: str | Constant = "constant",
-    loss: str = "cross_entropy",
-    augment: Augment | None = None,
-    order: str = "per-model",
-    drop_last: bool = False,
     recalibrate: Split | None = None,
-    seed: int = 0,
     allow_nan: bool = False,
     series: Series | str | None = None,
-    engine: str = "auto",
-    device: torch.device | str | None = None,
-    checkpoint: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
     keep: Sequence[int] = (),
-    optimizer_state: str = "new",
+    **options: Any,
 ) -> Population:
     """Sparse twins by variational dropout: train on with noise of learned size, then drop what is mostly noise.
 
@@ -113,25 +102,24 @@ def variational_dropout(
         population: N models; stays as it is. Weights of convolution and linear layers are variational; what is pruned
             stays pruned.
         data: images and labels.
-        epochs: of training; 0 gives twins that drop what the initial noise drops: weights below 0.0015 or so.
+        training: see :class:`zoosparse_ext.Training`; its options are keywords as well. By default there are 25 epochs
+            of `Adam(lr=3e-4)`, as for the published MNIST zoo; 0 epochs give twins that drop what the initial noise
+            drops: weights below 0.0015 or so. With the moments of the source those of log σ², which it has not, start
+            at 0 all the same; they count the steps of the source, as if its gradients had been 0 there: Adam's first
+            hundreds of steps are then larger in them.
         preset: ``"modelzoos"`` (the published twin zoos), ``"molchanov"`` (the original objective), or a `Preset`.
         threshold: of log α.
         kl_scale: multiplies the KL weight of the preset, 0 or more: the larger, the sparser the twins end up.
-        optimizer: default `Adam(lr=3e-4)`, as for the published MNIST zoo.
-        batch_size, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress: as in
-            :func:`zoosparse_ext.train`.
         keep: epochs after which the sparse twins are kept, in `kept` of the result, with their weights, masks, log σ²
             and predictions as they were evaluated; see :func:`zoosparse_ext.train`.
-        optimizer_state: ``"new"``, or ``"source"`` to start from the moments of the weights that `population` has
-            kept, see :func:`zoosparse_ext.train`. Those of log σ², which the source has not, start at 0 in either
-            case; with ``"source"`` they count the steps of the source, as if its gradients had been 0 there: Adam's
-            first hundreds of steps are then larger in them.
         recalibrate: training images on which running statistics of batch norm are measured for the sparse networks,
             which have other activations than the noisy ones; see `magnitude_prune`.
         allow_nan: keep NaN weights instead of raising.
         series: what the twins are called as a group, in their ids and tables. Default: ``"variational"``, with
             preset, threshold and `kl_scale` if they are not the usual ones. Twins that differ in their training alone
             need names of their own before they can stand in one zoo: ``series="variational-50_epochs"``.
+        options: of `Training`, and `engine`, `device`, `checkpoint` and `progress`, see
+            :class:`~zoosparse_ext.population.training.Execution`.
 
     Returns:
         A `Population` of twins with `log_sigma2`, `packed_masks` (dropped weights are exactly 0.0), `predictions` on
@@ -144,6 +132,10 @@ def variational_dropout(
 
     Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
     """
+    training, execution = gathered(
+        "variational_dropout", training, options, epochs=25, optimizer=Adam(lr=3e-4)
+    )
+    epochs = training.epochs
     chosen = _preset(preset)
     if math.isnan(threshold):
         raise InputError("the threshold of log α is nan; give a number, such as 3")
@@ -167,7 +159,7 @@ def variational_dropout(
         dropped = drop(noisy, variational, threshold)
         return dropped if recalibrate is None else batch_norm.recalibrate(dropped, recalibrate)
 
-    source_predictions = predictions_of(population, data, device)
+    source_predictions = predictions_of(population, data, execution.device)
 
     def hooks(preset: Preset, earlier: Hooks | None = None) -> Hooks:
         objective = preset
@@ -187,25 +179,13 @@ def variational_dropout(
             f"KL weights of version 0.1, 0.01 · epoch / 25; the same as kl_scale={number_text(epochs / 25)}"
         )
         of_0_1 = replace(hooks(_MODELZOOS_OF_0_1), told=told)
-    history = train(
+    history = run_training(
         noisy,
         data,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer if optimizer is not None else Adam(lr=3e-4),
-        lr_schedule=lr_schedule,
-        loss=loss,
-        augment=augment,
-        order=order,
-        drop_last=drop_last,
-        seed=seed,
+        training,
+        execution,
         splits=("test",),
-        engine=engine,
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
         keep=keep,
-        optimizer_state=optimizer_state,
         variational=variational,
         hooks=hooks(chosen, of_0_1),
     )
