@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
 
 import pandas as pd
 import torch
@@ -13,6 +12,7 @@ from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.sparsify.floors import Floor, starts, sums
 from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, outputs
 
 
@@ -32,6 +32,7 @@ class Lots:
         ratios: float64 [N, L], the share of each lot to prune; None where a pattern says how many go.
         counts: int64 [N, L], how many go in the end.
         pruned: int64 [N, L], how many of them masks prune already; None where the models have no masks.
+        floor: what stays at least; None where nothing must.
     """
 
     segments: list[Segment]
@@ -39,10 +40,16 @@ class Lots:
     ratios: Tensor | None
     counts: Tensor
     pruned: Tensor | None
+    floor: Floor | None = None
 
     @classmethod
     def of(
-        cls, twins: Population, ratios: Tensor | Pattern, scope: str = "global", biases: bool = False
+        cls,
+        twins: Population,
+        ratios: Tensor | Pattern,
+        scope: str = "global",
+        biases: bool = False,
+        min_kept: int = 0,
     ) -> Lots:
         """The lots of a scope, or of a pattern.
 
@@ -51,10 +58,12 @@ class Lots:
             ratios: float64 [N], or [N, S] per prunable layer (scopes that take it), or a pattern.
             scope: the name of one; a pattern takes its place.
             biases: prune biases as well.
+            min_kept: how many weights of every layer and output stay at least, see :class:`.Floor`.
 
         Raises:
-            InputError: fewer are to go of a lot than its masks prune already; names model, layer and both shares. A
-                scope that is not known, or cannot prune a tensor or reach a sparsity.
+            InputError: fewer are to go of a lot than its masks prune already; names model, layer and both shares. More
+                are to go than `min_kept` allows, or are gone already; names model and layer or output. A scope that is
+                not known, or cannot prune a tensor or reach a sparsity.
         """
         segments = candidates(twins.architecture, biases)
         n = len(twins)
@@ -65,8 +74,11 @@ class Lots:
         else:
             sizes, wanted = chosen_scope(scope).lots(twins.architecture, segments, ratios)
             counts = (wanted * torch.tensor(sizes, dtype=torch.float64)).round().to(torch.int64)
-        lots = cls(segments, sizes, wanted, counts, _pruned(twins, segments, sizes))
+        gone = _gone(twins, segments)
+        floor = Floor.of(segments, min_kept) if min_kept else None
+        lots = cls(segments, sizes, wanted, counts, None if gone is None else sums(gone, sizes), floor)
         lots._refuse_fewer(twins, ratios if isinstance(ratios, Pattern) else None)
+        lots._refuse_below_floor(twins, gone)
         return lots
 
     @property
@@ -109,6 +121,24 @@ class Lots:
             "for; pruned weights stay pruned: ask for more, or prune the model that it came from"
         )
 
+    def _refuse_below_floor(self, twins: Population, gone: Tensor | None) -> None:
+        if self.floor is None:
+            return
+        models = twins.models.get("source_id", pd.Series(twins.ids))
+        least = f"min_kept = {self.floor.least}"
+        if gone is not None and (lacking := self.floor.lacking(gone)):
+            row, words = lacking
+            raise InputError(
+                f"model {models[row]!r}, {least}: {words}; pruned weights stay pruned: take a smaller min_kept, or the "
+                "model that it came from"
+            )
+        if found := self.floor.contradiction(self.sizes, self.counts):
+            row, lot, words = found
+            where = f" in {self._name(lot)}" if len(self.sizes) > 1 else ""
+            raise InputError(
+                f"model {models[row]!r}, {least}{where}: {words}; ask for less sparsity, or take a smaller min_kept"
+            )
+
     def _name(self, lot: int) -> str:
         """Where the weights of a lot are: the tensor, and the output where a tensor has several lots."""
         start = sum(self.sizes[:lot])
@@ -126,7 +156,8 @@ class Lots:
 def prune_(twins: Population, scores: Tensor, lots: Lots, counts: Tensor) -> None:
     """Prune in place, smallest scores of each lot first, and set the masks.
 
-    What the masks prune stays pruned, and goes into the count; what is zero besides goes next.
+    What the masks prune stays pruned, and goes into the count; what is zero besides goes next. Of equal scores the
+    lower column goes first. Where there is a floor, the largest scores of every output stay, and others go instead.
 
     Args:
         twins: N models.
@@ -142,23 +173,19 @@ def prune_(twins: Population, scores: Tensor, lots: Lots, counts: Tensor) -> Non
     else:
         scores = torch.where(twins.weights == 0, tiny, scores.clamp(min=2 * tiny)).where(masks, 0.0)
     columns = lots.columns
-    if len(lots.sizes) == 1:
+    if lots.floor is not None:
+        kept = lots.floor.mask(scores[:, columns], counts, lots.sizes)
+    elif len(lots.sizes) == 1:
         kept = ops.magnitude_mask(scores[:, columns], counts[:, 0])
     else:
-        kept = ops.magnitude_mask(scores[:, columns], counts, segments=_starts(lots.sizes))
+        kept = ops.magnitude_mask(scores[:, columns], counts, segments=starts(lots.sizes))
     masks[:, columns] = kept
     twins.packed_masks = ops.pack_mask(masks)
     ops.apply_mask_(twins.weights, twins.packed_masks)
 
 
-def _pruned(twins: Population, segments: list[Segment], sizes: list[int]) -> Tensor | None:
-    """How many weights of each lot the masks prune: int64 [N, L]."""
+def _gone(twins: Population, segments: list[Segment]) -> Tensor | None:
+    """What the masks prune of the weights that may be pruned: bool [N, C]."""
     if (masks := twins.masks) is None:
         return None
-    gone = torch.cat([~masks[:, segment.slice] for segment in segments], dim=1).to("cpu", torch.int32)
-    before = torch.nn.functional.pad(gone.cumsum(1), (1, 0))[:, _starts(sizes)]
-    return before.diff(dim=1)
-
-
-def _starts(sizes: list[int]) -> list[int]:
-    return list(accumulate(sizes, initial=0))
+    return torch.cat([~masks[:, segment.slice] for segment in segments], dim=1)
