@@ -12,9 +12,11 @@ the documentation are made of them.
 from __future__ import annotations
 
 import math
+import operator
 import typing
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -64,6 +66,18 @@ class Option:
     said: Said
 
     @property
+    def plain(self) -> Any:
+        """Its type where it is written as text: `str` where names stand for objects."""
+        return str if str in typing.get_args(self.kind) else self.kind
+
+    @property
+    def parts(self) -> list[Option]:
+        """Its own options, where it is an object of options; else itself."""
+        return (options_of(self.kind) if isinstance(self.kind, type) and is_dataclass(self.kind) else []) or [
+            self
+        ]
+
+    @property
     def flag(self) -> str:
         """On the command line."""
         return self.said.flag or "--" + self.name.replace("_", "-")
@@ -82,12 +96,16 @@ class Option:
         what = f"{owner}{self.name}"
         if value is None and self.optional:
             return
-        _check_kind(what, value, self.kind)
-        said = self.said
-        if said.choices is not None and value not in said.choices:
-            raise InputError(f"{what} must be one of {', '.join(said.choices)}; got {value!r}")
+        bounds = _bounds(self.said)
+        _check_kind(what, value, self.kind, [text for text, _ in bounds])
+        choices = self.said.choices  # names, of which others may be objects
+        if choices is not None and (self.kind is str or isinstance(value, str)) and value not in choices:
+            raise InputError(f"{what} must be one of {', '.join(choices)}; got {value!r}")
         if isinstance(value, Real) and not isinstance(value, bool):
-            _check_number(what, float(value), said)
+            number = float(value)
+            if math.isnan(number) or not all(fits(number) for _, fits in bounds):
+                expected = " and ".join(text for text, _ in bounds) or "a number"
+                raise InputError(f"{what} must be {expected}, got {value}")
 
 
 def option(default: Any = MISSING, help: str = "", **said: Any) -> Any:
@@ -123,7 +141,25 @@ def _without_none(kind: Any) -> tuple[Any, bool]:
     return (others[0] if len(others) == 1 else typing.Union[others]), True  # noqa: UP007
 
 
-def _check_kind(what: str, value: Any, kind: Any) -> None:
+def _bounds(said: Said) -> list[tuple[str, Callable[[float], bool]]]:
+    """The bounds of a number, in words and as what they ask of it."""
+    found: list[tuple[str, Callable[[float], bool]]] = []
+    for bound, text, compare in (
+        (said.low, "{} or more", operator.ge),
+        (said.high, "{} or less", operator.le),
+        (said.above, "more than {}", operator.gt),
+        (said.below, "less than {}", operator.lt),
+    ):
+        if bound is not None:
+            found.append((text.format(bound), partial(_compared, compare, bound)))
+    return found
+
+
+def _compared(compare: Callable[[float, float], bool], bound: float, value: float) -> bool:
+    return compare(value, bound)
+
+
+def _check_kind(what: str, value: Any, kind: Any, bounds: list[str]) -> None:
     kinds = {int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bool, "True or False"),
              str: (str, "text")}  # fmt: skip
     if kind not in kinds:
@@ -131,18 +167,6 @@ def _check_kind(what: str, value: Any, kind: Any) -> None:
     wanted, expected = kinds[kind]
     if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
         shown = f" {value!r}" if isinstance(value, str | int | float) else ""
-        raise InputError(f"{what}: got {type(value).__name__}{shown}, expected {expected}")
-
-
-def _check_number(what: str, value: float, said: Said) -> None:
-    bounds = [
-        (said.low, value >= (said.low or 0.0), f"{said.low} or more"),
-        (said.high, value <= (said.high or 0.0), f"{said.high} or less"),
-        (said.above, value > (said.above or 0.0), f"more than {said.above}"),
-        (said.below, value < (said.below or 0.0), f"less than {said.below}"),
-    ]
-    limits = [(fine, text) for bound, fine, text in bounds if bound is not None]
-    if math.isnan(value) or not all(fine for fine, _ in limits):
         raise InputError(
-            f"{what} must be {' and '.join(text for _, text in limits) or 'a number'}, got {value:g}"
+            f"{what}: got {type(value).__name__}{shown}, expected {', '.join([expected, *bounds])}"
         )

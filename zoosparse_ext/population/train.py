@@ -23,10 +23,10 @@ from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
 from zoosparse_ext.population.devices import by_rows, device_of
 from zoosparse_ext.population.engines import ChosenEngine, choose_engine
 from zoosparse_ext.population.evaluate import check_split, evaluate
-from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import EpochResult, Hooks, Progress
 from zoosparse_ext.population.kept import checked_epochs, snapshot
+from zoosparse_ext.population.learning import Learned
 from zoosparse_ext.population.optimizer_state import OptimizerState, starting_state
 from zoosparse_ext.population.optimizers import Optimizer, chosen_optimizer
 from zoosparse_ext.population.population import Population
@@ -59,7 +59,7 @@ def train(
     keep: Sequence[int] = (),
     optimizer_state: str = "new",
     keep_optimizer_state: bool = False,
-    variational: Variational | None = None,
+    learned: Learned | None = None,
     hooks: Hooks | None = None,
 ) -> pd.DataFrame:
     """Train all models of a population, in place, each on its own; returns the history, one row per model and epoch.
@@ -108,7 +108,7 @@ def train(
             With a constant learning rate and an equal `seed`, 3 + 2 epochs are then 5, to the same bits.
         keep_optimizer_state: keep them at the end as `population.optimizer_state`, 2 × N × P floats. What the
             population had of an earlier training is dropped in any case.
-        variational: variational dropout; use :func:`zoosparse_ext.variational_dropout`.
+        learned: what is learned beside the weights, in place; use :func:`zoosparse_ext.learn`.
         hooks: for methods built on training, see `Hooks`.
 
     Raises:
@@ -126,7 +126,7 @@ def train(
     _check(population, data, epochs, batch_size, order, loss, splits)
     where = device_of(device, population.weights)
     make_trainable_(population)
-    chosen = choose_engine(engine, population, where, variational is not None)
+    chosen = choose_engine(engine, population, where, None if learned is None else learned.learner)
     kept_epochs = checked_epochs(keep, epochs)
     start = starting_state(population, optimizer_state, optimizer.kind)
     table = optimizer.table(len(population))
@@ -143,7 +143,7 @@ def train(
         recipe,
         chosen,
         where,
-        variational,
+        learned,
         hooks or Hooks(),
         progress,
         checkpoint,
@@ -202,7 +202,7 @@ class _Training:
         recipe: _Recipe,
         engine: ChosenEngine,
         device: torch.device,
-        variational: Variational | None,
+        learned: Learned | None,
         hooks: Hooks,
         progress: Callable[[Progress], None] | None,
         checkpoint: str | Path | None,
@@ -210,8 +210,8 @@ class _Training:
     ) -> None:
         self.population, self.data, self.recipe = population, data, recipe
         self.engine, self.device = engine, device
-        self.variational, self.hooks, self.progress = variational, hooks, progress
-        self.state = TrainState.fresh(population.weights, variational=variational is not None)
+        self.learned, self.hooks, self.progress = learned, hooks, progress
+        self.state = TrainState.fresh(population.weights, () if learned is None else learned.matrices)
         self.epochs_before = 0
         self.keep = keep - {recipe.epochs}  # the last is the population itself
         if recipe.start is not None:
@@ -224,7 +224,7 @@ class _Training:
             self._open_checkpoint(Path(checkpoint))
 
     def _start_from(self, start: OptimizerState) -> None:
-        """Moments of log σ², which the source has none of, stay 0: as if its gradients had been 0 until now."""
+        """Moments of what is learned beside the weights stay 0: as if its gradients had been 0 until now."""
         self.state.step, self.epochs_before = start.step, start.epochs
         self.state.first.copy_(start.first)
         self.state.second.copy_(start.second)
@@ -251,7 +251,7 @@ class _Training:
         """Take up the checkpoint where there is one; else evaluate what is there as epoch 0."""
         population, restored = self.population, None
         if self.checkpoint is not None:
-            restored = self.checkpoint.restore(population, self.state, self.keep)
+            restored = self.checkpoint.restore(population, self.state, self.keep, self.hooks.models)
         if (
             self.recipe.epochs
         ):  # what is kept of an earlier training does not belong to these weights any more
@@ -288,10 +288,10 @@ class _Training:
 
     def _steps(self, rows: slice) -> Steps:
         """This epoch's work on some models."""
-        population, recipe, variational = self.population, self.recipe, self.variational
-        if variational is not None:
-            kl_weight = self.hooks.kl_weight(self.epoch - 1)
-            variational = replace(variational, log_sigma2=variational.log_sigma2[rows], kl_weight=kl_weight)
+        population, recipe, learned = self.population, self.recipe, self.learned
+        if learned is not None:
+            weight = self.hooks.penalty_weight(self.epoch - 1)
+            learned = replace(learned, weight=weight).map(lambda matrix: matrix[rows])
         seeds = population.seeds[rows]
         images, steps = len(self.data.train), recipe.steps
         order = _order(recipe.order, seeds, recipe.seed, images, self.epochs_before + self.epoch - 1)
@@ -307,7 +307,7 @@ class _Training:
             recipe.seed,
             packed_masks=None if population.packed_masks is None else population.packed_masks[rows],
             dropout=None if population.dropout is None else population.dropout[rows],
-            variational=variational,
+            learned=learned,
             loss=recipe.loss,
             augment=recipe.augment,
             counts=None if population.counts is None else population.counts[rows],

@@ -48,9 +48,9 @@ def test_options_in_words() -> None:
     ("options", "message"),
     [
         ({"rounds": 0}, "loud: rounds must be 1 or more, got 0"),
-        ({"rounds": 2.5}, "loud: rounds: got float 2.5, expected a whole number"),
-        ({"rounds": True}, "loud: rounds: got bool True, expected a whole number"),
-        ({"rate": 1.0}, "loud: rate must be more than 0 and less than 1, got 1"),
+        ({"rounds": 2.5}, "loud: rounds: got float 2.5, expected a whole number, 1 or more"),
+        ({"rounds": True}, "loud: rounds: got bool True, expected a whole number, 1 or more"),
+        ({"rate": 1.0}, "loud: rate must be more than 0 and less than 1, got 1.0"),
         ({"rate": float("nan")}, "loud: rate must be more than 0 and less than 1, got nan"),
         ({"mode": "medium"}, "loud: mode must be one of fast, slow; got 'medium'"),
         ({"extra": 1}, "loud: extra: got int 1, expected True or False"),
