@@ -189,7 +189,7 @@ def _copy_buffers_(architecture: Architecture, source: Tensor, target: Tensor) -
     """Running statistics, which a forward pass in training changes among the columns that it was given."""
     for segment in architecture.segments:
         if not segment.trainable and not segment.prunable:
-            target[:, segment.slice] = source[:, segment.slice]
+            target.data[:, segment.slice] = source[:, segment.slice]  # a version of its own for autograd
 
 
 def _losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def variational_dropout(
 
     Source: Molchanov, Ashukha, Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", ICML 2017.
     """
-    method = VariationalDropout(preset, threshold, kl_scale)
+    method = VariationalDropout(preset, kl_scale, threshold)
     return learn(
         population,
         data,
@@ -132,6 +132,6 @@ def objective_texts(
     kl_scale: float = 1.0,
 ) -> dict[str, str]:
     """What decides which weights variational dropout takes, in short words."""
-    texts = VariationalDropout(preset, threshold, kl_scale).texts()
+    texts = VariationalDropout(preset, kl_scale, threshold).texts()
     named = preset_text(preset, epochs, images, threshold)
     return {"preset": named, "threshold": texts["threshold"], "kl": texts["kl_scale"]}

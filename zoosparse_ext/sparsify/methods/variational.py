@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -100,16 +100,25 @@ def preset_text(
     return name or f"preset {digest(f'{chosen.key(epochs, images)} {threshold}')}"
 
 
+@dataclass(frozen=True)
 class WithVariances(LearnedMethod):
     """The training of variational dropout: log σ² of every weight is learned, by local reparameterization.
 
     Methods that train so differ in what they keep.
     """
 
-    preset: str | Preset
-    kl_scale: float
-
     optimizer: ClassVar[Optimizer] = Adam(lr=3e-4)
+
+    preset: str | Preset = option(
+        "modelzoos", f"Objective: {', '.join(PRESETS)}.", choices=PRESETS, words=preset_text
+    )
+    kl_scale: float = option(
+        1.0,
+        "Multiplies the KL weight of the preset.",
+        low=0,
+        below=math.inf,
+        words=lambda scale: f"kl {number_text(scale)}",
+    )
 
     def __post_init__(self) -> None:
         require_kind(f"{self.name}: preset", self.preset, (str, Preset), "the name of a preset, or a Preset")
@@ -177,7 +186,7 @@ class WithVariances(LearnedMethod):
 
     def series_options(self, epochs: int, images: int) -> tuple[str, ...]:
         usual = type(self)().texts()
-        plain = replace(cast(Any, self), preset="modelzoos").texts()
+        plain = replace(self, preset="modelzoos").texts()
         return differences({**plain, "preset": self.preset_name(epochs, images)}, usual)
 
     def training_key(self, epochs: int, images: int) -> str:
@@ -189,7 +198,7 @@ class WithVariances(LearnedMethod):
             return None
         scale = number_text(epochs / 25)
         told = f"KL weights of version 0.1, 0.01 · epoch / 25; the same as kl_scale={scale}"
-        return replace(cast(Any, self), preset=_MODELZOOS_OF_0_1), told
+        return replace(self, preset=_MODELZOOS_OF_0_1), told
 
 
 @register
@@ -206,17 +215,7 @@ class VariationalDropout(WithVariances):
     color: ClassVar[str | None] = "#d55e00"
     source: ClassVar[str] = "Molchanov et al. 2017"
 
-    preset: str | Preset = option(
-        "modelzoos", f"Objective: {', '.join(PRESETS)}.", choices=PRESETS, words=preset_text
-    )
     threshold: float = option(vardrop.THRESHOLD, "Of log α, from which a weight is dropped.")
-    kl_scale: float = option(
-        1.0,
-        "Multiplies the KL weight of the preset.",
-        low=0,
-        below=math.inf,
-        words=lambda scale: f"kl {number_text(scale)}",
-    )
 
     def keep(self, trained: Population, ratios: Tensor | None) -> tuple[Tensor, Tensor]:
         kept = torch.ones_like(trained.weights, dtype=torch.bool)
