@@ -24,6 +24,7 @@ from zoosparse_ext.population.optimizers import SGD, Adam, AdamW, RMSprop
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.program import Program
 from zoosparse_ext.population.train import train
+from zoosparse_ext.population.training import Training
 from zoosparse_ext.sparsify.control import continue_training
 from zoosparse_ext.sparsify.learned import learn
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
@@ -53,6 +54,7 @@ __all__ = [
     "Segment",
     "Split",
     "StoreError",
+    "Training",
     "WeightsDataset",
     "Zoo",
     "ZoosparseError",

@@ -11,7 +11,7 @@ import torch
 import zoosparse_ext as zs
 from tests.cli.command import succeed, zoosparse
 from zoosparse_ext.cli import sparsify
-from zoosparse_ext.study.twin_config import MagnitudeConfig, VariationalConfig
+from zoosparse_ext.study.method_config import MagnitudeConfig, VariationalConfig
 from zoosparse_ext.zoo import Zoo
 
 

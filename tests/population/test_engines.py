@@ -47,7 +47,7 @@ def test_rows_that_travel_come_back_the_same(
 
         return ChosenEngine(OnDevice(run, device), 2)
 
-    monkeypatch.setattr("zoosparse_ext.population.train.choose_engine", elsewhere)
+    monkeypatch.setattr("zoosparse_ext.population.training_run.choose_engine", elsewhere)
     found = trained(data, variational=variational)
     assert torch.equal(found.weights, expected.weights)
     assert found.history.equals(expected.history)
@@ -73,7 +73,7 @@ def test_goes_on_with_fewer_models_where_memory_ends(
 
         return ChosenEngine(OnDevice(run, device), 64)
 
-    monkeypatch.setattr("zoosparse_ext.population.train.choose_engine", small)
+    monkeypatch.setattr("zoosparse_ext.population.training_run.choose_engine", small)
     with caplog.at_level(logging.WARNING, logger="zoosparse_ext"):
         found = trained(data)
     assert "CUDA out of memory: going on with 2 models at a time" in caplog.text

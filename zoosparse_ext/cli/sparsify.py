@@ -15,8 +15,8 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.sparsify.schedules import SCHEDULES
 from zoosparse_ext.sparsify.selection import SCOPES
 from zoosparse_ext.sparsify.series import Series
-from zoosparse_ext.sparsify.settings import Texts
 from zoosparse_ext.sparsify.variational import PRESETS
+from zoosparse_ext.study.method_config import MagnitudeConfig, VariationalConfig
 from zoosparse_ext.study.naming import (
     VARIATIONAL,
     control_series,
@@ -33,9 +33,9 @@ from zoosparse_ext.study.stages import (
     add_variational_twins,
     ratios_text,
 )
-from zoosparse_ext.study.twin_config import MagnitudeConfig, VariationalConfig
 from zoosparse_ext.study.unfinished import begun as begun_in
 from zoosparse_ext.study.unfinished import place
+from zoosparse_ext.words import Texts
 from zoosparse_ext.zoo import Zoo
 
 MP, VD = MagnitudeConfig(), VariationalConfig()  # the defaults of a study

@@ -87,16 +87,12 @@ def train(
         zoo = train_zoo(
             images,
             groups,
-            epochs=epochs,
-            batch_size=batch_size,
-            order=order,
-            seed=seed,
             checkpoint=checkpoint,
             progress=progress,
             settings={"command": command_line(), "seed": seed, "zoo": config.zoo.model_dump(mode="json")},
             device=device,
             keep_optimizer_state=keep_optimizer_state,
-            **config.zoo.how_to_train(),
+            **config.zoo.options(seed),
         )
         zoo.save(out)
     accuracy = zoo.models.accuracy

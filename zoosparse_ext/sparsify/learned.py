@@ -20,7 +20,8 @@ from zoosparse_ext.population.hooks import Hooks
 from zoosparse_ext.population.learning import Learned
 from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.tensors import as_arguments, tensors_of
-from zoosparse_ext.population.train import train
+from zoosparse_ext.population.train import run_training
+from zoosparse_ext.population.training import Training, gathered, shows_training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import require_prunable
 from zoosparse_ext.sparsify.methods import METHODS, LearnedMethod, chosen_method
@@ -32,18 +33,19 @@ EPOCHS = 25  # of the published twins
 
 
 @with_gradients
+@shows_training(epochs=EPOCHS)
 def learn(
     population: Population,
     data: Dataset,
     method: str | LearnedMethod,
     sparsity: float | Sequence[float] | Tensor | None = None,
     *,
-    epochs: int = EPOCHS,
+    training: Training | None = None,
     recalibrate: Split | None = None,
     allow_nan: bool = False,
     series: Series | str | None = None,
     keep: Sequence[int] = (),
-    **training: Any,
+    **options: Any,
 ) -> Population:
     """Sparse twins by a method that learns which weights to keep while it trains them.
 
@@ -61,7 +63,9 @@ def learn(
         method: its name or an object, see :mod:`zoosparse_ext.sparsify.methods`.
         sparsity: what methods are told that keep a number of weights that is asked for: a number, or a sequence of
             ratios, which gives (ratios × N) twins of one training. Others find the sparsity by themselves.
-        epochs: of the training; 0 gives twins that keep what the method keeps before it has learned anything.
+        training: see :class:`zoosparse_ext.Training`; its options are keywords as well. By default there are 25 epochs
+            by the usual optimizer of the method; 0 epochs give twins that keep what the method keeps before it has
+            learned anything.
         recalibrate: training images on which running statistics of batch norm are measured for the sparse networks,
             which have other activations than the trained ones; see :func:`~zoosparse_ext.magnitude_prune`.
         allow_nan: keep NaN weights instead of raising.
@@ -69,7 +73,8 @@ def learn(
             those of its options that are not the usual ones.
         keep: epochs after which the twins are kept, in `kept` of the result, as they were evaluated; see
             :func:`zoosparse_ext.train`.
-        training: further options of :func:`zoosparse_ext.train`. Default of `optimizer`: that of the method.
+        options: of `Training`, and `engine`, `device`, `checkpoint` and `progress`, see
+            :class:`~zoosparse_ext.population.training.Execution`.
 
     Returns:
         A `Population` of twins with `learned`, `packed_masks` (pruned weights are exactly 0.0), `predictions` on the
@@ -80,6 +85,8 @@ def learn(
             that is out of range; weights that are NaN; what `train` refuses.
     """
     chosen = _chosen(method)
+    training, execution = gathered("learn", training, options, epochs=EPOCHS, optimizer=chosen.optimizer)
+    epochs = training.epochs
     ratios = _asked(chosen, sparsity)
     make_trainable_(population)
     if chosen.asks_sparsity:
@@ -98,7 +105,7 @@ def learn(
         twins = _sparse(trained, chosen, table, of_twins)
         return twins if recalibrate is None else batch_norm.recalibrate(twins, recalibrate)
 
-    source_predictions = predictions_of(population, data, training.get("device"))
+    source_predictions = predictions_of(population, data, execution.device)
     source_predictions = source_predictions.repeat(len(table) // max(1, len(population)), 1)
 
     def hooks(method: LearnedMethod, earlier: Hooks | None = None) -> Hooks:
@@ -114,15 +121,15 @@ def learn(
         )
 
     before = chosen.earlier(epochs)
-    history = train(
+    history = run_training(
         trained,
         data,
-        epochs=epochs,
+        training,
+        execution,
         splits=("test",),
         keep=keep,
         learned=Learned(chosen, trained.learned),
         hooks=hooks(chosen, None if before is None else replace(hooks(before[0]), told=before[1])),
-        **{**training, "optimizer": training.get("optimizer") or chosen.optimizer},
     )
     twins = sparse()
     twins.predictions, twins.history = trained.predictions, with_identity(history, twins)

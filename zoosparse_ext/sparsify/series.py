@@ -15,10 +15,10 @@ from typing import ClassVar
 import pandas as pd
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.sparsify.methods import METHODS
 
 CONTROL = "control"  # the method of twins that are trained on unpruned
 _SCOPE_LABELS = {"global": "global", "layer": "per layer", "output": "per output"}
-_METHOD_LABELS = {"magnitude": "MP", "variational": "VD", "wanda": "Wanda"}
 _SCHEDULES = ("one shot", "iterative", "cubic")  # as keys spell them
 _PATTERN = re.compile(r"\d+:\d+")  # N:M sparsity
 _UNSAFE = re.compile(r"[/\\\s\x00-\x1f\x7f]")
@@ -98,7 +98,9 @@ class Series:
         ('random global', 'VD, 50 epochs')
         """
         scope = None if self.scope is None else _SCOPE_LABELS.get(self.scope, self.scope)
-        named = [_METHOD_LABELS.get(self.method, _spaced(self.method)), *([] if scope is None else [scope])]
+        method = METHODS.get(self.method)
+        label = _spaced(self.method) if method is None else method.label
+        named = [label, *([] if scope is None else [scope])]
         further = [*([] if self.schedule is None else [self.schedule]), *self.options]
         if (
             scope is None and further and further[0].isalpha()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator
-from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -19,7 +17,6 @@ from pydantic import (
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import OPTIMIZERS, SGD, Optimizer, PerModel
-from zoosparse_ext.population.schedules import SCHEDULES
 from zoosparse_ext.study.inheritance import SourceOptimizer
 
 SOURCE = "source"
@@ -37,9 +34,6 @@ def one_of(name: str, known: Collection[str]) -> str:
     raise ValueError(
         f"unknown {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
     )
-
-
-LrSchedule = Annotated[str, AfterValidator(partial(one_of, known=SCHEDULES))]
 
 
 class Section(BaseModel):

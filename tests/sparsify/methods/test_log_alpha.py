@@ -123,5 +123,5 @@ def test_what_it_cannot_be_asked(data: zs.Dataset) -> None:
         chosen_method("log_alpha", threshold=2.0)
     with pytest.raises(InputError, match="has no models"):
         zs.learn(tiny.population()[:0], data, "log_alpha", 0.5, **HOW)
-    with pytest.raises(InputError, match="one that learns what to keep: .*'magnitude' ranks weights"):
+    with pytest.raises(InputError, match=r"one that learns what to keep: .*'magnitude' ranks weights"):
         zs.learn(tiny.population(), data, "magnitude", **HOW)

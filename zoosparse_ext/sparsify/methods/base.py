@@ -17,7 +17,7 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import check_options, options_of
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.sparsify.settings import number_text
+from zoosparse_ext.words import number_text
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,12 @@ def register(cls: Class) -> Class:
     """Enter a method into the registry, under its name.
 
     Raises:
-        ValueError: another method has that name.
+        ValueError: another method has that name, or it is not made of letters, digits and underscores.
     """
+    if not cls.name.isidentifier():
+        raise ValueError(
+            f"{cls.name!r} cannot be the name of a method: series and keys of studies contain it"
+        )
     if METHODS.setdefault(cls.name, cls) is not cls:
         raise ValueError(f"there are two methods {cls.name!r}: {METHODS[cls.name].__name__}, {cls.__name__}")
     return cls

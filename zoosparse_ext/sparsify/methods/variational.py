@@ -22,7 +22,8 @@ from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.program import Conv2d, Linear
 from zoosparse_ext.sparsify.methods.base import register
 from zoosparse_ext.sparsify.methods.learned import LearnedMethod
-from zoosparse_ext.sparsify.settings import differences, digest, number_text
+from zoosparse_ext.sparsify.settings import differences
+from zoosparse_ext.words import digest, number_text
 
 MATRIX = "log_sigma2"
 
