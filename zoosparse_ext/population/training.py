@@ -66,15 +66,21 @@ class Training:
     lr_schedule: str | Constant = option(
         "constant", f"Schedule of the learning rate: {', '.join(SCHEDULES)}.", choices=SCHEDULES
     )
-    loss: str = option("cross_entropy", "cross_entropy, or mse to one-hot labels.", choices=ops.train.LOSSES)
+    loss: str = option(
+        "cross_entropy", "Loss: cross_entropy, or mse to one-hot labels.", choices=ops.train.LOSSES
+    )
     augment: Augment | None = option(None, "Random crops and flips of the training images.")
-    order: str = option("per-model", "per-model (each its own shuffle) or shared.", choices=ORDERS)
+    order: str = option(
+        "per-model", "Order of the images: per-model (each its own shuffle) or shared.", choices=ORDERS
+    )
     drop_last: bool = option(
         False, "Leave out the last batch of an epoch where it is smaller than the others."
     )
     seed: int = option(0, "Seed for shuffling and noise; each model adds its own.")
     optimizer_state: str = option(
-        "new", "new, or source: continue with the moments that the zoo's models keep.", choices=START
+        "new",
+        "State of the optimizer: new, or source to continue with the moments that the zoo's models keep.",
+        choices=START,
     )
 
     def __post_init__(self) -> None:

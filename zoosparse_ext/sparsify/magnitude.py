@@ -24,9 +24,11 @@ from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.training import Training, gathered, shows_training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
+from zoosparse_ext.sparsify.floors import require_least
 from zoosparse_ext.sparsify.methods import Ranking, chosen_method
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
-from zoosparse_ext.sparsify.selection import SCOPES, Lots, Pattern, pattern_sparsity, prune_
+from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, pattern_sparsity
+from zoosparse_ext.sparsify.selection import Lots, prune_
 from zoosparse_ext.sparsify.series import Series, named
 from zoosparse_ext.sparsify.settings import differences, epoch_text, selection_texts
 from zoosparse_ext.sparsify.twins import MATCHED_EPOCH, twin_rows
@@ -48,6 +50,7 @@ def magnitude_prune(
     score: str | Ranking = "magnitude",
     recalibrate: Split | None = None,
     biases: bool = False,
+    min_kept: int = 0,
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
     matched_epoch: int | None = None,
@@ -73,8 +76,8 @@ def magnitude_prune(
             ``"output"``, a tensor [N, S] with one per model and prunable layer; or an N:M pattern such as ``"2:4"``
             (see `Pattern`), which takes the place of the scope. k = round(sparsity × prunable weights), as in
             `torch.nn.utils.prune`.
-        scope: ``"global"`` (smallest weights of the whole model), ``"layer"`` (the same share of every layer) or
-            ``"output"`` (of the weights of every output).
+        scope: ``"global"`` (smallest weights of the whole model), ``"layer"`` (the same share of every layer),
+            ``"output"`` (of the weights of every output), or another of :mod:`zoosparse_ext.sparsify.scopes`.
         data: needed for fine-tuning, for scores that look at images, and for the performance and agreement columns
             of `history`.
         training: of the fine-tuning with the mask held, see :class:`zoosparse_ext.Training`: pruned weights are exactly
@@ -87,6 +90,10 @@ def magnitude_prune(
             see :func:`~zoosparse_ext.population.batch_norm.recalibrate`. Default: those of the dense network stay, so
             that epoch 0 measures them and not only the mask.
         biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
+        min_kept: how many weights of every output stay at least, and so of every layer: those of the largest scores, of
+            equal ones the higher columns. Others that the scope compares them with go instead, so that k stays as it
+            is. All stay of an output that has no more. Of vectors and of grouped transposed convolutions the floor is
+            that of the layer; biases have none. A weight that is zero counts, though its output is reported as dead.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
         matched_epoch: the epoch of that twin's training after which it had this sparsity, kept in the table as well.
@@ -107,18 +114,19 @@ def magnitude_prune(
     Raises:
         InputError: no models; no ratio, one outside [0, 1), or the same twice; several ratios for matched twins; a
             matched epoch that is none, or without `matched`; a sparsity or a schedule that is none, an empty series; a
-            sparsity below what the masks of a model prune already (names model, layer and both); NaN weights (names row
-            and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in phases;
-            epochs or a score without the data they need; what `train` refuses; an architecture without convolution and
-            linear layers.
+            sparsity below what the masks of a model prune already (names model, layer and both); one that `min_kept`
+            does not allow, or masks that prune more already (names model, layer or output, and numbers); NaN weights
+            (names row and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in
+            phases; epochs or a score without the data they need; what `train` refuses; an architecture without
+            convolution and linear layers.
     """
     training, execution = gathered("magnitude_prune", training, options, epochs=0)
     if training.epochs and data is None:
         raise InputError(f"{training.epochs} epochs of fine-tuning need data=…")
     checked_epochs(keep, training.epochs)
     _check_matched(matched, matched_epoch)
-    if scope not in SCOPES:
-        raise InputError(f"scope must be one of {', '.join(SCOPES)}; got {scope!r}")
+    chosen_scope(scope)
+    require_least(min_kept)
     method = _ranking(score, data)
     require_prunable(population)
     state = starting_state(population, training.optimizer_state, training.optimizer.kind)
@@ -130,7 +138,7 @@ def magnitude_prune(
     if isinstance(sparsity, str) and len(phases) > 1:
         raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
     chosen = (
-        _series(sparsity, scope, method, schedule, biases, training.seed, matched, matched_epoch)
+        _series(sparsity, scope, method, schedule, biases, min_kept, training.seed, matched, matched_epoch)
         if series is None
         else series
     )
@@ -141,7 +149,8 @@ def magnitude_prune(
     if state is not None:
         twins.optimizer_state = state.map(lambda moments: moments.repeat(copies, 1))
     images = None if data is None else data.train
-    lots = Lots.of(twins, ratios, scope, biases)
+    lots = Lots.of(twins, ratios, scope, biases, min_kept)
+    least = f" min kept {min_kept}" if min_kept else ""  # which checkpoints of earlier versions do not have
     _prune_in_rounds_(twins, population, method, lots, images, training.seed, phases[0].fraction)
     recalibrate_(twins, recalibrate)
     if data is None:
@@ -160,7 +169,7 @@ def magnitude_prune(
         twins,
         population,
         data,
-        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
+        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}{least}",
         before_epoch=prune_further,
         recalibrate=recalibrate,
         training=training.but(optimizer=training.optimizer.repeated(len(population), copies)),
@@ -204,17 +213,15 @@ def _series(
     method: Ranking,
     schedule: str | OneShot | Iterative | Cubic,
     biases: bool,
+    min_kept: int,
     seed: int,
     matched: Sequence[str] | None,
     matched_epoch: int | None,
 ) -> Series:
     """What decides which weights go."""
-    texts, usual = selection_texts(schedule, biases), selection_texts()
-    pruning = texts["schedule"]
-    options = [
-        *differences(method.texts(), type(method)().texts()),
-        *differences({"biases": texts["biases"]}, usual),
-    ]
+    texts, usual = selection_texts(schedule, biases, min_kept), selection_texts()
+    pruning = texts.pop("schedule")
+    options = [*differences(method.texts(), type(method)().texts()), *differences(texts, usual)]
     if isinstance(sparsity, Tensor) and sparsity.dim() == 2 and matched is None:
         options.append("own ratios")  # of layers, which a uniform ratio must not be compared with
     if method.is_random and seed != 0:
@@ -248,7 +255,9 @@ def _twin_population(
         ratios, copies, scope = torch.full((n,), share, dtype=torch.float64), 1, str(pattern)
     elif isinstance(sparsity, Tensor) and sparsity.dim() > 0:
         ratios, copies = sparsity.to("cpu", torch.float64), 1
-        shapes = [(n,), (n, len(population.architecture.prunable_segments))][: 1 if scope == "global" else 2]
+        shapes = [(n,), (n, len(population.architecture.prunable_segments))][
+            : 2 if chosen_scope(scope).by_layer else 1
+        ]
         if tuple(ratios.shape) not in shapes:
             expected = " or ".join(str(list(shape)) for shape in shapes)
             raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")

@@ -57,12 +57,15 @@ class DataConfig(Section):
 class _Networks(Section):
     """What is trained."""
 
-    architecture: str = "cnn-s"
-    activation: str | None = Field(None, description="default: that of the published network")
-    init: str = "kaiming_uniform"
-    dropout: float = Field(0.0, ge=0, lt=1)
+    architecture: str = Field("cnn-s", description=f"network: {', '.join(NETWORKS)}")
+    activation: str | None = Field(None, description="activation; default: that of the published network")
+    init: str = Field(
+        "kaiming_uniform",
+        description="initialization: xavier_… or kaiming_uniform/normal, uniform, normal",
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="rate of dropout; above 0 it adds dropout layers")
     seeds: int = Field(8, ge=1, description="models at every point of the grid")
-    first_seed: int = Field(1, ge=0)
+    first_seed: int = Field(1, ge=0, description="seed of the first model")
     seeds_of_points: Literal["shared", "distinct"] = "shared"
 
 

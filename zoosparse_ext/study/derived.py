@@ -35,7 +35,7 @@ def with_options(
             continue
         for part in item.parts:
             found[part.name] = replaced.get(part.name, _field(part))
-    return create_model(cls.__name__, __base__=base, **found)
+    return create_model(f"{cls.__name__}Config", __base__=base, **found)
 
 
 def _field(item: Option) -> tuple[Any, Any]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.options import options_of
 from zoosparse_ext.sparsify.methods import METHODS, Ranking
 from zoosparse_ext.sparsify.methods.magnitude import Magnitude
+from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.derived import with_options
 from zoosparse_ext.study.sections import one_of
 from zoosparse_ext.study.twin_config import TwinConfig, Variant
 
-Scope = Literal["global", "layer"]
+Scope = Annotated[
+    str, AfterValidator(partial(one_of, known=SCOPES)), Field(json_schema_extra={"enum": list(SCOPES)})
+]
 
 
 class RankingConfig(TwinConfig):
@@ -36,7 +40,7 @@ class RankingConfig(TwinConfig):
         description="also to their sparsity after these epochs, and fine-tune for as many; those beyond the last are "
         "left out, the last is always matched",
     )
-    schedule: Literal["one-shot", "iterative", "cubic"] = "one-shot"
+    schedule: Literal["one-shot", "iterative", "cubic"] = Field("one-shot", description="of the sparsity")
 
     left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({"matched_scopes": []})
 
@@ -86,8 +90,8 @@ class MagnitudeConfig(RankingConfig):
 class VariationalConfig(TwinConfig):
     """`[variational]`: twins by variational dropout."""
 
-    preset: str = "modelzoos"
-    threshold: float = THRESHOLD
+    preset: str = Field("modelzoos", description=f"objective: {', '.join(PRESETS)}")
+    threshold: float = Field(THRESHOLD, description="weights with log α from here on are dropped")
     kl_scale: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="multiplies the KL weight: the larger, the sparser"
     )
@@ -104,7 +108,6 @@ class VariationalConfig(TwinConfig):
 def _ranking_section(cls: type[Ranking]) -> type[RankingConfig]:
     """`[name]` of another method: its options are keys."""
     made = with_options(RankingConfig, cls)
-    made.__name__ = made.__qualname__ = f"{cls.__name__}Config"
     made.__doc__ = f"`[{cls.name}]`: twins by {cls.phrase}."
     assert issubclass(made, RankingConfig)
     made.method = cls

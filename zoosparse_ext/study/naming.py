@@ -56,7 +56,9 @@ def magnitude_series(
     """
     method = chosen_method(options.get("score", "magnitude"))
     config = _of_study(zoo, method.name)
-    texts = selection_texts(options.get("schedule", "one-shot"), options.get("biases", False))
+    texts = selection_texts(
+        options.get("schedule", "one-shot"), options.get("biases", False), options.get("min_kept", 0)
+    )
     usual, own = selection_texts(), type(method)().texts()
     if isinstance(config, RankingConfig):
         own = config.ranking().texts()
@@ -64,7 +66,7 @@ def magnitude_series(
             usual = selection_texts(config.schedule)
     selecting = [
         *differences(method.texts(), own),
-        *differences({"biases": texts["biases"]}, usual),
+        *differences({name: text for name, text in texts.items() if name != "schedule"}, usual),
     ]
     if isinstance(method, Ranking) and method.is_random and options.get("seed", 0) != 0:
         selecting += differences({"seed": f"seed {options['seed']}"}, {})

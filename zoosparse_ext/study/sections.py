@@ -110,6 +110,14 @@ def make_optimizer(
     return OPTIMIZERS[name](lr=lr, weight_decay=weight_decay)  # type: ignore[call-arg]
 
 
+_BOUNDS = {
+    "greater_than_equal": ("ge", "{} or more"),
+    "greater_than": ("gt", "more than {}"),
+    "less_than_equal": ("le", "{} or less"),
+    "less_than": ("lt", "less than {}"),
+}
+
+
 def explain(item: Any, root: type[BaseModel]) -> str:
     """One complaint of pydantic about a section in our words."""
     loc = [str(part) for part in item["loc"]]
@@ -122,6 +130,9 @@ def explain(item: Any, root: type[BaseModel]) -> str:
     if item["type"] == "model_type":
         expected = "a section or 'source'" if "OptimizerConfig" in loc else "a section"
         return f"{prefix}expected {expected}, got {item['input']!r}"
+    if item["type"] in _BOUNDS:
+        bound, text = _BOUNDS[item["type"]]
+        return f"{key} must be {text.format(item['ctx'][bound])}, got {item['input']!r}"
     if item["type"] != "extra_forbidden":
         return f"{prefix}{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
     section = root
