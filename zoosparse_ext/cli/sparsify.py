@@ -104,7 +104,6 @@ def _of_rankings(
             show_default=False,
         ),
     ] = None,
-    biases: Annotated[bool, typer.Option("--biases", help="Prune biases as well.")] = False,
 ) -> None:
     """Flags of methods that rank weights."""
 
@@ -282,11 +281,7 @@ def _rank(command: str, section: type[RankingConfig], path: Path, options: dict[
         }
     job = _Job(command, section, path, {**options, "ratios": wanted})
     assert isinstance(job.section, RankingConfig)
-    job.settings |= {
-        "score": job.section.ranking(),
-        "schedule": job.section.schedule,
-        "biases": options["biases"],
-    }
+    job.settings |= {"score": job.section.ranking(), **vars(job.section.pruning())}
     series, texts = magnitude_series(job.zoo, scope, source, earlier, job.begun, **job.settings)
     words = [*(["matched"] if matched else []), scope, *([] if earlier is None else [f"epoch {earlier}"])]
     title = f"{'prune' if section is MagnitudeConfig else section.method.label} ({', '.join(words)})"
