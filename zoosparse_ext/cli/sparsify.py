@@ -282,6 +282,7 @@ def _rank(command: str, section: type[RankingConfig], path: Path, options: dict[
     job.settings |= {
         "score": job.section.ranking(),
         "schedule": job.section.schedule,
+        "min_kept": job.section.min_kept,
         "biases": options["biases"],
     }
     series, texts = magnitude_series(job.zoo, scope, source, earlier, job.begun, **job.settings)

@@ -41,6 +41,7 @@ class RankingConfig(TwinConfig):
         "left out, the last is always matched",
     )
     schedule: Literal["one-shot", "iterative", "cubic"] = Field("one-shot", description="of the sparsity")
+    min_kept: int = Field(0, ge=0, description="how many weights of every layer and output stay at least")
 
     left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({"matched_scopes": []})
 

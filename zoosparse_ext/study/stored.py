@@ -24,6 +24,7 @@ _BEFORE: dict[str, dict[str, Any]] = {
         "control": False,
         "variants": [],
         "matched_epochs": [],
+        "min_kept": 0,
     },
     "variational": {
         "lr_schedule": "constant",

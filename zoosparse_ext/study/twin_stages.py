@@ -127,7 +127,8 @@ def _each_ranking(config: StudyConfig) -> Iterator[RankingConfig]:
 
 def _ranked(config: StudyConfig, section: RankingConfig, schedule: str) -> dict[str, Any]:
     """How twins of such a section are made."""
-    return {**_training(config, section), "score": section.ranking(), "schedule": schedule}
+    ranked = {"score": section.ranking(), "schedule": schedule, "min_kept": section.min_kept}
+    return {**_training(config, section), **ranked}
 
 
 def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
