@@ -14,15 +14,16 @@ from __future__ import annotations
 import math
 import operator
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from zoosparse_ext.errors import InputError
 
 _KEY = "option"
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,13 @@ def options_of(cls: type) -> list[Option]:
             kind, optional = _without_none(kinds[item.name])
             found.append(Option(item.name, kind, optional, item.default, said))
     return found
+
+
+def taken(cls: type[Options], keywords: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """The options of a class out of the keywords of a call, as an object, and the keywords that are left."""
+    names = [item.name for item in options_of(cls)]
+    own = {name: value for name, value in keywords.items() if name in names}
+    return cls(**own), {name: value for name, value in keywords.items() if name not in own}
 
 
 def check_options(options: Any, owner: str = "") -> None:

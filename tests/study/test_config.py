@@ -125,7 +125,7 @@ def test_the_schema_describes_every_key() -> None:
         ({"zoo": 3}, "zoo: expected a section, got 3"),
         ({"zoo": {"seeds": 0}}, "zoo.seeds must be 1 or more, got 0"),
         ({"zoo": {"seeds": "many"}}, "zoo.seeds: "),
-        ({"zoo": {"dropout": 1.0}}, "zoo.dropout must be less than 1, got 1.0"),
+        ({"zoo": {"dropout": 1.0}}, "zoo.dropout must be less than 1.0, got 1.0"),
         ({"zoo": {"architecture": "cnn"}}, "zoo.architecture: unknown 'cnn'; did you mean 'cnn-"),
         ({"zoo": {"vary": {"colour": ["red"]}}}, "zoo.vary: unknown 'colour'; known: activation, init"),
         ({"zoo": {"vary": {"lr": []}}}, "zoo.vary: lr has no values"),
@@ -140,7 +140,7 @@ def test_the_schema_describes_every_key() -> None:
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         (
             {"variational": {"kl_scale": -1}},
-            "variational.kl_scale must be 0 or more",
+            "variational.kl_scale must be 0.0 or more",
         ),
         ({"variational": {"optimizer": "sorce"}}, "optimizer: expected a section or 'source', got 'sorce'"),
         (

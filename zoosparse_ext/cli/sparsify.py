@@ -17,7 +17,7 @@ from zoosparse_ext.cli.console import print_json, print_table, resumable, resume
 from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_flags
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import options_of
-from zoosparse_ext.sparsify.methods import METHODS, method_class
+from zoosparse_ext.sparsify.methods import METHODS, Ranking, method_class
 from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.method_config import SECTIONS, MagnitudeConfig, RankingConfig, VariationalConfig
@@ -104,7 +104,6 @@ def _of_rankings(
             show_default=False,
         ),
     ] = None,
-    biases: Annotated[bool, typer.Option("--biases", help="Prune biases as well.")] = False,
 ) -> None:
     """Flags of methods that rank weights."""
 
@@ -165,10 +164,13 @@ def control(zoo_path: o.ZooPath, **options: Any) -> None:
     job.make(series, texts, "train on without pruning", add_control_twins, keep=job.keep)
 
 
+_RANKINGS = {name: cls for name, cls in METHODS.items() if issubclass(cls, Ranking)}
+
+
 def _method_flags() -> list[Any]:
     """The options of every method, each in a panel of the help, without defaults: which method it is comes later."""
     found: dict[str, Any] = {}
-    for name, cls in METHODS.items():
+    for name, cls in _RANKINGS.items():
         names = [item.name for item in options_of(cls)]
         others = [key for key in SECTIONS[name].model_fields if key not in names]
         for item in flags(SECTIONS[name], others, panel=f"With --method {name}", unset=True):
@@ -179,7 +181,7 @@ def _method_flags() -> list[Any]:
 @with_flags([*_RANKING, *_method_flags()])
 def sparsify(
     zoo_path: o.ZooPath,
-    method: Annotated[str, typer.Option("--method", help=f"{', '.join(METHODS)}.")] = "magnitude",
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(_RANKINGS)}.")] = "magnitude",
     **options: Any,
 ) -> None:
     """Make sparse twins of every model of a zoo by any method.
@@ -279,12 +281,7 @@ def _rank(command: str, section: type[RankingConfig], path: Path, options: dict[
         }
     job = _Job(command, section, path, {**options, "ratios": wanted})
     assert isinstance(job.section, RankingConfig)
-    job.settings |= {
-        "score": job.section.ranking(),
-        "schedule": job.section.schedule,
-        "min_kept": job.section.min_kept,
-        "biases": options["biases"],
-    }
+    job.settings |= {"score": job.section.ranking(), **vars(job.section.pruning())}
     series, texts = magnitude_series(job.zoo, scope, source, earlier, job.begun, **job.settings)
     words = [*(["matched"] if matched else []), scope, *([] if earlier is None else [f"epoch {earlier}"])]
     title = f"{'prune' if section is MagnitudeConfig else section.method.label} ({', '.join(words)})"

@@ -13,10 +13,10 @@ from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.evaluate import check_split
-from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.hooks import Hooks
 from zoosparse_ext.population.kept import checked_epochs
+from zoosparse_ext.population.learning import Learned
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.training import Execution, Training, gathered, shows_training
 from zoosparse_ext.population.training_run import TrainingRun
@@ -33,7 +33,7 @@ def train(
     splits: tuple[str, ...] = ("val", "test"),
     keep: Sequence[int] = (),
     keep_optimizer_state: bool = False,
-    variational: Variational | None = None,
+    learned: Learned | None = None,
     hooks: Hooks | None = None,
     **options: Any,
 ) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def train(
             N × P floats in memory, and on disk beside the checkpoint if there is one.
         keep_optimizer_state: keep them at the end as `population.optimizer_state`, 2 × N × P floats. What the
             population had of an earlier training is dropped in any case.
-        variational: variational dropout; use :func:`zoosparse_ext.variational_dropout`.
+        learned: what is learned beside the weights, in place; use :func:`zoosparse_ext.learn`.
         hooks: for methods built on training, see `Hooks`.
         options: of `Training`, and `engine`, `device`, `checkpoint` and `progress`, see `Execution`.
 
@@ -92,7 +92,7 @@ def train(
         splits=splits,
         keep=keep,
         keep_optimizer_state=keep_optimizer_state,
-        variational=variational,
+        learned=learned,
         hooks=hooks,
     )
 
@@ -107,7 +107,7 @@ def run_training(
     splits: tuple[str, ...] = ("val", "test"),
     keep: Sequence[int] = (),
     keep_optimizer_state: bool = False,
-    variational: Variational | None = None,
+    learned: Learned | None = None,
     hooks: Hooks | None = None,
 ) -> pd.DataFrame:
     """What `train` does, its options being objects and its masks packed."""
@@ -125,7 +125,7 @@ def run_training(
         execution,
         splits=splits,
         keep=kept_epochs,
-        variational=variational,
+        learned=learned,
         hooks=hooks or Hooks(),
     )
     if masks is not None:

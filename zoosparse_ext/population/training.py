@@ -209,8 +209,12 @@ def gathered(
     return chosen, Execution(**{key: keywords[key] for key in EXECUTION if key in keywords})
 
 
-def shows_training(**usual: Any) -> Callable[[Function], Function]:
-    """Give a function whose `**options` are gathered a signature that names them, with its own defaults."""
+def shows_training(*others: type, **usual: Any) -> Callable[[Function], Function]:
+    """Give a function whose `**options` are gathered a signature that names them, with its own defaults.
+
+    Args:
+        others: further classes of options that are keywords of it.
+    """
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
@@ -224,7 +228,8 @@ def shows_training(**usual: Any) -> Callable[[Function], Function]:
                     item.name, inspect.Parameter.empty if item.default is MISSING else item.default
                 ),
             )
-            for item in (*fields(Training), *fields(Execution))
+            for cls in (*others, Training, Execution)
+            for item in fields(cls)
         ]
         function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined]
         return function

@@ -19,9 +19,9 @@ from zoosparse_ext.population.checkpoint import Checkpoint, fingerprint
 from zoosparse_ext.population.devices import by_rows, device_of
 from zoosparse_ext.population.engines import choose_engine
 from zoosparse_ext.population.evaluate import evaluate
-from zoosparse_ext.population.forward import Variational
 from zoosparse_ext.population.hooks import EpochResult, Hooks, Progress
 from zoosparse_ext.population.kept import snapshot
+from zoosparse_ext.population.learning import Learned
 from zoosparse_ext.population.optimizer_state import OptimizerState, starting_state
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.schedules import schedule
@@ -43,13 +43,14 @@ class TrainingRun:
         *,
         splits: tuple[str, ...],
         keep: frozenset[int],
-        variational: Variational | None,
+        learned: Learned | None,
         hooks: Hooks,
     ) -> None:
         self.population, self.data, self.training, self.execution = population, data, training, execution
-        self.splits, self.variational, self.hooks = splits, variational, hooks
+        self.splits, self.learned, self.hooks = splits, learned, hooks
         self.device = device_of(execution.device, population.weights)
-        self.engine = choose_engine(execution.engine, population, self.device, variational is not None)
+        learner = None if learned is None else learned.learner
+        self.engine = choose_engine(execution.engine, population, self.device, learner)
         self.start = starting_state(population, training.optimizer_state, training.optimizer.kind)
         self.table = training.optimizer.table(len(population))  # float64 [N, 6]
         images, batch = len(data.train), training.batch_size
@@ -59,7 +60,7 @@ class TrainingRun:
         self.factors = schedule(training.lr_schedule).factors(
             self.steps * training.epochs
         )  # of the rate, by step
-        self.state = TrainState.fresh(population.weights, variational=variational is not None)
+        self.state = TrainState.fresh(population.weights, () if learned is None else learned.matrices)
         self.epochs_before = 0
         self.keep = keep - {training.epochs}  # the last is the population itself
         if self.start is not None:
@@ -82,7 +83,7 @@ class TrainingRun:
         return fingerprint(settings, self.table, self.factors, *tensors)
 
     def _start_from(self, start: OptimizerState) -> None:
-        """Moments of log σ², which the source has none of, stay 0: as if its gradients had been 0 until now."""
+        """Moments of what is learned beside the weights stay 0: as if its gradients had been 0 until now."""
         self.state.step, self.epochs_before = start.step, start.epochs
         self.state.first.copy_(start.first)
         self.state.second.copy_(start.second)
@@ -111,7 +112,7 @@ class TrainingRun:
         if self.execution.checkpoint is not None:
             self._open_checkpoint(Path(self.execution.checkpoint))
         if self.checkpoint is not None:
-            restored = self.checkpoint.restore(population, self.state, self.keep)
+            restored = self.checkpoint.restore(population, self.state, self.keep, self.hooks.models)
         if (
             self.training.epochs
         ):  # what is kept of an earlier training does not belong to these weights any more
@@ -150,10 +151,10 @@ class TrainingRun:
 
     def _steps(self, rows: slice) -> Steps:
         """This epoch's work on some models."""
-        population, training, variational = self.population, self.training, self.variational
-        if variational is not None:
-            kl_weight = self.hooks.kl_weight(self.epoch - 1)
-            variational = replace(variational, log_sigma2=variational.log_sigma2[rows], kl_weight=kl_weight)
+        population, training, learned = self.population, self.training, self.learned
+        if learned is not None:
+            weight = self.hooks.penalty_weight(self.epoch - 1)
+            learned = replace(learned, weight=weight).map(lambda matrix: matrix[rows])
         seeds = population.seeds[rows]
         images, steps = len(self.data.train), self.steps
         order = _order(training.order, seeds, training.seed, images, self.epochs_before + self.epoch - 1)
@@ -169,7 +170,7 @@ class TrainingRun:
             training.seed,
             packed_masks=None if population.packed_masks is None else population.packed_masks[rows],
             dropout=None if population.dropout is None else population.dropout[rows],
-            variational=variational,
+            learned=learned,
             loss=training.loss,
             augment=training.augment,
             counts=None if population.counts is None else population.counts[rows],

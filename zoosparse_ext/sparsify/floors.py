@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from zoosparse_ext import ops
-from zoosparse_ext.errors import InputError, require_kind
+from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Segment
 
 
@@ -144,14 +143,6 @@ class Floor:
         kept = dict(zip(accumulate(self.sizes), accumulate(self.kept), strict=True))
         ends = [kept[end] for end in accumulate(lots)]
         return [end - start for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def require_least(min_kept: object) -> None:
-    """Raise InputError unless `min_kept` is a whole number, 0 or more."""
-    is_number = isinstance(min_kept, Integral) and not isinstance(min_kept, bool)
-    require_kind("min_kept", min_kept, Integral if is_number else (), "a whole number, 0 or more")
-    if min_kept < 0:  # type: ignore[operator]
-        raise InputError(f"min_kept must be 0 or more, got {min_kept}")
 
 
 def starts(sizes: list[int]) -> list[int]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError, require_kind
+from zoosparse_ext.options import taken
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
 from zoosparse_ext.population.kept import checked_epochs
@@ -24,13 +25,12 @@ from zoosparse_ext.population.population import Population, require_numbers
 from zoosparse_ext.population.training import Training, gathered, shows_training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
-from zoosparse_ext.sparsify.floors import require_least
 from zoosparse_ext.sparsify.methods import Ranking, chosen_method
-from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, pattern_sparsity
 from zoosparse_ext.sparsify.selection import Lots, prune_
 from zoosparse_ext.sparsify.series import Series, named
-from zoosparse_ext.sparsify.settings import differences, epoch_text, selection_texts
+from zoosparse_ext.sparsify.settings import differences, epoch_text
 from zoosparse_ext.sparsify.twins import MATCHED_EPOCH, twin_rows
 from zoosparse_ext.words import number_text
 
@@ -38,7 +38,7 @@ Sparsity = float | Sequence[float] | Tensor | str
 
 
 @with_gradients
-@shows_training(epochs=0)
+@shows_training(Pruning, epochs=0)
 def magnitude_prune(
     population: Population,
     sparsity: Sparsity = 0.8,
@@ -46,11 +46,8 @@ def magnitude_prune(
     *,
     data: Dataset | None = None,
     training: Training | None = None,
-    schedule: str | OneShot | Iterative | Cubic = "one-shot",
     score: str | Ranking = "magnitude",
     recalibrate: Split | None = None,
-    biases: bool = False,
-    min_kept: int = 0,
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
     matched_epoch: int | None = None,
@@ -83,17 +80,11 @@ def magnitude_prune(
         training: of the fine-tuning with the mask held, see :class:`zoosparse_ext.Training`: pruned weights are exactly
             0.0 after every step. Its options are keywords as well; by default there are no epochs. A hyperparameter
             with one value per model is that of all twins of the model.
-        schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
         score: what is compared: ``"magnitude"``, ``"gradient"``, ``"wanda"`` or ``"random"``, see
             :mod:`zoosparse_ext.sparsify.methods`. Other than magnitude, it is the `method` of the twins.
         recalibrate: training images on which running statistics of batch norm are measured anew after each pruning,
             see :func:`~zoosparse_ext.population.batch_norm.recalibrate`. Default: those of the dense network stay, so
             that epoch 0 measures them and not only the mask.
-        biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
-        min_kept: how many weights of every output stay at least, and so of every layer: those of the largest scores, of
-            equal ones the higher columns. Others that the scope compares them with go instead, so that k stays as it
-            is. All stay of an output that has no more. Of vectors and of grouped transposed convolutions the floor is
-            that of the layer; biases have none. A weight that is zero counts, though its output is reported as dead.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
         matched_epoch: the epoch of that twin's training after which it had this sparsity, kept in the table as well.
@@ -102,8 +93,9 @@ def magnitude_prune(
             method, scope, and a schedule or biases if there are any. Twins that differ in their fine-tuning alone need
             names of their own before they can stand in one zoo: ``series="magnitude-global-lr_0.0001"``.
         keep: epochs after which the twins are kept, in `kept` of the result, see :func:`zoosparse_ext.train`.
-        options: of `Training`, and `engine`, `device`, `checkpoint` and `progress`, see
-            :class:`~zoosparse_ext.population.training.Execution`.
+        options: of the pruning, `schedule`, `biases` and `min_kept`, see
+            :class:`~zoosparse_ext.sparsify.pruning.Pruning`; of `Training`; and `engine`, `device`, `checkpoint` and
+            `progress`, see :class:`~zoosparse_ext.population.training.Execution`.
 
     A population of twins can be pruned further: what their masks prune stays pruned, whatever the scores say.
 
@@ -120,25 +112,25 @@ def magnitude_prune(
             phases; epochs or a score without the data they need; what `train` refuses; an architecture without
             convolution and linear layers.
     """
+    pruning, options = taken(Pruning, options)
     training, execution = gathered("magnitude_prune", training, options, epochs=0)
     if training.epochs and data is None:
         raise InputError(f"{training.epochs} epochs of fine-tuning need data=…")
     checked_epochs(keep, training.epochs)
     _check_matched(matched, matched_epoch)
     chosen_scope(scope)
-    require_least(min_kept)
     method = _ranking(score, data)
     require_prunable(population)
     state = starting_state(population, training.optimizer_state, training.optimizer.kind)
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
-    phases = sparsity_schedule(schedule).phases(training.epochs)
+    phases = pruning.phases(training.epochs)
     starts = dict(zip(accumulate((phase.epochs for phase in phases), initial=1), phases, strict=False))
     if isinstance(sparsity, str) and len(phases) > 1:
         raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
     chosen = (
-        _series(sparsity, scope, method, schedule, biases, min_kept, training.seed, matched, matched_epoch)
+        _series(sparsity, scope, method, pruning, training.seed, matched, matched_epoch)
         if series is None
         else series
     )
@@ -149,8 +141,7 @@ def magnitude_prune(
     if state is not None:
         twins.optimizer_state = state.map(lambda moments: moments.repeat(copies, 1))
     images = None if data is None else data.train
-    lots = Lots.of(twins, ratios, scope, biases, min_kept)
-    least = f" min kept {min_kept}" if min_kept else ""  # which checkpoints of earlier versions do not have
+    lots = Lots.of(twins, ratios, scope, pruning.biases, pruning.min_kept)
     _prune_in_rounds_(twins, population, method, lots, images, training.seed, phases[0].fraction)
     recalibrate_(twins, recalibrate)
     if data is None:
@@ -169,7 +160,7 @@ def magnitude_prune(
         twins,
         population,
         data,
-        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}{least}",
+        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {pruning.key}",
         before_epoch=prune_further,
         recalibrate=recalibrate,
         training=training.but(optimizer=training.optimizer.repeated(len(population), copies)),
@@ -211,16 +202,14 @@ def _series(
     sparsity: Sparsity,
     scope: str,
     method: Ranking,
-    schedule: str | OneShot | Iterative | Cubic,
-    biases: bool,
-    min_kept: int,
+    pruning: Pruning,
     seed: int,
     matched: Sequence[str] | None,
     matched_epoch: int | None,
 ) -> Series:
     """What decides which weights go."""
-    texts, usual = selection_texts(schedule, biases, min_kept), selection_texts()
-    pruning = texts.pop("schedule")
+    texts, usual = pruning.texts(), Pruning().texts()
+    schedule = texts.pop("schedule")
     options = [*differences(method.texts(), type(method)().texts()), *differences(texts, usual)]
     if isinstance(sparsity, Tensor) and sparsity.dim() == 2 and matched is None:
         options.append("own ratios")  # of layers, which a uniform ratio must not be compared with
@@ -232,7 +221,7 @@ def _series(
     return Series(
         method.name,
         where,
-        None if pruning == usual["schedule"] else pruning,
+        None if schedule == usual["schedule"] else schedule,
         tuple(options),
         matched is not None,
     )

@@ -19,7 +19,6 @@ from zoosparse_ext.sparsify.methods import METHODS
 from zoosparse_ext.sparsify.scopes import SCOPES
 
 CONTROL = "control"  # the method of twins that are trained on unpruned
-_FURTHER = {"variational": "VD"}
 _SCHEDULES = ("one shot", "iterative", "cubic")  # as keys spell them
 _PATTERN = re.compile(r"\d+:\d+")  # N:M sparsity
 _UNSAFE = re.compile(r"[/\\\s\x00-\x1f\x7f]")
@@ -101,7 +100,7 @@ class Series:
         scope = SCOPES[self.scope].label if self.scope in SCOPES else self.scope
         method = METHODS.get(self.method)
         label = _spaced(self.method) if method is None else method.label
-        named = [_FURTHER.get(self.method, label), *([] if scope is None else [scope])]
+        named = [label, *([] if scope is None else [scope])]
         further = [*([] if self.schedule is None else [self.schedule]), *self.options]
         if (
             scope is None and further and further[0].isalpha()

@@ -8,25 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zoosparse_ext.population.optimizers import OPTIMIZERS, optimizer_texts
-from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
-from zoosparse_ext.words import Texts, changed
-
-
-def selection_texts(
-    pruning: str | OneShot | Iterative | Cubic = "one-shot", biases: bool = False, min_kept: int = 0
-) -> Texts:
-    """What decides which weights pruning takes, beside method and scope.
-
-    >>> selection_texts("cubic"), selection_texts(Iterative(rounds=5), biases=True)
-    ({'schedule': 'cubic', 'biases': 'no biases'}, {'schedule': 'iterative 5', 'biases': 'biases'})
-    """
-    chosen = sparsity_schedule(pruning)
-    floor = {"min_kept": f"min kept {min_kept}"} if min_kept else {}  # which earlier versions do not have
-    return {
-        "schedule": " ".join([chosen.name.replace("-", " "), *changed(chosen)]),
-        "biases": "biases" if biases else "no biases",
-        **floor,
-    }
 
 
 def differences(texts: Mapping[str, str], usual: Mapping[str, str]) -> tuple[str, ...]:

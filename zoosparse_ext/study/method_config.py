@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -13,6 +13,7 @@ from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.options import options_of
 from zoosparse_ext.sparsify.methods import METHODS, Ranking
 from zoosparse_ext.sparsify.methods.magnitude import Magnitude
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.derived import with_options
@@ -24,7 +25,10 @@ Scope = Annotated[
 ]
 
 
-class RankingConfig(TwinConfig):
+_Pruned: Any = with_options(TwinConfig, Pruning)
+
+
+class RankingConfig(_Pruned, TwinConfig):
     """Twins by a method that ranks weights."""
 
     method: ClassVar[type[Ranking]]
@@ -40,8 +44,6 @@ class RankingConfig(TwinConfig):
         description="also to their sparsity after these epochs, and fine-tune for as many; those beyond the last are "
         "left out, the last is always matched",
     )
-    schedule: Literal["one-shot", "iterative", "cubic"] = Field("one-shot", description="of the sparsity")
-    min_kept: int = Field(0, ge=0, description="how many weights of every layer and output stay at least")
 
     left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({"matched_scopes": []})
 
@@ -72,6 +74,10 @@ class RankingConfig(TwinConfig):
     def full_variants(self, seed: int) -> list[Variant]:
         """As for all twins; and those on the cubic schedule."""
         return [{"schedule": "cubic"}, *super().full_variants(seed)]
+
+    def pruning(self) -> Pruning:
+        """How weights are pruned."""
+        return Pruning(**{item.name: getattr(self, item.name) for item in options_of(Pruning)})
 
     def ranking(self) -> Ranking:
         """The method, with the options that stand here."""

@@ -13,11 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.options import taken
 from zoosparse_ext.population.optimizers import Adam, Optimizer, optimizer_texts
 from zoosparse_ext.population.training import TRAINING, Training
 from zoosparse_ext.sparsify.methods import Ranking, chosen_method
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
-from zoosparse_ext.sparsify.settings import differences, selection_texts
+from zoosparse_ext.sparsify.settings import differences
 from zoosparse_ext.sparsify.variational import objective_texts
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
 from zoosparse_ext.study.method_config import RankingConfig, VariationalConfig
@@ -56,14 +58,12 @@ def magnitude_series(
     """
     method = chosen_method(options.get("score", "magnitude"))
     config = _of_study(zoo, method.name)
-    texts = selection_texts(
-        options.get("schedule", "one-shot"), options.get("biases", False), options.get("min_kept", 0)
-    )
-    usual, own = selection_texts(), type(method)().texts()
+    texts = taken(Pruning, options)[0].texts()
+    usual, own = Pruning().texts(), type(method)().texts()
     if isinstance(config, RankingConfig):
-        own = config.ranking().texts()
-        if matched_to is None:  # a study prunes matched twins at once
-            usual = selection_texts(config.schedule)
+        own, pruning = config.ranking().texts(), config.pruning()
+        # A study prunes matched twins at once.
+        usual = (pruning if matched_to is None else replace(pruning, schedule=Pruning.schedule)).texts()
     selecting = [
         *differences(method.texts(), own),
         *differences({name: text for name, text in texts.items() if name != "schedule"}, usual),

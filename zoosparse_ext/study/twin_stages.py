@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup
@@ -112,7 +113,7 @@ def _controls(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
 def _pruned(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
     """Twins by methods that rank weights, in every scope."""
     for section in _each_ranking(config):
-        training = _ranked(config, section, section.schedule)
+        training = _ranked(config, section, section.pruning())
         for scope in section.scopes:
             series, _ = magnitude_series(zoo, scope, **training)
             add = partial(add_magnitude_twins, ratios=section.ratios, scope=scope)
@@ -125,10 +126,9 @@ def _each_ranking(config: StudyConfig) -> Iterator[RankingConfig]:
         yield from section.each()
 
 
-def _ranked(config: StudyConfig, section: RankingConfig, schedule: str) -> dict[str, Any]:
+def _ranked(config: StudyConfig, section: RankingConfig, pruning: Pruning) -> dict[str, Any]:
     """How twins of such a section are made."""
-    ranked = {"score": section.ranking(), "schedule": schedule, "min_kept": section.min_kept}
-    return {**_training(config, section), **ranked}
+    return {**_training(config, section), "score": section.ranking(), **vars(pruning)}
 
 
 def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
@@ -148,7 +148,7 @@ def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
 def _matched(config: StudyConfig, zoo: Zoo, dropped: Sequence[Stage]) -> Iterator[Stage]:
     """Twins by magnitude with the sparsity of those by variational dropout, at earlier epochs and in the end."""
     for section in _each_ranking(config):
-        training = _ranked(config, section, "one-shot")
+        training = _ranked(config, section, replace(section.pruning(), schedule=Pruning.schedule))
         for stage in dropped:
             epochs = matched_epochs(section, stage.training["epochs"])
             for scope in section.matched_scopes:

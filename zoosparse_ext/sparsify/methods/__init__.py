@@ -13,8 +13,9 @@ from zoosparse_ext.sparsify.methods.base import (
     method_class,
     register,
 )
+from zoosparse_ext.sparsify.methods.learned import LearnedMethod
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["METHODS", "Method", "Ranking", "chosen_method", "method_class", "register"]
+__all__ = ["METHODS", "LearnedMethod", "Method", "Ranking", "chosen_method", "method_class", "register"]
