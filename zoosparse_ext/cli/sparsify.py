@@ -15,7 +15,7 @@ import typer
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import print_json, print_table, resumable, resume_folder, training_bar
-from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_flags
+from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_flags, with_panel
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import options_of
 from zoosparse_ext.sparsify.methods import METHODS, method_class
@@ -171,14 +171,19 @@ def control(zoo_path: o.ZooPath, **options: Any) -> None:
     job.make(series, texts, "train on without pruning", add_control_twins, keep=job.keep)
 
 
-def _method_flags() -> list[Any]:
+def _method_flags() -> list[inspect.Parameter]:
     """The options of every method, each in a panel of the help, without defaults: which method it is comes later."""
-    found: dict[str, Any] = {}
+    owners: dict[str, list[str]] = {}
     for name, cls in METHODS.items():
-        names = [item.name for item in options_of(cls)]
-        others = [key for key in SECTIONS[name].model_fields if key not in names]
-        for item in flags(SECTIONS[name], others, panel=f"With --method {name}", unset=True):
-            found.setdefault(item.name, item)
+        for item in options_of(cls):
+            owners.setdefault(item.name, []).append(name)
+    found: dict[str, inspect.Parameter] = {}
+    for name, cls in METHODS.items():
+        own = {item.name for item in options_of(cls)}
+        others = [key for key in SECTIONS[name].model_fields if key not in own]
+        for flag in flags(SECTIONS[name], others, unset=True):
+            panel = f"With --method {', '.join(owners[flag.name])}"
+            found[flag.name] = with_panel(flag, panel, found.get(flag.name))
     return list(found.values())
 
 
