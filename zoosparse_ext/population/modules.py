@@ -234,7 +234,7 @@ def _noisy_layers(module: nn.Module, architecture: Architecture) -> dict[str, nn
 
 def _no_noise(architecture: Architecture, name: str) -> InputError:
     return InputError(
-        f"variational dropout cannot put noise on {name!r} of {architecture.name!r}, which is not used by calling a "
+        f"the method cannot put noise on {name!r} of {architecture.name!r}, which is not used by calling a "
         "convolution or linear layer; leave it out with prunable=… when the population is made, or prune by magnitude"
     )
 
