@@ -77,6 +77,10 @@ def test_options_name_the_series(tmp_path: Path) -> None:
         (("--method", "sinflow"), "unknown method 'sinflow'; did you mean 'synflow'?"),
         (("--method", "random", "--rounds", 3), "--rounds is not an option of the method 'random'"),
         (("--method", "synflow", "--rounds", 0), "rounds must be 1 or more, got 0"),
+        (("--method", "synflow", "--keep", "1"), "--keep is not an option of the method 'synflow'"),
+        (("--method", "l0", "--scope", "layer"), "--scope is not an option of the method 'l0'"),
+        (("--method", "l0", "--ratios", "0.5"), "--ratios is not an option of the method 'l0'"),
+        (("--method", "log_alpha", "--ratios", "1.5"), "1.5"),
     ],
 )
 def test_mistakes_are_named(words: tuple[object, ...], message: str, tmp_path: Path) -> None:

@@ -209,6 +209,7 @@ def sparsify(
     _refuse(options, {item.name for item in _method_flags()} - set(own), method, own)
     options = {key: value for key, value in options.items() if key not in own or value is not None}
     if issubclass(section, RankingConfig):
+        _refuse(options, {"keep"}, method, own)
         _rank("sparsify", section, zoo_path, options)
         return
     assert issubclass(section, LearnedConfig)
