@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoosparse_ext.population.evaluate import Evaluation
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.rounds import Rounds
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Hooks:
         before_epoch: called with the epoch (from 1) and the population; may change its masks.
         evaluated: the population to evaluate in place of the one that is trained.
         kl_weight: of an epoch counted from 0, for variational dropout.
+        rounds: in which the epochs come. None: one training, whose schedule is that of all its epochs.
         key: what identifies these hooks in a checkpoint.
         earlier: what an earlier version did in place of these; a checkpoint that began with them goes on with them.
         told: what these hooks do, for the log where they are the earlier ones.
@@ -78,6 +80,7 @@ class Hooks:
     before_epoch: Callable[[int, Population], None] = lambda epoch, population: None
     evaluated: Callable[[Population], Population] = lambda population: population
     kl_weight: Callable[[int], float] = lambda epoch: 1.0
+    rounds: Rounds | None = None
     key: str = ""
     earlier: Hooks | None = None
     told: str = ""

@@ -40,6 +40,13 @@ class TrainState:
         moments = [torch.zeros_like(weights) for _ in range(4 if variational else 2)]
         return cls(0, *moments)
 
+    def restart_(self) -> None:
+        """Go back to the state before the first step, in place."""
+        self.step = 0
+        for moments in (self.first, self.second, self.sigma_first, self.sigma_second):
+            if moments is not None:
+                moments.zero_()
+
     def at_rows(self, rows: slice) -> TrainState:
         """Views of some rows."""
 
