@@ -7,13 +7,15 @@ from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.options import options_of
 from zoosparse_ext.sparsify.methods import METHODS, Ranking
 from zoosparse_ext.sparsify.methods.magnitude import Magnitude
 from zoosparse_ext.sparsify.pruning import Pruning
+from zoosparse_ext.sparsify.rewinding import require_new_optimizer
 from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.derived import with_options
@@ -73,7 +75,18 @@ class RankingConfig(_Pruned, TwinConfig):
 
     def full_variants(self, seed: int) -> list[Variant]:
         """As for all twins; and those on the cubic schedule."""
-        return [{"schedule": "cubic"}, *super().full_variants(seed)]
+        cubic: Variant = {"schedule": "cubic"}
+        if self.schedule_rounds is not None:
+            cubic["schedule_rounds"] = None
+        return [cubic, *super().full_variants(seed)]
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> RankingConfig:
+        try:
+            require_new_optimizer(self.pruning(), self.optimizer_state)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     def pruning(self) -> Pruning:
         """How weights are pruned."""

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.options import taken
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
@@ -59,6 +60,16 @@ class Stage:
         """That the twins are trained with."""
         found: Optimizer | SourceOptimizer = self.training["optimizer"]
         return found
+
+    @property
+    def pruning(self) -> Pruning:
+        """How weights are pruned; as usual where none are."""
+        return taken(Pruning, self.training)[0]
+
+    @property
+    def epochs(self) -> int:
+        """How many there are, in all rounds."""
+        return self.pruning.all_epochs(self.training["epochs"])
 
     @property
     def keep(self) -> Sequence[int]:
@@ -148,7 +159,7 @@ def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
 def _matched(config: StudyConfig, zoo: Zoo, dropped: Sequence[Stage]) -> Iterator[Stage]:
     """Twins by magnitude with the sparsity of those by variational dropout, at earlier epochs and in the end."""
     for section in _each_ranking(config):
-        training = _ranked(config, section, replace(section.pruning(), schedule=Pruning.schedule))
+        training = _ranked(config, section, section.pruning().at_once())
         for stage in dropped:
             epochs = matched_epochs(section, stage.training["epochs"])
             for scope in section.matched_scopes:
