@@ -44,6 +44,15 @@ Keep = Annotated[
         "'' for none."
     ),
 ]
+KeepModels = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        help="Epochs after which the models are kept too, as populations original@EPOCH, for twins with --rewind-to: "
+        "0,2; 0 is the initialization.",
+        show_default=False,
+    ),
+]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Weight decay.")]
 Momentum = Annotated[float, typer.Option(help="Momentum, for sgd.")]
@@ -138,13 +147,22 @@ def parse_epochs(text: str, epochs: int) -> tuple[int, ...]:
     Raises:
         InputError: something else, or one below 1.
     """
-    try:
-        chosen = sorted({int(part) for part in text.split(",") if part.strip()})
-    except ValueError:
-        raise InputError(f"--keep {text!r}: write epochs, as in 5,10,15") from None
+    chosen = sorted({*listed_epochs(text)})
     if chosen and chosen[0] < 1:
         raise InputError(f"--keep {text!r}: epochs are counted from 1")
     return tuple(epoch for epoch in chosen if epoch < epochs)
+
+
+def listed_epochs(text: str) -> list[int]:
+    """Epochs from "0,2".
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"--keep {text!r}: write epochs, as in 5,10,15") from None
 
 
 def parse_ratios(text: str) -> list[float]:

@@ -32,6 +32,7 @@ def train(
     lr: o.LearningRate = 1e-3,
     weight_decay: o.WeightDecay = 0.0,
     momentum: o.Momentum = 0.0,
+    keep: o.KeepModels = "",
     keep_optimizer_state: Annotated[
         bool,
         typer.Option(
@@ -56,7 +57,7 @@ def train(
     zoosparse train --out mnist-zoo --data idx:path/to/mnist --lr 3e-4
     """
     chosen = {"name": optimizer, "lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-    zoo_settings = {**options, "seeds": seeds, "optimizer": chosen}
+    zoo_settings = {**options, "seeds": seeds, "optimizer": chosen, "keep": o.listed_epochs(keep)}
     config = make_config({"seed": seed, "zoo": zoo_settings}, origin="zoosparse train")
     Zoo.require_new(out)
     images = o.open_data(data, limit)
@@ -70,6 +71,7 @@ def train(
             progress=progress,
             settings={"command": command_line(), "seed": seed, "zoo": config.zoo.model_dump(mode="json")},
             device=device,
+            keep=config.kept_epochs,
             keep_optimizer_state=keep_optimizer_state,
             **config.zoo.options(seed),
         )

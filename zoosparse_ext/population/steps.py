@@ -48,6 +48,13 @@ class TrainState:
         learned = {name: (change(first), change(second)) for name, (first, second) in self.learned.items()}
         return TrainState(self.step, change(self.first), change(self.second), learned)
 
+    def restart_(self) -> None:
+        """Go back to the state before the first step, in place."""
+        self.step = 0
+        for moments in (self.first, self.second, self.sigma_first, self.sigma_second):
+            if moments is not None:
+                moments.zero_()
+
     def at_rows(self, rows: slice) -> TrainState:
         """Views of some rows."""
         return self.map(lambda moments: moments[rows])

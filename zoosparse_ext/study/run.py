@@ -65,6 +65,7 @@ def run_study(
                 settings=config.model_dump(mode="json"),
                 runner=runner,
                 device=device,
+                keep=config.kept_epochs,
                 keep_optimizer_state=any(
                     part.optimizer_state == "source" for twins in config.twins for part in twins.each()
                 ),

@@ -50,6 +50,7 @@ from zoosparse_ext.study.populations import (
     with_twins,
 )
 from zoosparse_ext.study.provenance import provenance
+from zoosparse_ext.study.rewound import ORIGINAL, earlier_originals, with_rewound
 from zoosparse_ext.study.runner import LocalRunner, Runner
 from zoosparse_ext.study.unfinished import begun as begun_in
 from zoosparse_ext.study.unfinished import noted, place
@@ -75,14 +76,15 @@ def train_zoo(
 
     Args:
         settings: go into the provenance of the zoo.
-        options: as of :func:`zoosparse_ext.train`; the optimizer is that of each group.
+        options: as of :func:`zoosparse_ext.train`; the optimizer is that of each group. Epochs to `keep` become
+            populations: `original@2`.
     """
     works = [Learning(options, group) for group in groups]
     training = {name: value for name, value in options.items() if name in TRAINING}
     texts = Training(**training, optimizer=groups[0].optimizer).texts() if groups else {}
-    populations = _run("original", works, data, runner, checkpoint, progress, texts)
+    populations = _run(ORIGINAL, works, data, runner, checkpoint, progress, texts)
     return Zoo(
-        populations={"original": populations},
+        populations={ORIGINAL: populations, **earlier_originals(populations)},
         models=pd.concat([population.models for population in populations], ignore_index=True),
         history=pd.concat([population.history for population in populations], ignore_index=True),
         labels=data.test.labels,
@@ -278,7 +280,7 @@ class _TwinStage:
         """The twins of every group of models; `work` says what is done with some of them, by options of the library."""
         warn_if_unknown(self.zoo, options)
         options = {**inherited(self.zoo), **options, "series": self.series}
-        groups = _originals(self.zoo, self.data)
+        groups = with_rewound(self.zoo, _originals(self.zoo, self.data), options)
         parts = [
             (number, rows, work({**options, **optimizer}, models if rows is None else models[rows]))
             for number, models in enumerate(groups)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.options import taken
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.sparsify.methods import LearnedMethod
 from zoosparse_ext.sparsify.pruning import Pruning
@@ -62,6 +63,16 @@ class Stage:
         return found
 
     @property
+    def pruning(self) -> Pruning:
+        """How weights are pruned; as usual where none are."""
+        return taken(Pruning, self.training)[0]
+
+    @property
+    def epochs(self) -> int:
+        """How many there are, in all rounds."""
+        return self.pruning.all_epochs(self.training["epochs"])
+
+    @property
     def keep(self) -> Sequence[int]:
         """The earlier epochs at which the twins are kept."""
         return tuple(self.training.get("keep", ()))
@@ -103,7 +114,7 @@ def planned_zoo(config: StudyConfig, groups: Sequence[ModelGroup]) -> Zoo:
 def _controls(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
     """The models trained on as twins are, once for every training."""
     known: list[dict[str, str]] = []
-    for section in (part for twins in config.twins for part in twins.each() if part.control):
+    for section in (part for twins in config.twins for part in twins.each() if part.has_control):
         training = {**_training(config, section), "keep": _kept(config, section)}
         series, settings = control_series(zoo, **training)
         if settings not in known:
@@ -145,7 +156,7 @@ def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
 def _matched(config: StudyConfig, zoo: Zoo, dropped: Sequence[Stage]) -> Iterator[Stage]:
     """Twins by magnitude with the sparsity of those by variational dropout, at earlier epochs and in the end."""
     for section in _each_ranking(config):
-        training = _ranked(config, section, replace(section.pruning(), schedule=Pruning.schedule))
+        training = _ranked(config, section, section.pruning().at_once())
         for stage in (stage for stage in dropped if not stage.ratios):
             epochs = matched_epochs(section, stage.training["epochs"])
             for scope in section.matched_scopes:
