@@ -16,6 +16,7 @@ from zoosparse_ext.errors import DataError, InputError, StoreError, ZoosparseErr
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.batch_norm import recalibrate
+from zoosparse_ext.population.concat import concat
 from zoosparse_ext.population.ensemble import Ensemble
 from zoosparse_ext.population.evaluate import Evaluation, evaluate
 from zoosparse_ext.population.hooks import Progress
@@ -61,6 +62,7 @@ __all__ = [
     "ZoosparseError",
     "__version__",
     "architecture",
+    "concat",
     "continue_training",
     "evaluate",
     "export_zoo",
