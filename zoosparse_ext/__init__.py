@@ -34,6 +34,7 @@ from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.version import package_version
 from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.formats import export_zoo, import_zoo, push_zoo
+from zoosparse_ext.zoo.population_file import open_population, save_population
 from zoosparse_ext.zoo.weights_dataset import WeightsDataset
 
 __version__ = package_version()
@@ -70,9 +71,11 @@ __all__ = [
     "learn",
     "load_dataset",
     "magnitude_prune",
+    "open_population",
     "ops",
     "push_zoo",
     "recalibrate",
+    "save_population",
     "sparsify",
     "train",
     "variational_dropout",
