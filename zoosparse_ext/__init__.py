@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset, Split, load_dataset
-from zoosparse_ext.errors import ChunkError, DataError, InputError, StoreError, ZoosparseError
+from zoosparse_ext.errors import ChunkError, DataError, ExtraError, InputError, StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.batch_norm import recalibrate
@@ -36,6 +36,7 @@ from zoosparse_ext.sparsify.methods.variational import PRESETS, Preset
 from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot
 from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.study.from_python import analyze, run_study, write_report
 from zoosparse_ext.version import package_version
 from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.formats import export_zoo, import_zoo, push_zoo
@@ -60,6 +61,7 @@ __all__ = [
     "Ensemble",
     "EpochResult",
     "Evaluation",
+    "ExtraError",
     "Hooks",
     "InputError",
     "Iterative",
@@ -82,6 +84,7 @@ __all__ = [
     "Zoo",
     "ZoosparseError",
     "__version__",
+    "analyze",
     "architecture",
     "concat",
     "continue_training",
@@ -97,8 +100,10 @@ __all__ = [
     "push_zoo",
     "recalibrate",
     "register",
+    "run_study",
     "save_population",
     "sparsify",
     "train",
     "variational_dropout",
+    "write_report",
 ]
