@@ -13,6 +13,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import OPTIMIZERS, Optimizer
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
 from zoosparse_ext.study.sections import make_optimizer
+from zoosparse_ext.study.zoo_data import data_of_zoo
 from zoosparse_ext.zoo import Zoo
 
 _DATA = "digits, idx:DIR (MNIST family), npz:FILE or torchvision:NAME."
@@ -100,18 +101,7 @@ def data_of(zoo: Zoo, spec: str | None) -> Dataset:
     Raises:
         InputError: the zoo names no data and none were given; the data are not those that the zoo was trained on.
     """
-    known = zoo.dataset or {}
-    if spec is None and not known.get("spec"):
-        raise InputError("this zoo does not say what it was trained on; pass --data")
-    data = load_dataset(spec or known["spec"], mean=known.get("mean"), std=known.get("std"))
-    if known.get("limit"):
-        data = data.limit(known["limit"])
-    if known.get("fingerprint") not in (None, data.fingerprint):
-        raise InputError(
-            f"the data {spec or known['spec']!r} are not those the zoo was trained on (other images, labels or split); "
-            "pass --data with the right place"
-        )
-    return data
+    return data_of_zoo(zoo, spec)
 
 
 def task_of(zoo: Zoo, loss: str | None, crop: int | None, flip: bool | None) -> dict[str, Any]:

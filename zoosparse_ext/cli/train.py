@@ -13,9 +13,9 @@ from zoosparse_ext.cli.console import percent, print_json, resumable, say, train
 from zoosparse_ext.cli.derived import flags, with_flags
 from zoosparse_ext.study.config import ZooConfig, make_config
 from zoosparse_ext.study.grid import model_groups
-from zoosparse_ext.study.provenance import command_line
 from zoosparse_ext.study.stages import train_zoo
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.provenance import command_line
 
 _NAMES = {"architecture": "--arch", "seeds": "--models"}
 _LEFT_OUT = ("seeds_of_points", "keep_optimizer_state")

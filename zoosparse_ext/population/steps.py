@@ -51,9 +51,8 @@ class TrainState:
     def restart_(self) -> None:
         """Go back to the state before the first step, in place."""
         self.step = 0
-        for moments in (self.first, self.second, self.sigma_first, self.sigma_second):
-            if moments is not None:
-                moments.zero_()
+        for moments in self.tensors():
+            moments.zero_()
 
     def at_rows(self, rows: slice) -> TrainState:
         """Views of some rows."""

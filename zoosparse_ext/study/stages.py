@@ -25,13 +25,7 @@ from zoosparse_ext.sparsify.methods import LearnedMethod
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.chunks import cut, join, reordered
 from zoosparse_ext.study.grid import ModelGroup
-from zoosparse_ext.study.inheritance import (
-    TASK,
-    SourceOptimizer,
-    inherited,
-    task_record,
-    warn_if_unknown,
-)
+from zoosparse_ext.study.inheritance import SourceOptimizer, inherited, warn_if_unknown
 from zoosparse_ext.study.method_config import RATIOS
 from zoosparse_ext.study.naming import (
     VARIATIONAL,
@@ -49,7 +43,6 @@ from zoosparse_ext.study.populations import (
     require_missing,
     with_twins,
 )
-from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.rewound import ORIGINAL, earlier_originals, with_rewound
 from zoosparse_ext.study.runner import LocalRunner, Runner
 from zoosparse_ext.study.unfinished import begun as begun_in
@@ -57,6 +50,7 @@ from zoosparse_ext.study.unfinished import noted, place
 from zoosparse_ext.study.work import Continuing, Dropping, Learning, OnProgress, Pruning, Work
 from zoosparse_ext.words import Texts, number_text
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.provenance import TASK, provenance, task_record
 from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 LOCAL = LocalRunner()

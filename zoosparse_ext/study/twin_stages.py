@@ -20,7 +20,7 @@ from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup
-from zoosparse_ext.study.inheritance import TASK, SourceOptimizer, task_record
+from zoosparse_ext.study.inheritance import SourceOptimizer
 from zoosparse_ext.study.method_config import RankingConfig, matched_epochs
 from zoosparse_ext.study.naming import control_series, learned_series, magnitude_series
 from zoosparse_ext.study.populations import at_epoch, ratios_of
@@ -32,6 +32,7 @@ from zoosparse_ext.study.stages import (
 )
 from zoosparse_ext.study.twin_config import TwinConfig
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.provenance import TASK, task_record
 
 
 @dataclass(frozen=True)
