@@ -10,6 +10,8 @@ tensor([0.8000, 0.8000, 0.8000], dtype=torch.float64)
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset, Split, load_dataset
 from zoosparse_ext.errors import ChunkError, DataError, ExtraError, InputError, StoreError, ZoosparseError
@@ -28,7 +30,6 @@ from zoosparse_ext.population.schedules import Constant, Cosine, OneCycle, Step
 from zoosparse_ext.population.train import train
 from zoosparse_ext.population.training import Training
 from zoosparse_ext.sparsify.control import continue_training
-from zoosparse_ext.sparsify.dispatch import sparsify
 from zoosparse_ext.sparsify.learned import learn
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.methods import LearnedMethod, Ranking, methods, register
@@ -42,6 +43,11 @@ from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.formats import export_zoo, import_zoo, push_zoo
 from zoosparse_ext.zoo.population_file import open_population, save_population
 from zoosparse_ext.zoo.weights_dataset import WeightsDataset
+
+if TYPE_CHECKING:
+    from zoosparse_ext.sparsify.dispatch import sparsify
+else:  # the package, which is called as that function
+    from zoosparse_ext import sparsify
 
 __version__ = package_version()
 
