@@ -15,6 +15,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.rounds import Rounds
 from zoosparse_ext.population.schedules import Cosine
 from zoosparse_ext.sparsify.methods.synflow import Synflow
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.schedules import Cubic, Iterative, Lottery
 
 EPOCHS = 4
@@ -265,6 +266,17 @@ def test_series_say_it(data: zs.Dataset) -> None:
     assert series(schedule="lottery", schedule_rounds=7) == "magnitude-global-lottery_7"
     parsed = zs.sparsify.series.Series.parse("magnitude-global-lottery_7-rewound_to_1")
     assert parsed.label == "MP global, lottery 7, rewound to 1" and parsed.schedule == "lottery 7"
+
+
+@pytest.mark.parametrize(
+    ("options", "has_control"),
+    [({}, True), ({"schedule": "cubic"}, True), ({"schedule": "lottery", "schedule_rounds": 2}, False),
+     ({"rewind_to": 0}, False), ({"rewind_to": 1, "rewind": "lr"}, False)],
+)  # fmt: skip
+def test_a_control_is_of_twins_that_are_trained_on(options: dict[str, Any], has_control: bool) -> None:
+    pruning = Pruning(**options)
+    assert pruning.has_control is Pruning.have_control(pruning.texts()) is has_control
+    assert Pruning.have_control({"epochs": "5 epochs"})  # of an earlier version
 
 
 def test_rounds_and_their_learning_rate() -> None:

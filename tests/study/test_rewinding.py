@@ -12,6 +12,7 @@ import torch
 import zoosparse_ext as zs
 from tests.cli.command import succeed, zoosparse
 from tests.study.test_run import Stages
+from zoosparse_ext.analysis import StudyData
 from zoosparse_ext.analysis.series import series_labels
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.sparsify.schedules import Lottery
@@ -79,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_lottery_from_its_file_to_its_report(folder: Path, data: zs.Dataset) -> None:
     zoo = Zoo.open(folder / "zoo")
     assert list(zoo.populations) == [
-        *("original", "original@0", "original@1", "control", "control-3_epochs"),
+        *("original", "original@0", "original@1", "control"),  # of the plain twins alone
         *("magnitude-global", TICKETS, RATE, "snip-global"),
     ]
     models, then = zoo.population("original"), zoo.population("original@1")
@@ -108,6 +109,7 @@ def test_a_lottery_from_its_file_to_its_report(folder: Path, data: zs.Dataset) -
         "MP global, lr rewound to 1",
         "SNIP global",  # what the section says is usual
     } <= {*series_labels(zoo.twins)}
+    assert StudyData.from_zoo(zoo).controls == {"MP global": "control"}
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "MP global, lottery 3, rewound to 1" in page
 

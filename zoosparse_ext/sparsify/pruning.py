@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import check_options, option
 from zoosparse_ext.population.rounds import Rounds
-from zoosparse_ext.sparsify.schedules import SCHEDULES, Phase, Schedule, sparsity_schedule
+from zoosparse_ext.sparsify.schedules import SCHEDULES, Lottery, Phase, Schedule, sparsity_schedule
 from zoosparse_ext.words import Texts, changed
 
 REWINDS = ("weights", "lr")
@@ -98,6 +99,15 @@ class Pruning:
         *first, _ = [phase.epochs for phase in self.phases(epochs)]
         return Rounds(self.rewind_to, (*first, self.all_epochs(epochs) - sum(first)))
 
+    @property
+    def has_control(self) -> bool:
+        """Whether models that are trained on for as many epochs have had the training of the twins.
+
+        What is rewound has had less: that of the models themselves. A lottery trains as often as it has rounds.
+        """
+        schedule = sparsity_schedule(self.schedule, self.schedule_rounds)
+        return self.rewind_to is None and not isinstance(schedule, Lottery)
+
     def at_once(self) -> Pruning:
         """The same, but for the schedule."""
         return replace(self, schedule=Pruning.schedule, schedule_rounds=None)
@@ -113,6 +123,14 @@ class Pruning:
             "rewind_to": "not rewound" if self.rewind_to is None else f"{what} to {self.rewind_to}",
             "score_at": f"scored {self.score_at}",
         }
+
+    @staticmethod
+    def have_control(texts: Mapping[str, str]) -> bool:
+        """What `has_control` says, out of texts that were stored."""
+        usual = Pruning().texts()["rewind_to"]
+        return texts.get("rewind_to", usual) == usual and texts.get("schedule", "").split()[:1] != [
+            Lottery.name
+        ]
 
     @property
     def key(self) -> str:

@@ -88,6 +88,11 @@ class RankingConfig(_Pruned, TwinConfig):
             raise ValueError(str(error)) from None
         return self
 
+    @property
+    def has_control(self) -> bool:
+        """As for all twins, but for those whose training that of the models on is not."""
+        return self.control and self.pruning().has_control
+
     def pruning(self) -> Pruning:
         """How weights are pruned."""
         return Pruning(**{item.name: getattr(self, item.name) for item in options_of(Pruning)})

@@ -113,7 +113,7 @@ def planned_zoo(config: StudyConfig, groups: Sequence[ModelGroup]) -> Zoo:
 def _controls(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
     """The models trained on as twins are, once for every training."""
     known: list[dict[str, str]] = []
-    for section in (part for twins in config.twins for part in twins.each() if part.control):
+    for section in (part for twins in config.twins for part in twins.each() if part.has_control):
         training = {**_training(config, section), "keep": _kept(config, section)}
         series, settings = control_series(zoo, **training)
         if settings not in known:
