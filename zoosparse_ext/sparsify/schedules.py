@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from zoosparse_ext.errors import InputError
@@ -22,7 +22,7 @@ class Phase:
 
     fraction: float
     epochs: int
-    compound: bool = False
+    compound: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Lottery:
     Source: Frankle, Carbin, "The Lottery Ticket Hypothesis", ICLR 2019.
 
     >>> Lottery(rounds=2).phases(5)
-    [Phase(fraction=0.5, epochs=5, compound=True), Phase(fraction=1.0, epochs=5, compound=True)]
+    [Phase(fraction=0.5, epochs=5), Phase(fraction=1.0, epochs=5)]
     """
 
     name: ClassVar[str] = "lottery"
