@@ -134,10 +134,10 @@ def rough_seconds(config: StudyConfig, data: Dataset, done: Collection[str] = ()
 
 def _seconds(work: _Work, group: ModelGroup, speeds: _Speeds, images: int, evaluated: int) -> float:
     """What the networks of a group take, from the first step to the last."""
+    trained = 1 if work.learned is not None else work.twins  # one training gives the twins of all ratios
     training = work.epochs * images * speeds.training(group, work) if work.epochs else 0.0
-    return (
-        len(group.models) * work.twins * (training + (work.epochs + 1) * evaluated * speeds.evaluation(group))
-    )
+    evaluation = (work.epochs + 1) * evaluated * speeds.evaluation(group)
+    return len(group.models) * (trained * training + work.twins * evaluation)
 
 
 def _works(config: StudyConfig, groups: list[ModelGroup]) -> list[_Work]:
