@@ -12,13 +12,13 @@
 #include <tuple>
 #include <vector>
 
-#include "checks.h"
+#include "common/checks.h"
+#include "common/infer_planner.h"
+#include "common/operators.h"
+#include "common/program_arguments.h"
 #include "cpu/aligned.h"
 #include "cpu/infer_model.h"
-#include "cpu/infer_planner.h"
 #include "cpu/simd/infer.h"
-#include "cpu/train_program.h"
-#include "operators.h"
 
 namespace zoosparse::cpu {
 namespace {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "checks.h"
+#include "common/checks.h"
+#include "common/operators.h"
 #include "cpu/rows.h"
-#include "operators.h"
 
 namespace zoosparse::cpu {
 namespace {

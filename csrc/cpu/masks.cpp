@@ -4,9 +4,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
-#include "checks.h"
+#include "common/checks.h"
+#include "common/operators.h"
 #include "cpu/rows.h"
-#include "operators.h"
 
 namespace zoosparse::cpu {
 

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <tuple>
 
+#include "common/operators.h"
+#include "common/train_arguments.h"
 #include "cpu/simd/train.h"
 #include "cpu/train_planner.h"
 #include "cpu/train_team.h"
-#include "operators.h"
-#include "train_arguments.h"
 
 namespace zoosparse::cpu {
 

@@ -11,12 +11,12 @@
 #include <tuple>
 #include <vector>
 
-#include "checks.h"
-#include "cpu/infer_planner.h"
-#include "cpu/train_program.h"
+#include "common/checks.h"
+#include "common/infer_planner.h"
+#include "common/program_arguments.h"
+#include "cuda/infer_copy.h"
 #include "cuda/launch.h"
 #include "cuda/operators.h"
-#include "infer_copy.h"
 
 namespace zoosparse::cuda {
 namespace {
@@ -53,8 +53,8 @@ class Inference {
     TORCH_CHECK_VALUE(mode >= 0 && mode <= 2, op, ": mode must be 0 (auto), 1 (dense) or 2 (sparse), got ", mode);
     set_pixels(op, mean, std);
     const at::Tensor numbers = values.cpu();
-    const auto ops = cpu::decode_program(op, program.cpu(), numbers, at::empty({0}, numbers.options()),
-                                         images.sizes().slice(1), weights.size(1));
+    const auto ops = decode_program(op, program.cpu(), numbers, at::empty({0}, numbers.options()),
+                                    images.sizes().slice(1), weights.size(1));
     const auto planned = refusing(op, [&] { return std::make_unique<InferPlanner>(ops, kTileImages); });
     const InferPlanner& planner = *planned;
     TORCH_CHECK_VALUE(planner.plan().classes == classes, op, ": the program gives ", planner.plan().classes,

@@ -3,7 +3,7 @@
 
 #include <ATen/ops/empty.h>
 
-#include "checks.h"
+#include "common/checks.h"
 #include "cuda/launch.h"
 #include "cuda/operators.h"
 

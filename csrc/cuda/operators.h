@@ -1,4 +1,4 @@
-// Every native CUDA operator: what csrc/cuda/library.cpp registers, what csrc/cuda/<stem>.cpp defines. Schemas are in
+// Every native CUDA operator: what csrc/bindings/cuda_library.cpp registers, what csrc/cuda/<stem>.cpp defines. Schemas are in
 // Python.
 #pragma once
 

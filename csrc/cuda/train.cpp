@@ -7,11 +7,11 @@
 #include <memory>
 #include <tuple>
 
-#include "checks.h"
+#include "common/checks.h"
+#include "common/train_arguments.h"
 #include "cuda/launch.h"
 #include "cuda/operators.h"
-#include "train_arguments.h"
-#include "train_block_planner.h"
+#include "cuda/train_block_planner.h"
 
 namespace zoosparse::cuda {
 namespace {

@@ -2,7 +2,7 @@
 
 An operator that changes tensors in place raises their version counter, as PyTorch's own do, also under `no_grad` and
 `inference_mode`: otherwise a backward that still needs the old numbers would go on with the new ones. With the
-extension, `csrc/autograd.cpp` does the same without Python where nothing is recorded.
+extension, `csrc/bindings/autograd.cpp` does the same without Python where nothing is recorded.
 """
 
 from __future__ import annotations

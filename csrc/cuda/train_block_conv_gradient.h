@@ -1,7 +1,7 @@
 // Gradients of the convolutions and linear layers of train_block_conv.h: of their weights, and of their inputs.
 #pragma once
 
-#include "train_block_conv.h"
+#include "cuda/train_block_conv.h"
 
 namespace zoosparse {
 

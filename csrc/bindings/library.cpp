@@ -1,14 +1,14 @@
-// The operator table of the CPU; csrc/cuda/library.cpp has that of CUDA. Schemas and references are in
+// The operator table of the CPU; csrc/bindings/cuda_library.cpp has that of CUDA. Schemas and references are in
 // zoosparse_ext/ops/.
 #include <torch/library.h>
 
-#include "autograd.h"
-#include "operators.h"
+#include "bindings/autograd.h"
+#include "common/operators.h"
 
 namespace zoosparse {
 
 namespace cuda {
-void register_operators();  // csrc/cuda/library.cpp, where it is built
+void register_operators();  // csrc/bindings/cuda_library.cpp, where it is built
 }
 
 // A function that Python calls rather than TORCH_LIBRARY_IMPL, whose static initialiser would run inside a torch other

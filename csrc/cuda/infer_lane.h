@@ -10,9 +10,9 @@
 
 #include <cstdint>
 
-#include "cpu/infer_plan.h"
-#include "host_device.h"
-#include "scalar.h"
+#include "common/host_device.h"
+#include "common/infer_plan.h"
+#include "common/scalar.h"
 
 #if defined(__CUDA_ARCH__)
 #define ZOOSPARSE_ROLLED _Pragma("unroll 1")

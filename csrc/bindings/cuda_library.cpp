@@ -1,7 +1,7 @@
 // The operator table of the CUDA kernels. Whatever is not in it runs on the PyTorch reference.
 #include <torch/library.h>
 
-#include "autograd.h"
+#include "bindings/autograd.h"
 #include "cuda/operators.h"
 
 namespace zoosparse::cuda {

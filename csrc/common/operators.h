@@ -1,4 +1,5 @@
-// Every native CPU operator: what library.cpp registers, what csrc/cpu/<stem>.cpp defines. Schemas are in Python.
+// Every native CPU operator: what bindings/library.cpp registers, what csrc/cpu/<stem>.cpp defines. Schemas are in
+// Python.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,4 @@
-#include "autograd.h"
+#include "bindings/autograd.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>

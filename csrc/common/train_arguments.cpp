@@ -1,4 +1,4 @@
-#include "train_arguments.h"
+#include "common/train_arguments.h"
 
 #include <ATen/ops/aminmax.h>
 #include <ATen/ops/empty.h>
@@ -6,9 +6,9 @@
 
 #include <utility>
 
-#include "checks.h"
-#include "cpu/train_program.h"
-#include "program_table.h"
+#include "common/checks.h"
+#include "common/program_arguments.h"
+#include "common/program_table.h"
 
 namespace zoosparse {
 namespace {
@@ -82,8 +82,8 @@ TrainArguments::TrainArguments(const TrainTensors& tensors) : device_(tensors.we
   set_images(tensors);
   set_normalisation(tensors.mean, tensors.std);
   set_steps(tensors);
-  program_ = cpu::decode_program(kOp, tensors.program.cpu(), tensors.values.cpu(), tensors.clamp.cpu(),
-                                 tensors.images.sizes().slice(1), params_.parameters);
+  program_ = decode_program(kOp, tensors.program.cpu(), tensors.values.cpu(), tensors.clamp.cpu(),
+                            tensors.images.sizes().slice(1), params_.parameters);
   refusing(kOp, [&] { check_own_columns(program_); });
   check_range(tensors.labels, program_.back().out_channels, "labels");
   loss_sum_ = at::zeros({params_.models}, tensors.weights.options().dtype(at::kDouble));

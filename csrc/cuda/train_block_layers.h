@@ -1,7 +1,7 @@
 // Images, layers without weights, and the loss of one model on some samples.
 #pragma once
 
-#include "train_block.h"
+#include "cuda/train_block.h"
 
 namespace zoosparse {
 

@@ -1,8 +1,8 @@
 // How formulas.h calculates with single numbers, on the host and on a device; random numbers one at a time.
 #pragma once
 
-#include "formulas.h"
-#include "philox.h"
+#include "common/formulas.h"
+#include "common/philox.h"
 
 namespace zoosparse {
 

@@ -1,4 +1,4 @@
-#include "cpu/infer_planner.h"
+#include "common/infer_planner.h"
 
 #include <algorithm>
 #include <stdexcept>

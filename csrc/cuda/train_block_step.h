@@ -1,8 +1,8 @@
 // A whole training of one model by one block: batches in parts, forward, backward, and the update once a step.
 #pragma once
 
-#include "train_block_conv_gradient.h"
-#include "train_block_layers.h"
+#include "cuda/train_block_conv_gradient.h"
+#include "cuda/train_block_layers.h"
 
 namespace zoosparse {
 

@@ -1,9 +1,9 @@
-#include "cpu/train_program.h"
+#include "common/program_arguments.h"
 
-#include "checks.h"
-#include "program_table.h"
+#include "common/checks.h"
+#include "common/program_table.h"
 
-namespace zoosparse::cpu {
+namespace zoosparse {
 
 std::vector<TrainOp> decode_program(const char* caller, const at::Tensor& program, const at::Tensor& values,
                                     const at::Tensor& clamp, at::IntArrayRef image_shape, int64_t p) {
@@ -18,7 +18,7 @@ std::vector<TrainOp> decode_program(const char* caller, const at::Tensor& progra
   if (clamped) check_shape(clamp, {length}, caller, "clamp");
   const auto rows = program.contiguous(), numbers = values.contiguous(), bounds = clamp.contiguous();
   return refusing(caller, [&] {
-    return zoosparse::decode_program({
+    return decode_program(ProgramTable{
         .rows = rows.const_data_ptr<int64_t>(),
         .values = numbers.const_data_ptr<double>(),
         .clamp = clamped ? bounds.const_data_ptr<double>() : nullptr,
@@ -31,4 +31,4 @@ std::vector<TrainOp> decode_program(const char* caller, const at::Tensor& progra
   });
 }
 
-}  // namespace zoosparse::cpu
+}  // namespace zoosparse

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 
-#include "host_device.h"
-#include "params.h"
+#include "common/host_device.h"
+#include "common/params.h"
 
 namespace zoosparse {
+
+enum class InferMode : int32_t { automatic, dense, sparse };  // per layer: what pays, or always one
 
 // A tensor of activations [C, H, W], stored as the layer that reads it wants it: with its border of zeros, and the
 // columns of a row sorted by x % stride, so that neighbouring outputs read neighbouring vectors whatever the stride.

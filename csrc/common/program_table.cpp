@@ -1,4 +1,4 @@
-#include "program_table.h"
+#include "common/program_table.h"
 
 #include <algorithm>
 #include <array>

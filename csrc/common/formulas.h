@@ -4,8 +4,8 @@
 // magnitude. A choice `b ? x : y` works lane by lane on vectors.
 #pragma once
 
-#include "host_device.h"
-#include "params.h"
+#include "common/host_device.h"
+#include "common/params.h"
 
 namespace zoosparse {
 

@@ -1,4 +1,4 @@
-#include "train_block_planner.h"
+#include "cuda/train_block_planner.h"
 
 #include <algorithm>
 #include <limits>

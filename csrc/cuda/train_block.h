@@ -10,8 +10,8 @@
 
 #include <cstdint>
 
-#include "scalar.h"
-#include "train_block_plan.h"
+#include "common/scalar.h"
+#include "cuda/train_block_plan.h"
 
 namespace zoosparse {
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "train_block_plan.h"
+#include "cuda/train_block_plan.h"
 
 namespace zoosparse {
 

@@ -1,7 +1,7 @@
 // Convolutions and linear layers of one model on some samples. A linear layer is a convolution of 1 x 1 images.
 #pragma once
 
-#include "train_block.h"
+#include "cuda/train_block.h"
 
 namespace zoosparse {
 

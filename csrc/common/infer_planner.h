@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "cpu/infer_plan.h"
+#include "common/infer_plan.h"
 
 namespace zoosparse {
 
