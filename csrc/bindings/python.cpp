@@ -1,55 +1,75 @@
-// The only pybind11 file: what was built, and which instruction set runs. Operators are in library.cpp.
+// The only pybind11 file, and no more than a translation of library.h: it holds no state.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "build_info.h"
-#include "cpu/simd/level.h"
+#include <map>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
-namespace zoosparse {
-void register_operators();
-namespace cpu {
-void set_infer_costs(double on_planes, double on_one_position);
-void multiply_adds(int64_t count);
-}  // namespace cpu
-}  // namespace zoosparse
+#include "bindings/library.h"
 
 namespace {
 
-pybind11::dict build_info() {
-  pybind11::dict flags;
-  flags["baseline"] = ZOOSPARSE_FLAGS_BASELINE;
-#if defined(__x86_64__)
-  flags["avx2"] = ZOOSPARSE_FLAGS_AVX2;
-  flags["avx512"] = ZOOSPARSE_FLAGS_AVX512;
-#endif
-  pybind11::dict info;
-  info["torch"] = ZOOSPARSE_TORCH_VERSION;
-  info["compiler"] = ZOOSPARSE_COMPILER;
-  info["build_type"] = ZOOSPARSE_BUILD_TYPE;
-  info["flags"] = flags;
-#if defined(ZOOSPARSE_WITH_CUDA)
-  info["cuda"] = true;
-  info["cuda_compiler"] = ZOOSPARSE_CUDA_COMPILER;
-  info["cuda_architectures"] = ZOOSPARSE_CUDA_ARCHITECTURES;
-#else
-  info["cuda"] = false;
-  info["why_no_cuda"] = ZOOSPARSE_WHY_NO_CUDA;
-#endif
-  return info;
+template <class Error = std::runtime_error>
+void raise(const char* error) {
+  if (error != nullptr) throw Error(error);
+}
+
+std::vector<std::string> split(const char* text, char at) {
+  std::vector<std::string> parts;
+  std::istringstream rest(text);
+  for (std::string part; std::getline(rest, part, at);) parts.push_back(part);
+  return parts;
+}
+
+// {key: value} of lines "key<separator>value".
+std::map<std::string, std::string> pairs(const char* text, char separator) {
+  std::map<std::string, std::string> found;
+  for (const std::string& line : split(text, '\n')) {
+    const size_t at = line.find(separator);
+    found[line.substr(0, at)] = line.substr(at + 1);
+  }
+  return found;
+}
+
+std::string simd_level() {
+  const char* name = nullptr;
+  raise(zoosparse_simd_level(&name));
+  return name;
+}
+
+std::map<std::string, std::string> signatures() {
+  const char* text = zoosparse_signatures();
+  if (text == nullptr) raise("torch could not make an empty tensor");
+  return pairs(text, ' ');
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native kernels of zoosparse_ext; import torch first.";
-  m.def("build_info", &build_info, "Compiler, flags per instruction set, torch version, CUDA or not.");
-  m.def("register_operators", &zoosparse::register_operators, "Registers the CPU kernels with torch, once.");
-  m.def("multiply_adds", &zoosparse::cpu::multiply_adds,
-        "Spends that many multiply-adds on all threads, in registers: the roof of benchmarks.");
-  m.def("set_infer_costs", &zoosparse::cpu::set_infer_costs, pybind11::arg("on_planes"),
-        pybind11::arg("on_one_position"),
-        "Sets how many times longer a weight takes in a sparse list than in a dense tile: what `auto` chooses by.");
-  m.def("simd_level", &zoosparse::simd_level_name, "The instruction set in use.");
-  m.def("set_simd_level", &zoosparse::set_simd_level, "Switches the instruction set for this process.");
-  m.def("available_simd_levels", &zoosparse::available_simd_levels, "What this CPU can run, best last.");
+  m.def(
+      "build_info", [] { return pairs(zoosparse_build_info(), '='); },
+      "Torch whose headers it was built with, the least that it runs with, compiler, flags per instruction set, CUDA.");
+  m.def("signatures", &signatures, "The operators and the types of their arguments and results, a letter each.");
+  m.def("register_operators", [] { raise(zoosparse_register_operators()); }, "Registers the kernels with torch, once.");
+  m.def(
+      "multiply_adds", [](int64_t count) { raise(zoosparse_multiply_adds(count)); },
+      "Spends that many multiply-adds on all threads, in registers: the roof of benchmarks.");
+  m.def(
+      "set_infer_costs",
+      [](double on_planes, double on_one_position) {
+        raise<std::invalid_argument>(zoosparse_set_infer_costs(on_planes, on_one_position));
+      },
+      pybind11::arg("on_planes"), pybind11::arg("on_one_position"),
+      "Sets how many times longer a weight takes in a sparse list than in a dense tile: what `auto` chooses by.");
+  m.def("simd_level", &simd_level, "The instruction set in use.");
+  m.def(
+      "set_simd_level", [](const std::string& name) { raise(zoosparse_set_simd_level(name.c_str())); },
+      "Switches the instruction set for this process.");
+  m.def(
+      "available_simd_levels", [] { return split(zoosparse_available_simd_levels(), ','); },
+      "What this CPU can run, best last.");
 }

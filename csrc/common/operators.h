@@ -1,47 +1,43 @@
-// Every native CPU operator: what bindings/library.cpp registers, what csrc/cpu/<stem>.cpp defines. Schemas are in
-// Python.
+// Every native operator, once: bindings/library.cpp registers these names, cpu/<stem>.cpp and cuda/<stem>.cpp define
+// them. Schemas are in zoosparse_ext/ops/; a struct of arguments takes those of its fields, in their order.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <tuple>
 
+#include "common/infer_arguments.h"
+#include "common/tensor.h"
+#include "common/train_arguments.h"
+
+namespace zoosparse {
+
+// Of every model, summed over the samples: loss float64 [N], correct int64 [N].
+using Sums = std::tuple<Tensor, Tensor>;
+// Predictions [N, M] and the sums.
+using Verdicts = std::tuple<Tensor, Tensor, Tensor>;
+
+}  // namespace zoosparse
+
+// OPERATOR(result, name, parameters)
+//
+// magnitude: k [N, S] int64, of magnitude_masks [K, N, S]; segments [S + 1] offsets
+// infer: mode as InferMode
+#define ZOOSPARSE_OPERATORS(OPERATOR)                                                                           \
+  OPERATOR(Tensor, magnitude_threshold, (const Tensor& weights, const Tensor& k, Ints segments))                \
+  OPERATOR(Tensor, magnitude_mask, (const Tensor& weights, const Tensor& k, Ints segments))                     \
+  OPERATOR(Tensor, magnitude_prune_, (const Tensor& weights, const Tensor& k, Ints segments))                   \
+  OPERATOR(Tensor, magnitude_masks, (const Tensor& weights, const Tensor& k, Ints segments))                    \
+  OPERATOR(Tensor, pack_mask, (const Tensor& mask))                                                             \
+  OPERATOR(Tensor, unpack_mask, (const Tensor& packed, int64_t p))                                              \
+  OPERATOR(void, apply_mask_, (const Tensor& weights, const Tensor& mask))                                      \
+  OPERATOR(Sums, train_steps_, (const TrainTensors& tensors))                                                   \
+  OPERATOR(Verdicts, infer, (const InferTensors& tensors, const Tensor& labels, int64_t classes, int64_t mode)) \
+  OPERATOR(Tensor, infer_scores, (const InferTensors& tensors, int64_t classes, int64_t mode))
+
+#define ZOOSPARSE_DECLARE(result, name, parameters) result name parameters;
 namespace zoosparse::cpu {
-
-// magnitude: k [N, S] int64, segments [S + 1] offsets
-at::Tensor magnitude_threshold(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);
-at::Tensor magnitude_mask(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);
-at::Tensor magnitude_prune_(at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);
-at::Tensor magnitude_masks(const at::Tensor& weights, const at::Tensor& k, at::IntArrayRef segments);  // k [K, N, S]
-
-// masks
-at::Tensor pack_mask(const at::Tensor& mask);
-at::Tensor unpack_mask(const at::Tensor& packed, int64_t p);
-void apply_mask_(at::Tensor& weights, const at::Tensor& mask);
-
-// train: loss float64 [N] and correct int64 [N], summed over the samples; unused tensors are empty
-std::tuple<at::Tensor, at::Tensor> train_steps_(
-    at::Tensor& weights, at::Tensor& moment1, at::Tensor& moment2, at::Tensor& log_sigma2, at::Tensor& sigma_moment1,
-    at::Tensor& sigma_moment2, const at::Tensor& program, const at::Tensor& values, const at::Tensor& clamp,
-    const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, const at::Tensor& labels,
-    const at::Tensor& order, int64_t batch_size, int64_t optimizer, const at::Tensor& hyper,
-    const at::Tensor& lr_factor, const at::Tensor& packed_masks, const at::Tensor& dropout, const at::Tensor& seeds,
-    int64_t seed, int64_t first_step, double kl_weight, bool variational_bias, int64_t loss, int64_t crop, bool flip);
-
-// infer: predictions [N, M], loss float64 [N] and correct int64 [N], summed over the images; mode 0 auto, 1 dense, 2
-// sparse
-std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, const at::Tensor& program,
-                                                     const at::Tensor& values, const at::Tensor& images,
-                                                     const at::Tensor& mean, const at::Tensor& std,
-                                                     const at::Tensor& labels, int64_t classes, int64_t mode);
-at::Tensor infer_scores(const at::Tensor& weights, const at::Tensor& program, const at::Tensor& values,
-                        const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes,
-                        int64_t mode);
-
-// What the choice between dense and sparse reckons with from now on; see InferCosts.
-void set_infer_costs(double on_planes, double on_one_position);
-
-// Spends `count` multiply-adds on all threads, in registers: the roof that benchmarks measure against.
-void multiply_adds(int64_t count);
-
-}  // namespace zoosparse::cpu
+ZOOSPARSE_OPERATORS(ZOOSPARSE_DECLARE)
+}
+namespace zoosparse::cuda {
+ZOOSPARSE_OPERATORS(ZOOSPARSE_DECLARE)
+}
+#undef ZOOSPARSE_DECLARE

@@ -1,20 +1,21 @@
 // The arguments of train_steps_, checked and settled for the engine of any device.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <vector>
 
 #include "common/params.h"
+#include "common/tensor.h"
 
 namespace zoosparse {
 
-// As the schema has them; those that are not used are empty.
+// As the schema of train_steps_ has them, in its order; tensors that are not used are empty.
 struct TrainTensors {
-  at::Tensor &weights, &moment1, &moment2, &log_sigma2, &sigma_moment1, &sigma_moment2;
-  const at::Tensor &program, &values, &clamp, &images, &mean, &std, &labels, &order;
+  static constexpr size_t kFields = 28;
+
+  Tensor weights, moment1, moment2, log_sigma2, sigma_moment1, sigma_moment2;
+  Tensor program, values, clamp, images, mean, std, labels, order;
   int64_t batch_size, optimizer;
-  const at::Tensor &hyper, &lr_factor, &packed_masks, &dropout, &seeds;
+  Tensor hyper, lr_factor, packed_masks, dropout, seeds;
   int64_t seed, first_step;
   double kl_weight;
   bool variational_bias;
@@ -30,23 +31,23 @@ class TrainArguments {
 
   const std::vector<TrainOp>& program() const { return program_; }
   const TrainParams& params() const { return params_; }
-  const at::Tensor& loss_sum() const { return loss_sum_; }  // float64 [N], zeros
-  const at::Tensor& correct() const { return correct_; }    // int64 [N], zeros
+  const Tensor& loss_sum() const { return loss_sum_; }  // float64 [N], zeros
+  const Tensor& correct() const { return correct_; }    // int64 [N], zeros
 
  private:
-  float* matrix(at::Tensor& tensor, bool required, const char* name) const;
+  float* matrix(const Tensor& tensor, bool required, const char* name) const;
   template <class T>
-  const T* array(const at::Tensor& tensor, at::ScalarType dtype, at::IntArrayRef shape, const char* name);
+  const T* array(const Tensor& tensor, ScalarType type, Ints shape, const char* name);
   void set_matrices(const TrainTensors& tensors);
   void set_images(const TrainTensors& tensors);
-  void set_normalisation(const at::Tensor& mean, const at::Tensor& std);
+  void set_pixels(const TrainTensors& tensors);
   void set_steps(const TrainTensors& tensors);
 
-  at::Device device_;
+  Place place_;
   TrainParams params_{};
   std::vector<TrainOp> program_;
-  std::vector<at::Tensor> kept_;  // what params_ points to
-  at::Tensor loss_sum_, correct_;
+  std::vector<Tensor> kept_;  // what params_ points to
+  Tensor loss_sum_, correct_;
 };
 
 }  // namespace zoosparse

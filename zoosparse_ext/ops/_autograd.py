@@ -1,8 +1,8 @@
 """What operators do where PyTorch records gradients: none is ever left out without a word.
 
 An operator that changes tensors in place raises their version counter, as PyTorch's own do, also under `no_grad` and
-`inference_mode`: otherwise a backward that still needs the old numbers would go on with the new ones. With the
-extension, `csrc/bindings/autograd.cpp` does the same without Python where nothing is recorded.
+`inference_mode`: otherwise a backward that still needs the old numbers would go on with the new ones. The kernels of
+`csrc` know nothing of it, since torch's stable ABI does not: these few microseconds of Python come before them.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ def changed_arguments(operator: Operator) -> list[int]:
     return [i for i, info in enumerate(infos) if info is not None and info.is_write]
 
 
-def in_place(operator: Operator, recorded: Kernel) -> Kernel:
-    """The Autograd kernel of an operator that changes tensors; `recorded` runs in its place where gradients are."""
-    below = torch._C._after_autograd_keyset
+def in_place(operator: Operator, recorded: Kernel | None = None) -> Kernel:
+    """The Autograd kernel of an operator that changes tensors; `recorded` runs in its place where gradients are.
 
-    def kernel(keyset: Any, *args: Any) -> Any:
-        return recorded(*args) if _is_recorded(args) else operator.redispatch(keyset & below, *args)
-
-    return kernel
-
-
-def raising_versions(operator: Operator) -> Kernel:
-    """The ADInplaceOrView kernel of an operator that changes tensors: it raises their versions by one each."""
+    It does the work of the ADInplaceOrView kernel, the next one, as well, and raises the versions of what was changed
+    by one each: a call goes through Python once. Without `recorded` it is the ADInplaceOrView kernel, for calls that
+    meet no Autograd, as under `inference_mode`.
+    """
     changed = changed_arguments(operator)
-    below = torch._C._after_ADInplaceOrView_keyset
+    names = [operator._schema.arguments[i].name for i in changed]
+    redispatch = operator._handle.redispatch_boxed
+    below, once = torch._C._after_ADInplaceOrView_keyset, torch._C._AutoDispatchBelowADInplaceOrView
+    increment_version = torch.autograd.graph.increment_version
 
     def kernel(keyset: Any, *args: Any) -> Any:
-        for i in changed:
+        if recorded is not None and _is_recorded(args):
+            return recorded(*args)
+        for i, name in zip(changed, names, strict=True):
             if args[i].is_inference() and not torch.is_inference_mode_enabled():
                 raise RuntimeError(
-                    f"{operator._schema.name}: {operator._schema.arguments[i].name}: Inplace update to inference "
-                    "tensor outside InferenceMode is not allowed; pass a clone"
+                    f"{operator._schema.name}: {name}: Inplace update to inference tensor outside InferenceMode is "
+                    "not allowed; pass a clone"
                 )
-        with torch._C._AutoDispatchBelowADInplaceOrView():  # what it calls raises no version again
-            results = operator.redispatch(keyset & below, *args)
+        with once():  # what it calls raises no version again
+            results = redispatch(keyset & below, *args)
         for i in changed:
-            torch.autograd.graph.increment_version(args[i])
+            increment_version(args[i])
         return results
 
     return kernel
