@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ._autograd import Operator, changed_arguments, in_place, without_derivative
+from ._autograd import Operator, changed_arguments, in_place, shortcut, without_derivative
 from ._checks import check_devices
 from ._loading import BUILD, NoKernelsError, load, signature
 from ._negative import through_negation
@@ -27,6 +27,7 @@ from ._vmap import Rows, batching_rule
 LIBRARY = "zoosparse"
 _library = torch.library.Library(LIBRARY, "FRAGMENT")
 _operators: dict[str, Operator] = {}
+_ways: dict[Any, Callable[..., Any]] = {}  # how an operator is called that is not being compiled
 _listed: list[str] = []  # those that do not call another one
 
 native: ModuleType | None = None
@@ -98,6 +99,9 @@ def define(
     if rows is not None:
         torch.library.register_vmap(f"{LIBRARY}::{name}", batching_rule(operator, rows), lib=_library)
     _operators[name] = operator
+    _ways[getattr(getattr(torch.ops, LIBRARY), name)] = (
+        shortcut(operator) if changed_arguments(operator) else operator
+    )
     if not over:
         _listed.append(name)
 
@@ -105,7 +109,9 @@ def define(
 def call(operator: Callable[..., Any], *args: Any) -> Any:
     """Run an operator; what its kernel refuses is an InputError."""
     try:
-        return operator(*args)
+        if torch.compiler.is_compiling():
+            return operator(*args)
+        return _ways[operator](*args)
     except ValueError as error:
         raise InputError(str(error)) from None
 
