@@ -36,7 +36,7 @@ def find_tool(name: str) -> str:
 
 
 class CMakeBuild(build_ext):
-    """One CMake project for the one extension module."""
+    """One CMake project for the extension module and the library it loads."""
 
     def build_extension(self, ext: Extension) -> None:
         mode = os.environ.get("ZOOSPARSE_BUILD_EXT", "AUTO").upper()
@@ -53,6 +53,15 @@ class CMakeBuild(build_ext):
                 "them, on PyTorch alone and slower. To build them, install a C++20 compiler, cmake and "
                 "ninja; `ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation .` shows more."
             )
+
+    def copy_extensions_to_source(self) -> None:
+        """In the checkout too, the library lies beside the module that loads it."""
+        super().copy_extensions_to_source()
+        for ext in self.extensions:
+            built = Path(self.build_lib, *ext.name.split(".")).parent
+            target = Path(self.get_finalized_command("build_py").get_package_dir(ext.name.rpartition(".")[0]))
+            for library in built.glob("libzoosparse.*"):
+                self.copy_file(str(library), str(target / library.name), level=self.verbose)
 
     def run_cmake(self, output: Path) -> None:
         build = Path(self.build_temp).resolve()

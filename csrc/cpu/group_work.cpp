@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "params.h"
+#include "common/params.h"
 
 namespace zoosparse {
 namespace {

@@ -1,8 +1,4 @@
 // Inference of a population on the CPU: arguments are settled here, (image block, models) tasks go to simd/infer.inl.
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -12,13 +8,14 @@
 #include <tuple>
 #include <vector>
 
-#include "checks.h"
+#include "common/checks.h"
+#include "common/infer_arguments.h"
+#include "common/operators.h"
+#include "common/parallel.h"
 #include "cpu/aligned.h"
 #include "cpu/infer_model.h"
-#include "cpu/infer_planner.h"
+#include "cpu/settings.h"
 #include "cpu/simd/infer.h"
-#include "cpu/train_program.h"
-#include "operators.h"
 
 namespace zoosparse::cpu {
 namespace {
@@ -36,31 +33,25 @@ AlignedFloats thread_memory(const InferPlan& plan, int lanes) {
   return memory;
 }
 
-// The arguments that both operators share, checked.
+// The engine on checked arguments.
 class Inference {
  public:
-  Inference(const char* op, const at::Tensor& weights, const at::Tensor& program, const at::Tensor& values,
-            const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes, int64_t mode)
-      : kernels_(infer_kernels()), weights_(weights.contiguous()), pixels_(images.contiguous()) {
-    check_matrix(weights, op, "weights");
-    check_dtype(weights, at::kFloat, op, "weights");
-    TORCH_CHECK_VALUE(images.dim() == 4, op, ": images must be [M, C, H, W], got shape ", images.sizes());
-    TORCH_CHECK_VALUE(mode >= 0 && mode <= 2, op, ": mode must be 0 (auto), 1 (dense) or 2 (sparse), got ", mode);
-    mode_ = static_cast<InferMode>(mode);
-    ops_ =
-        decode_program(op, program, values, at::empty({0}, values.options()), images.sizes().slice(1), weights.size(1));
-    set_images(op, mean, std);
-    planner_ = refusing(op, [&] { return std::make_unique<InferPlanner>(ops_, kernels_.lanes); });
+  Inference(const char* op, const InferTensors& tensors, int64_t classes, int64_t mode)
+      : kernels_(infer_kernels()), arguments_(op, tensors, classes, mode, kernels_.lanes) {
+    const bool bytes = is_of(arguments_.pixels(), ScalarType::Byte);
+    images_ = {bytes ? read<uint8_t>(arguments_.pixels()) : nullptr, bytes ? nullptr : read<float>(arguments_.pixels()),
+               scale(), scale() + channels()};
+    for (int64_t c = 0; c < channels(); ++c)
+      largest_pixel_ += bytes ? std::abs(double{images_.shift[c]}) + 255.0 * std::abs(images_.scale[c]) : HUGE_VAL;
     sort_rows();
-    TORCH_CHECK_VALUE(plan().classes == classes, op, ": the program gives ", plan().classes, " scores, classes is ",
-                      classes);
   }
 
-  int64_t models() const { return weights_.size(0); }
-  int64_t images() const { return pixels_.size(0); }
+  const InferArguments& arguments() const { return arguments_; }
+  int64_t models() const { return arguments_.models(); }
+  int64_t images() const { return arguments_.images(); }
   int64_t blocks() const { return (images() + lanes() - 1) / lanes(); }
   int64_t lanes() const { return kernels_.lanes; }
-  const InferPlan& plan() const { return planner_->plan(); }
+  const InferPlan& plan() const { return arguments_.plan(); }
   const InferKernels& kernels() const { return kernels_; }
 
   // The row of weights that comes in the place `position`.
@@ -74,10 +65,10 @@ class Inference {
   void run(int64_t first, int64_t last, const Finish& finish) const {
     const std::vector<PreparedModel> models = prepare(first, last);
     const std::vector<int32_t> shared = stages_shared(models);
-    const int64_t threads = at::get_num_threads(), parts = parts_of_models(last - first, 4 * threads);
+    const int64_t threads = thread_count(), parts = parts_of_models(last - first, 4 * threads);
     const int64_t tasks = blocks() * parts;
     std::atomic<int64_t> next{0};
-    at::parallel_for(0, std::min(tasks, threads), 1, [&](int64_t begin, int64_t end) {
+    parallel_for(0, std::min(tasks, threads), 1, [&](int64_t begin, int64_t end) {
       const AlignedFloats memory = thread_memory(plan(), kernels_.lanes);
       // One thread may be given the share of several.
       for (int64_t task = next++; begin < end && task < tasks; task = next++) {
@@ -95,30 +86,16 @@ class Inference {
   }
 
  private:
-  void set_images(const char* op, const at::Tensor& mean, const at::Tensor& std) {
-    const bool bytes = pixels_.scalar_type() == at::kByte;
-    if (!bytes) check_dtype(pixels_, at::kFloat, op, "images");
-    const int64_t channels = pixels_.size(1);
-    check_shape(mean, {channels}, op, "mean");
-    check_shape(std, {channels}, op, "std");
-    const auto means = mean.to(at::kDouble).contiguous(), stds = std.to(at::kDouble).contiguous();
-    // What the network sees is (pixel / 255 - mean) / std for bytes, (pixel - mean) / std for floats.
-    for (int64_t c = 0; c < channels; ++c) {
-      const double deviation = stds.const_data_ptr<double>()[c];
-      scale_.push_back(static_cast<float>(1.0 / ((bytes ? 255.0 : 1.0) * deviation)));
-      shift_.push_back(static_cast<float>(-means.const_data_ptr<double>()[c] / deviation));
-      largest_pixel_ += bytes ? std::abs(double{shift_.back()}) + 255.0 * std::abs(scale_.back()) : HUGE_VAL;
-    }
-    images_ = {bytes ? pixels_.const_data_ptr<uint8_t>() : nullptr, bytes ? nullptr : pixels_.const_data_ptr<float>(),
-               scale_.data(), shift_.data()};
-  }
+  int64_t channels() const { return arguments_.pixels().size(1); }
+  const float* scale() const { return read<float>(arguments_.scale_and_shift()); }
 
   std::vector<PreparedModel> prepare(int64_t first, int64_t last) const {
     std::vector<PreparedModel> models;
     models.reserve(static_cast<size_t>(last - first));
-    const float* weights = weights_.const_data_ptr<float>();
+    const float* weights = arguments_.weights();
+    const int64_t p = arguments_.parameters();
     for (int64_t m = first; m < last; ++m)
-      models.emplace_back(plan(), weights + row(m) * weights_.size(1), largest_pixel_, mode_, costs_);
+      models.emplace_back(plan(), weights + row(m) * p, largest_pixel_, arguments_.mode(), costs_);
     return models;
   }
 
@@ -131,8 +108,8 @@ class Inference {
 
   // In an order in which rows that begin alike are neighbours: twins of one model whose first layers are the same.
   void sort_rows() {
-    const float* weights = weights_.const_data_ptr<float>();
-    const size_t columns = static_cast<size_t>(weights_.size(1));
+    const float* weights = arguments_.weights();
+    const size_t columns = static_cast<size_t>(arguments_.parameters());
     rows_.resize(static_cast<size_t>(models()));
     std::iota(rows_.begin(), rows_.end(), int64_t{0});
     std::stable_sort(rows_.begin(), rows_.end(), [=](int64_t a, int64_t b) {
@@ -148,15 +125,11 @@ class Inference {
   }
 
   const InferKernels& kernels_;
-  at::Tensor weights_, pixels_;  // [N, P], [M, C, H, W]
-  std::vector<int64_t> rows_;    // [N]
-  InferMode mode_;
+  const InferArguments arguments_;
   const InferCosts costs_{cost_on_planes, cost_on_one_position};
-  std::vector<TrainOp> ops_;
-  std::vector<float> scale_, shift_;  // [C]
+  std::vector<int64_t> rows_;  // [N]
   InferImages images_{};
   double largest_pixel_ = 0;  // none that the network sees is larger; NaN if one may be NaN
-  std::unique_ptr<InferPlanner> planner_;
 };
 
 // Calls body(first, last) for runs of positions.
@@ -189,46 +162,32 @@ void judge_all(const Inference& inference, const int64_t* labels, Class* predict
 }  // namespace
 
 void set_infer_costs(double on_planes, double on_one_position) {
-  TORCH_CHECK_VALUE(on_planes > 0 && on_one_position > 0, "set_infer_costs: costs must be positive, got ", on_planes,
-                    " and ", on_one_position);
+  check(on_planes > 0 && on_one_position > 0, "set_infer_costs: costs must be positive, got ", on_planes, " and ",
+        on_one_position);
   cost_on_planes = on_planes;
   cost_on_one_position = on_one_position;
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> infer(const at::Tensor& weights, const at::Tensor& program,
-                                                     const at::Tensor& values, const at::Tensor& images,
-                                                     const at::Tensor& mean, const at::Tensor& std,
-                                                     const at::Tensor& labels, int64_t classes, int64_t mode) {
-  const Inference inference("infer", weights, program, values, images, mean, std, classes, mode);
-  check_dtype(labels, at::kLong, "infer", "labels");
-  check_shape(labels, {inference.images()}, "infer", "labels");
-  const int64_t n = inference.models();
-  TORCH_CHECK_VALUE(classes <= 65536, "infer: at most 65536 classes, got ", classes);
-  const at::Tensor targets = labels.contiguous();
-  const int64_t* label = targets.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < inference.images(); ++i)
-    TORCH_CHECK_VALUE(label[i] >= 0 && label[i] < classes, "infer: label ", label[i], " of image ", i,
-                      " lies outside the ", classes, " classes");
-  auto predictions =
-      at::empty({n, inference.images()}, weights.options().dtype(classes <= 256 ? at::kByte : at::kUInt16));
-  auto loss = at::zeros({n}, weights.options().dtype(at::kDouble));
-  auto correct = at::zeros({n}, weights.options().dtype(at::kLong));
-  double* losses = loss.mutable_data_ptr<double>();
-  int64_t* counts = correct.mutable_data_ptr<int64_t>();
-  if (classes <= 256)
-    judge_all(inference, label, predictions.mutable_data_ptr<uint8_t>(), losses, counts);
+Verdicts infer(const InferTensors& tensors, const Tensor& labels, int64_t classes, int64_t mode) {
+  const Inference inference("infer", tensors, classes, mode);
+  const Tensor targets = inference.arguments().check_labels(labels);
+  const InferResults results(inference.arguments());
+  const auto judge = [&]<class Class>(Class* predictions) {
+    judge_all(inference, read<int64_t>(targets), predictions, write<double>(results.loss),
+              write<int64_t>(results.correct));
+  };
+  if (is_of(results.predictions, ScalarType::Byte))
+    judge(write<uint8_t>(results.predictions));
   else
-    judge_all(inference, label, predictions.mutable_data_ptr<uint16_t>(), losses, counts);
-  return {predictions, loss, correct};
+    judge(write<uint16_t>(results.predictions));
+  return {results.predictions, results.loss, results.correct};
 }
 
-at::Tensor infer_scores(const at::Tensor& weights, const at::Tensor& program, const at::Tensor& values,
-                        const at::Tensor& images, const at::Tensor& mean, const at::Tensor& std, int64_t classes,
-                        int64_t mode) {
-  const Inference inference("infer_scores", weights, program, values, images, mean, std, classes, mode);
+Tensor infer_scores(const InferTensors& tensors, int64_t classes, int64_t mode) {
+  const Inference inference("infer_scores", tensors, classes, mode);
   const int64_t lanes = inference.lanes(), count_images = inference.images();
-  auto scores = at::empty({inference.models(), count_images, classes}, weights.options());
-  float* out = scores.mutable_data_ptr<float>();
+  const Tensor scores = empty_scores(inference.arguments());
+  float* out = write<float>(scores);
   const auto transpose = [&](int64_t position, int64_t block, int count, const float* memory) {
     const float* from = memory + inference.plan().scores * lanes;
     float* to = out + (inference.row(position) * count_images + block * lanes) * classes;

@@ -3,11 +3,9 @@
 
 #include <vector>
 
-#include "cpu/infer_plan.h"
+#include "common/infer_plan.h"
 
 namespace zoosparse {
-
-enum class InferMode : int32_t { automatic, dense, sparse };
 
 // Time of a weight in a list over the time of a weight in a dense tile. Planes: both keep the arithmetic busy, the list
 // loads more. Single positions: a list has only its own sum to work on. The defaults suit AVX2 and AVX-512 machines.

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <deque>
 
+#include "common/params.h"
 #include "cpu/group_work.h"
 #include "cpu/simd/train.h"
 #include "cpu/train_plan.h"
-#include "params.h"
 
 namespace zoosparse {
 

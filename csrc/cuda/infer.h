@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "cpu/infer_model.h"
-#include "infer_lane.h"
+#include "common/infer_plan.h"
+#include "cuda/infer_lane.h"
 
 namespace zoosparse::cuda {
 

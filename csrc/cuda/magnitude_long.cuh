@@ -2,9 +2,9 @@
 // Where no tie needs a decision, the passes over the columns end at once; the host never waits to know.
 #pragma once
 
+#include "common/select.h"
 #include "cuda/collective.cuh"
 #include "cuda/magnitude_tasks.cuh"
-#include "select.h"
 
 namespace zoosparse::cuda {
 namespace {

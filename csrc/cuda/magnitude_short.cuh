@@ -1,9 +1,9 @@
 // Selection in rows whose keys fit the registers of a warp or of a block: each weight is read once.
 #pragma once
 
+#include "common/select.h"
 #include "cuda/collective.cuh"
 #include "cuda/magnitude_tasks.cuh"
-#include "select.h"
 
 namespace zoosparse::cuda {
 namespace {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "common/select.h"
 #include "cuda/magnitude.h"
-#include "select.h"
 
 namespace zoosparse::cuda {
 namespace {

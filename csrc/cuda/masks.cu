@@ -2,7 +2,7 @@
 // width, and no index needs a division. All four are bound by memory; applying a mask does not even read the weights.
 #include "cuda/masks.h"
 
-#include "bits.h"
+#include "common/bits.h"
 
 namespace zoosparse::cuda {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "train_block_step.h"
+#include "cuda/train_block_step.h"
 
 namespace zoosparse::cuda {
 namespace {

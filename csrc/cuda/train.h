@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "train_block_plan.h"
+#include "cuda/train_block_plan.h"
 
 namespace zoosparse::cuda {
 

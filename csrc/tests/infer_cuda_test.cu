@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/infer_planner.h"
+#include "common/infer_planner.h"
 #include "cuda/infer.h"
-#include "infer_copy.h"
+#include "cuda/infer_copy.h"
 #include "tests/device.h"
 #include "tests/expect.h"
 #include "tests/infer_oracle.h"

@@ -1,13 +1,13 @@
 // What a lane of the CUDA engine computes, on the CPU: all lanes of all warps in turn, stage by stage, against loops
 // over single images.
-#include "infer_lane.h"
+#include "cuda/infer_lane.h"
 
 #include <cmath>
 #include <cstdlib>
 #include <vector>
 
-#include "cpu/infer_planner.h"
-#include "infer_copy.h"
+#include "common/infer_planner.h"
+#include "cuda/infer_copy.h"
 #include "tests/expect.h"
 #include "tests/infer_oracle.h"
 

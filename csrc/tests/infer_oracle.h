@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/infer_plan.h"
+#include "common/infer_plan.h"
 
 namespace zoosparse::test {
 

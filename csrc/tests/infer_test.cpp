@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <utility>
 
+#include "common/infer_planner.h"
 #include "cpu/aligned.h"
 #include "cpu/infer_model.h"
-#include "cpu/infer_planner.h"
 #include "cpu/simd/infer.h"
 #include "tests/infer_oracle.h"
 #include "tests/variants.h"

@@ -1,5 +1,5 @@
 // Mutated tables of programs: each is refused, or runs in every engine without leaving its memory, as sanitizers see.
-#include "program_table.h"
+#include "common/program_table.h"
 
 #include <algorithm>
 #include <array>
@@ -9,16 +9,16 @@
 #include <stdexcept>
 #include <vector>
 
+#include "common/infer_planner.h"
 #include "cpu/aligned.h"
 #include "cpu/infer_model.h"
-#include "cpu/infer_planner.h"
 #include "cpu/simd/infer.h"
 #include "cpu/simd/train.h"
 #include "cpu/train_planner.h"
 #include "cpu/train_team.h"
+#include "cuda/train_block_planner.h"
 #include "tests/train_population.h"
 #include "tests/variants.h"
-#include "train_block_planner.h"
 
 ZOOSPARSE_VARIANTS(TrainKernels, train_kernels)
 

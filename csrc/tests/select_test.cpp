@@ -1,6 +1,6 @@
 // The per-thread steps of select.h, put together on the CPU as the CUDA kernels put them together: bit by bit as a
 // warp, digit by digit as a block whose threads take turns between barriers, and pass by pass as over a long row.
-#include "select.h"
+#include "common/select.h"
 
 #include <bit>
 #include <cstdint>

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "cuda/train_block_planner.h"
+#include "cuda/train_block_step.h"
 #include "tests/expect.h"
 #include "tests/train_population.h"
-#include "train_block_planner.h"
-#include "train_block_step.h"
 
 namespace zoosparse::test {
 

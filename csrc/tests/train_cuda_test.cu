@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "cuda/train.h"
+#include "cuda/train_block_planner.h"
 #include "tests/device.h"
 #include "tests/expect.h"
 #include "tests/train_blocks.h"
 #include "tests/train_population.h"
-#include "train_block_planner.h"
 
 namespace zoosparse::test {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "params.h"
+#include "common/params.h"
 
 namespace zoosparse::test {
 

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.ops.test_native_library import library
 from zoosparse_ext import ops
 from zoosparse_ext.ops import _registry
 
@@ -59,12 +61,10 @@ def test_forced_level_that_cannot_run() -> None:
 
 OTHER_SOURCES = """
 import sys, types, torch
-def refuse():
-    raise RuntimeError("schemas differ")
 other = types.ModuleType("_C")
-other.build_info = lambda: {"torch": torch.__version__}
+other.__file__ = "_C.so"
 other.simd_level = lambda: "baseline"
-other.register_operators = refuse
+other.signatures = lambda: {"pack_mask": "TT-T"}
 sys.modules["zoosparse_ext._C"] = other
 import zoosparse_ext
 """
@@ -73,22 +73,17 @@ import zoosparse_ext
 def test_an_extension_of_other_sources_is_an_error_that_says_what_to_do() -> None:
     result = run(OTHER_SOURCES, ZOOSPARSE_DISABLE_EXT="0")
     assert result.returncode != 0
-    assert "was built from other sources than this package; build it again" in result.stderr
+    assert "built from other sources than this package (pack_mask); build them again" in result.stderr
 
 
 HIDE = "import sys; sys.modules['zoosparse_ext._C'] = None\n"
-STALE = """
-import sys, types
-stale = types.ModuleType("_C")
-stale.build_info = lambda: {"torch": "1.0.0"}
-sys.modules["zoosparse_ext._C"] = stale
-"""
+OLD = "import torch; torch.__version__ = '2.9.1'\n"
 
 
 @pytest.mark.parametrize(
     ("prelude", "why"),
-    [(HIDE, "the extension was not built"), (STALE, "the extension was built against torch 1.0.0")],
-    ids=["missing", "stale"],
+    [(HIDE, "the native kernels "), (OLD, "the native kernels need torch 2.10 or later, and torch 2.9.1")],
+    ids=["missing", "old"],
 )
 def test_missing_native_kernels_warn_once(prelude: str, why: str) -> None:
     result = run(prelude + REPORT + "ops.pack_mask(mask)", ZOOSPARSE_DISABLE_EXT="0")
@@ -116,7 +111,8 @@ def test_implementations_lists_every_operator() -> None:
 )
 def test_nothing_of_a_static_library_is_exported() -> None:
     """Else half of a C++ library that is linked statically would be taken from torch's, and its numbers crash."""
-    assert _registry.native is not None
-    command = ["nm", "--dynamic", "--defined-only", "--demangle", _registry.native.__file__]
-    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "PyInit__C" in names and "std::ostream" not in names and "std::locale" not in names
+    assert _registry.native is not None and _registry.native.__file__ is not None
+    for path, entry in ((Path(_registry.native.__file__), "PyInit__C"), (library(), "zoosparse_build_info")):
+        command = ["nm", "--dynamic", "--defined-only", "--demangle", str(path)]
+        names = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert entry in names and "std::ostream" not in names and "std::locale" not in names

@@ -1,8 +1,8 @@
 """What operators do where PyTorch records gradients: none is ever left out without a word.
 
 An operator that changes tensors in place raises their version counter, as PyTorch's own do, also under `no_grad` and
-`inference_mode`: otherwise a backward that still needs the old numbers would go on with the new ones. With the
-extension, `csrc/autograd.cpp` does the same without Python where nothing is recorded.
+`inference_mode`: otherwise a backward that still needs the old numbers would go on with the new ones. The kernels of
+`csrc` know nothing of it, since torch's stable ABI does not: these few microseconds of Python come before them.
 """
 
 from __future__ import annotations
@@ -24,35 +24,66 @@ def changed_arguments(operator: Operator) -> list[int]:
     return [i for i, info in enumerate(infos) if info is not None and info.is_write]
 
 
-def in_place(operator: Operator, recorded: Kernel) -> Kernel:
-    """The Autograd kernel of an operator that changes tensors; `recorded` runs in its place where gradients are."""
-    below = torch._C._after_autograd_keyset
+def in_place(operator: Operator, recorded: Kernel | None = None) -> Kernel:
+    """The Autograd kernel of an operator that changes tensors; `recorded` runs in its place where gradients are.
+
+    It does the work of the ADInplaceOrView kernel, the next one, as well. Without `recorded` it is that kernel, for
+    calls that meet no Autograd, as under `inference_mode`.
+    """
+    change = _changing(operator)
+    redispatch, below = operator._handle.redispatch_boxed, torch._C._after_ADInplaceOrView_keyset
 
     def kernel(keyset: Any, *args: Any) -> Any:
-        return recorded(*args) if _is_recorded(args) else operator.redispatch(keyset & below, *args)
+        if recorded is not None and _is_recorded(args):
+            return recorded(*args)
+        return change(redispatch, args, keyset & below)
 
     return kernel
 
 
-def raising_versions(operator: Operator) -> Kernel:
-    """The ADInplaceOrView kernel of an operator that changes tensors: it raises their versions by one each."""
-    changed = changed_arguments(operator)
-    below = torch._C._after_ADInplaceOrView_keyset
+def shortcut(operator: Operator) -> Kernel:
+    """An operator that changes tensors, called without the detour through the dispatcher to :func:`in_place`.
 
-    def kernel(keyset: Any, *args: Any) -> Any:
-        for i in changed:
+    It is taken where that kernel would be reached at once and would record nothing: by plain tensors, outside of
+    transforms. Elsewhere the operator is called as it is.
+    """
+    change = _changing(operator)
+    no_transforms = torch._C._functorch.peek_interpreter_stack
+
+    def run(*args: Any) -> Any:
+        plain = type(args[0]) in _PLAIN and no_transforms() is None and not _is_recorded(args)
+        return change(operator, args) if plain else operator(*args)
+
+    return run
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def _changing(operator: Operator) -> Callable[..., Any]:
+    """A function (run, args, *first) that runs an operator and raises the versions of what it changes, by one each."""
+    changed = changed_arguments(operator)
+    names = [operator._schema.arguments[i].name for i in changed]
+    once, increment_version = (
+        torch._C._AutoDispatchBelowADInplaceOrView,
+        torch.autograd.graph.increment_version,
+    )
+
+    def change(run: Kernel, args: tuple[Any, ...], *first: Any) -> Any:
+        for i, name in zip(changed, names, strict=True):
             if args[i].is_inference() and not torch.is_inference_mode_enabled():
                 raise RuntimeError(
-                    f"{operator._schema.name}: {operator._schema.arguments[i].name}: Inplace update to inference "
-                    "tensor outside InferenceMode is not allowed; pass a clone"
+                    f"{operator._schema.name}: {name}: Inplace update to inference tensor outside InferenceMode is "
+                    "not allowed; pass a clone"
                 )
-        with torch._C._AutoDispatchBelowADInplaceOrView():  # what it calls raises no version again
-            results = operator.redispatch(keyset & below, *args)
+        with once():  # below Autograd; what the operator calls raises no version again
+            results = run(*first, *args)
         for i in changed:
-            torch.autograd.graph.increment_version(args[i])
+            if not args[i].is_inference():  # which have no version
+                increment_version(args[i])
         return results
 
-    return kernel
+    return change
 
 
 def without_derivative(operator: Operator) -> Kernel:

@@ -1,4 +1,4 @@
-"""The table that encodes a program, checked for the reference as `csrc/program_table.cpp` checks it for the kernels.
+"""The table that encodes a program, checked for the reference as `csrc/common/program_table.cpp` does for the kernels.
 
 Columns of the table int64 [L, 18]: kind, in channels, height, width, out channels, height, width, kernel height, width,
 stride height, width, padding height, width, weight column, bias column (−1 without), activation, frozen

@@ -8,7 +8,6 @@ reference elsewhere.
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import warnings
 from collections.abc import Callable
@@ -20,14 +19,16 @@ from torch import Tensor
 
 from zoosparse_ext.errors import InputError
 
-from ._autograd import Operator, changed_arguments, in_place, raising_versions, without_derivative
+from ._autograd import Operator, changed_arguments, in_place, shortcut, without_derivative
 from ._checks import check_devices
+from ._loading import BUILD, NoKernelsError, load, signature
 from ._negative import through_negation
 from ._vmap import Rows, batching_rule
 
 LIBRARY = "zoosparse"
 _library = torch.library.Library(LIBRARY, "FRAGMENT")
 _operators: dict[str, Operator] = {}
+_ways: dict[Any, Callable[..., Any]] = {}  # how an operator is called that is not being compiled
 _listed: list[str] = []  # those that do not call another one
 
 native: ModuleType | None = None
@@ -94,9 +95,14 @@ def define(
         _library.impl(name, through_negation(operator), "Negative")
     elif numbers:
         _library.impl(name, without_derivative(operator), "Autograd", with_keyset=True)
+    if changed_arguments(operator):
+        _library.impl(name, in_place(operator), "ADInplaceOrView", with_keyset=True)
     if rows is not None:
         torch.library.register_vmap(f"{LIBRARY}::{name}", batching_rule(operator, rows), lib=_library)
     _operators[name] = operator
+    _ways[getattr(getattr(torch.ops, LIBRARY), name)] = (
+        shortcut(operator) if changed_arguments(operator) else operator
+    )
     if not over:
         _listed.append(name)
 
@@ -104,7 +110,9 @@ def define(
 def call(operator: Callable[..., Any], *args: Any) -> Any:
     """Run an operator; what its kernel refuses is an InputError."""
     try:
-        return operator(*args)
+        if torch.compiler.is_compiling():
+            return operator(*args)
+        return _ways[operator](*args)
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -114,41 +122,36 @@ def load_native() -> None:
 
     Raises:
         InputError: ZOOSPARSE_SIMD asks for an instruction set that the CPU lacks or nobody knows.
-        ImportError: the extension belongs to another version of the package.
+        ImportError: the kernels belong to another version of the package.
     """
-    _try_native()
-    if native is None:  # the extension has a kernel of its own for all devices, and there can be one alone
-        for name, operator in _operators.items():
-            if changed_arguments(operator):
-                _library.impl(name, raising_versions(operator), "ADInplaceOrView", with_keyset=True)
-
-
-def _try_native() -> None:
     global native, why_no_native
     if os.environ.get("ZOOSPARSE_DISABLE_EXT", "0") not in ("", "0"):
         why_no_native = "ZOOSPARSE_DISABLE_EXT is set"
         return
     try:
-        module = importlib.import_module("zoosparse_ext._C")
-    except ImportError as error:
-        why_no_native = _explain(error)
+        module = load()
+    except NoKernelsError as error:
+        why_no_native = str(error)
         return
-    built, running = module.build_info()["torch"], torch.__version__
-    if built.split("+")[0] != running.split("+")[0]:
-        why_no_native = f"the extension was built against torch {built}, but torch {running} is running"
-        return
+    if other := _other_operators(module):
+        raise ImportError(
+            f"the native kernels in {module.__file__} were built from other sources than this package "
+            f"({', '.join(other)}); build them again with `{BUILD}`, or set ZOOSPARSE_DISABLE_EXT=1 to run without them"
+        )
     try:
         module.simd_level()
     except RuntimeError as error:
         raise InputError(str(error)) from None
-    try:
-        module.register_operators()
-    except RuntimeError as error:  # schemas of operators differ
-        raise ImportError(
-            "zoosparse_ext._C was built from other sources than this package; build it again with "
-            "`pip install --no-build-isolation .`, or set ZOOSPARSE_DISABLE_EXT=1 to run without it"
-        ) from error
+    module.register_operators()
     native = module
+
+
+def _other_operators(module: ModuleType) -> list[str]:
+    """Operators of the kernels that are not those of this package."""
+    if not hasattr(module, "signatures"):
+        return ["an earlier interface"]
+    known = {name: signature(operator._schema) for name, operator in _operators.items()}
+    return sorted(name for name, types in module.signatures().items() if known.get(name) != types)
 
 
 def has_native(operator: str, device: str) -> bool:
@@ -190,20 +193,13 @@ def _why_this_level() -> str:
     return f"ZOOSPARSE_SIMD={forced}" if forced else "best of this CPU"
 
 
-def _explain(error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        return "the extension was not built (no compiler or CMake at installation?)"
-    return f"the extension cannot be loaded, maybe built for another torch than {torch.__version__} ({error})"
-
-
 @functools.cache
 def _warn_of_missing_native() -> None:
     if native is not None or os.environ.get("ZOOSPARSE_DISABLE_EXT", "0") not in ("", "0"):
         return
     warnings.warn(
-        f"zoosparse_ext runs without its native kernels: {why_no_native}. Results are the same, slower. To "
-        "build them: ZOOSPARSE_BUILD_EXT=ON pip install -v --no-build-isolation --force-reinstall . "
-        "(or set ZOOSPARSE_DISABLE_EXT=1 to run without them and without this warning)",
+        f"zoosparse_ext runs without its native kernels: {why_no_native}. Results are the same, slower. Set "
+        "ZOOSPARSE_DISABLE_EXT=1 to run without them and without this warning",
         UserWarning,
         stacklevel=2,
     )

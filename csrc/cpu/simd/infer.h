@@ -1,7 +1,7 @@
 // Inference of one model on one block of images, one image per lane: see infer.inl.
 #pragma once
 
-#include "cpu/infer_plan.h"
+#include "common/infer_plan.h"
 #include "cpu/simd/level.h"
 
 namespace zoosparse {

@@ -6,7 +6,7 @@
 // there too.
 #pragma once
 
-#include "cpu/infer_plan.h"
+#include "common/infer_plan.h"
 #include "cpu/simd/train_conv.inl"
 #include "cpu/simd/train_layers.inl"
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "bits.h"
+#include "common/bits.h"
 #include "cpu/simd/magnitude_locate.inl"
 
 namespace zoosparse::ZOOSPARSE_ISA {

@@ -1,9 +1,9 @@
 // Runs of keys and what vectors do with them: count, keep, rank.
 #pragma once
 
+#include "common/select.h"
 #include "cpu/simd/magnitude.h"
 #include "cpu/simd/vector.h"
-#include "select.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "bits.h"
+#include "common/bits.h"
 #include "cpu/simd/vector.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {

@@ -3,10 +3,10 @@
 
 #include <cstdint>
 
+#include "common/params.h"
 #include "cpu/group_work.h"
 #include "cpu/simd/level.h"
 #include "cpu/train_plan.h"
-#include "params.h"
 
 namespace zoosparse {
 

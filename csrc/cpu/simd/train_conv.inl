@@ -5,6 +5,7 @@
 // position_offset[p] + tap_offset[k]. Tiles of output channels x positions (or taps) stay in registers.
 #pragma once
 
+#include "common/host_device.h"
 #include "cpu/simd/math.inl"
 
 namespace zoosparse::ZOOSPARSE_ISA {

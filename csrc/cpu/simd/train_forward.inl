@@ -1,8 +1,8 @@
 // Forward through the stages of a plan, one sample of W models at a time, so that activations stay in L2.
 #pragma once
 
+#include "common/formulas.h"
 #include "cpu/simd/train_group.inl"
-#include "formulas.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {

@@ -1,9 +1,9 @@
 // Layers without weights, and the loss; models in the lanes. Gradients of element-wise layers are formed in place.
 #pragma once
 
+#include "common/formulas.h"
+#include "common/params.h"
 #include "cpu/simd/math.inl"
-#include "formulas.h"
-#include "params.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {

@@ -1,8 +1,8 @@
 // The hyperparameters of W models for one step.
 #pragma once
 
+#include "common/scalar.h"
 #include "cpu/simd/math.inl"
-#include "scalar.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {

@@ -1,8 +1,8 @@
 // Random numbers with models in the lanes: each lane has its own key, all share the counter.
 #pragma once
 
+#include "common/philox.h"
 #include "cpu/simd/math.inl"
-#include "philox.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {

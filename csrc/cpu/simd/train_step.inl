@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "common/formulas.h"
 #include "cpu/simd/train_group.inl"
-#include "formulas.h"
 
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {

@@ -13,6 +13,10 @@
 #include <simde/x86/avx512.h>
 #endif
 
+#if !defined(ZOOSPARSE_ISA)  // an .inl on its own, as an editor parses it; CMakeLists.txt names one for every object
+#define ZOOSPARSE_ISA baseline
+#endif
+
 namespace zoosparse::ZOOSPARSE_ISA {
 namespace {
 
