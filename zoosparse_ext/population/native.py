@@ -8,15 +8,15 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.ops import train as engine
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.population.program import Conv2d, Linear
+from zoosparse_ext.population.program import Layer
 from zoosparse_ext.population.steps import Steps, StepsResult
 
 
 def why_not(population: Population, device: torch.device, variational: bool = False) -> str:
     """The reason why the native engine cannot train this population on a device; empty if it can."""
     architecture, weights = population.architecture, population.weights
-    if architecture.program is None:
-        return f"{architecture.name!r} is not a chain: {architecture.reason}"
+    if architecture.program is None or architecture.why_not_chain:
+        return f"{architecture.name!r} is not a chain for native engines: {architecture.why_not_chain}"
     if device.type not in engine.DEVICES or weights.dtype != torch.float32:
         return f"it takes float32 on the CPU or on CUDA devices, not {weights.dtype} on {device}"
     noisy = architecture.prunable_names - architecture.frozen_names
@@ -29,18 +29,13 @@ def why_not(population: Population, device: torch.device, variational: bool = Fa
 def native_steps(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
     """Same contract as `reference_steps`."""
     assert architecture.program is not None
-    _, channels, height, width = split.images.shape
-    program, values = architecture.program.encode(
-        (channels, height, width), architecture.offsets, architecture.frozen_names
-    )
+    size = tuple(split.images.shape[1:])
+    program, values = architecture.program.encode(size, architecture.offsets, architecture.frozen_names)
     state, variational = steps.state, steps.variational
     options = {}
     if variational is not None:
         operations = architecture.program.operations
-        clamps = [
-            variational.clamp(op.weight_shape) if isinstance(op, Conv2d | Linear) else 0.0
-            for op in operations
-        ]
+        clamps = [variational.clamp(op.weight_shape) if isinstance(op, Layer) else 0.0 for op in operations]
         options = {
             "log_sigma2": variational.log_sigma2,
             "sigma_moment1": state.sigma_first,

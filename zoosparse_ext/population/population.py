@@ -285,21 +285,22 @@ class Population:
             raise InputError(
                 f"images are on the meta device, which holds no data; the weights are on {self.weights.device}"
             )
+        if program is not None and not images.is_floating_point() and images.dtype != torch.uint8:
+            raise InputError(
+                f"images are {images.dtype}, networks take floating-point numbers: images.float()"
+            )
+        given = tuple(images.shape[1:])
         if program is not None:
-            if not images.is_floating_point() and images.dtype != torch.uint8:
-                raise InputError(
-                    f"images are {images.dtype}, networks take floating-point numbers: images.float()"
-                )
             images = as_images(images, program)
-        if images.dim() != 4 if program is not None else images.dim() < 2:
+        if images.dim() != 4 if program is not None and program.takes_images else images.dim() < 2:
             raise InputError(f"images must be [B, C, H, W], got shape {list(images.shape)}")
         size = tuple(images.shape[1:])
         expected = self.architecture.input_shape
-        if expected is not None and size != expected:
+        if expected is not None and expected not in (size, given):
             came, wanted = ("×".join(map(str, shape)) for shape in (size, expected))
             raise InputError(f"images are {came}, architecture {self.architecture.name!r} expects {wanted}")
         if program is not None:
-            program.shapes(size)  # type: ignore[arg-type]
+            program.shapes(size)
 
     def __getitem__(
         self, rows: int | slice | Sequence[int] | Sequence[bool] | Tensor | np.ndarray
@@ -388,7 +389,10 @@ class Population:
             if isinstance(parameter := dict(template.named_parameters()).get(segment.name), nn.Parameter):
                 parameter.requires_grad_(segment.trainable)
         architecture = replace(self.architecture, template=template, counters=its.counters, unproven="")
-        self.architecture = proven_rows(architecture, template, self.weights)
+        anew = architecture.program is None
+        if anew:
+            architecture = architecture.retraced(template)
+        self.architecture = proven_rows(architecture, template, self.weights, may_run_as_module=anew)
         if self.counts is None and its.counters:
             self.counts = torch.zeros(len(self), len(its.counters), dtype=torch.int64)
         return self

@@ -150,10 +150,18 @@ def _gradients(
             variational.linear_clamp,
             variational.conv_biases,
         )
-    if architecture.program is not None:
-        logits = forward(architecture, leaves[0], images, noise=noise, variational=variational)
+    each = steps.order.shape[0] > 1 or steps.augment is not None
+    if architecture.runs_program(training=True, variational=variational is not None):
+        logits = forward(
+            architecture,
+            leaves[0],
+            images,
+            each=each,
+            counts=steps.counts,
+            noise=noise,
+            variational=variational,
+        )
     else:
-        each = steps.order.shape[0] > 1 or steps.augment is not None
         logits = forward_modules(
             architecture,
             leaves[0],

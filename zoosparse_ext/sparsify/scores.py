@@ -17,7 +17,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.forward import forward
 from zoosparse_ext.population.modules import forward_modules
 from zoosparse_ext.population.population import Population, chunks
-from zoosparse_ext.population.program import Conv2d, Linear
+from zoosparse_ext.population.program import Layer
 
 _MODELS, _IMAGES = 16, 128  # whose activations are held at a time
 
@@ -57,14 +57,14 @@ def wanda(population: Population, images: Split) -> Tensor:
     Meant to be compared within one output (scope ``"output"``).
 
     Raises:
-        InputError: the architecture is no chain.
+        InputError: the architecture is not a program, or has layers whose outputs see different inputs (groups).
 
     Source: Sun, Liu, Bair, Kolter, "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024.
     """
     architecture = population.architecture
     if architecture.program is None:
         raise InputError(
-            f"Wanda scores look at what enters each layer of a chain; {architecture.name!r} is none: "
+            f"Wanda scores look at what enters each layer of a program; {architecture.name!r} is none: "
             f"{architecture.reason}"
         )
     segments = {segment.name: segment for segment in architecture.segments}
@@ -74,7 +74,7 @@ def wanda(population: Population, images: Split) -> Tensor:
 
     for rows in chunks(len(population), _MODELS):
 
-        def add(op: Conv2d | Linear, windows: Tensor, rows: slice = rows) -> None:
+        def add(op: Layer, windows: Tensor, rows: slice = rows) -> None:
             columns = segments[f"{op.name}.weight"].slice
             norms = windows.square().sum(2)  # [n or 1, in·kh·kw]
             squares[rows, columns] += norms.repeat(1, (columns.stop - columns.start) // norms.shape[1])
