@@ -1,7 +1,7 @@
 """The reference executor: a program over many rows of weights at once, in plain PyTorch with autograd.
 
-Chains on images run here, to the same bits in every version; others in :mod:`zoosparse_ext.population.graph`.
-Activations of a chain are `[N, C, B, H, W]`: with the batch inside the channels, a convolution of all models is one batched matrix
+Chains on images run here, to the same bits in every version; others in :mod:`zoosparse_ext.population.graph`. Values of
+a chain are `[N, C, B, H, W]`: with the batch inside the channels, a convolution of all models is one batched matrix
 product on the windows of the image, and no axis has to be moved between layers.
 """
 
