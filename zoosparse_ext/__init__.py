@@ -24,7 +24,9 @@ from zoosparse_ext.population.optimizers import SGD, Adam, AdamW, RMSprop
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.program import Program
 from zoosparse_ext.population.train import train
+from zoosparse_ext.population.training import Training
 from zoosparse_ext.sparsify.control import continue_training
+from zoosparse_ext.sparsify.learned import learn
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
 from zoosparse_ext.version import package_version
@@ -52,6 +54,7 @@ __all__ = [
     "Segment",
     "Split",
     "StoreError",
+    "Training",
     "WeightsDataset",
     "Zoo",
     "ZoosparseError",
@@ -61,6 +64,7 @@ __all__ = [
     "evaluate",
     "export_zoo",
     "import_zoo",
+    "learn",
     "load_dataset",
     "magnitude_prune",
     "ops",

@@ -67,7 +67,7 @@ def test_prune(zoo: Path, words: list[str], message: str) -> None:
     ("words", "message"),
     [
         (["--preset", "molchanow"], "'molchanow'"),
-        (["--threshold", "nan"], "the threshold of log α is nan; give a number, such as 3"),
+        (["--threshold", "nan"], "variational: threshold must be a number, got nan"),
         (["--epochs", "-1"], "epochs must be 0 or more, got -1"),
         (["--optimizer", "adamm"], "unknown optimizer 'adamm'"),
     ],

@@ -11,7 +11,7 @@ import torch
 import zoosparse_ext as zs
 from tests.cli.command import succeed, zoosparse
 from zoosparse_ext.cli import sparsify
-from zoosparse_ext.study.twin_config import MagnitudeConfig, VariationalConfig
+from zoosparse_ext.study.method_config import MagnitudeConfig, VariationalConfig
 from zoosparse_ext.zoo import Zoo
 
 
@@ -73,7 +73,7 @@ def test_replaced_twins_have_their_own_earlier_epochs(zoo: Path) -> None:
         (("control", "--keep", "a"), "--keep 'a': write epochs, as in 5,10,15"),
         (("vardrop", "--keep", "0"), "--keep '0': epochs are counted from 1"),
         (("vardrop", "--kl-scale", "-1"), "kl_scale"),
-        (("control", "--optimizer-state", "old"), "optimizer_state must be 'new' or 'source', got 'old'"),
+        (("control", "--optimizer-state", "old"), "optimizer_state: unknown 'old'; known: new, source"),
         (("control", "--optimizer-state", "source"), "has no optimizer state"),
         (("control", "--lr", "nan"), "must be finite and not negative, got nan"),
         (("control", "--optimizer", "adamm"), "unknown optimizer 'adamm'"),

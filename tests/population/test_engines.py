@@ -14,6 +14,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import engines
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.engines import ChosenEngine, OnDevice
+from zoosparse_ext.population.learning import Learner
 from zoosparse_ext.population.steps import Steps, StepsResult, reference_steps
 
 CPU = torch.device("cpu")
@@ -36,9 +37,9 @@ def test_rows_that_travel_come_back_the_same(
     sent: list[Split] = []
 
     def elsewhere(
-        name: str, population: zs.Population, device: torch.device, variational: bool
+        name: str, population: zs.Population, device: torch.device, learner: Learner | None
     ) -> ChosenEngine:
-        chosen = choose(name, population, device, variational)
+        chosen = choose(name, population, device, learner)
 
         def run(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
             sent.append(split)
@@ -46,7 +47,7 @@ def test_rows_that_travel_come_back_the_same(
 
         return ChosenEngine(OnDevice(run, device), 2)
 
-    monkeypatch.setattr("zoosparse_ext.population.train.choose_engine", elsewhere)
+    monkeypatch.setattr("zoosparse_ext.population.training_run.choose_engine", elsewhere)
     found = trained(data, variational=variational)
     assert torch.equal(found.weights, expected.weights)
     assert found.history.equals(expected.history)
@@ -59,8 +60,10 @@ def test_goes_on_with_fewer_models_where_memory_ends(
     expected = trained(data)
     choose = engines.choose_engine
 
-    def small(name: str, population: zs.Population, device: torch.device, variational: bool) -> ChosenEngine:
-        chosen = choose(name, population, device, variational)
+    def small(
+        name: str, population: zs.Population, device: torch.device, learner: Learner | None
+    ) -> ChosenEngine:
+        chosen = choose(name, population, device, learner)
 
         def run(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
             result = chosen.run(architecture, split, steps)  # the copy is spoilt, the rows are not
@@ -70,7 +73,7 @@ def test_goes_on_with_fewer_models_where_memory_ends(
 
         return ChosenEngine(OnDevice(run, device), 64)
 
-    monkeypatch.setattr("zoosparse_ext.population.train.choose_engine", small)
+    monkeypatch.setattr("zoosparse_ext.population.training_run.choose_engine", small)
     with caplog.at_level(logging.WARNING, logger="zoosparse_ext"):
         found = trained(data)
     assert "CUDA out of memory: going on with 2 models at a time" in caplog.text

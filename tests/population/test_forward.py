@@ -94,8 +94,7 @@ def test_dropout_draws_the_documented_numbers() -> None:
 
 
 def test_state_of_some_rows_is_a_view() -> None:
-    state = TrainState.fresh(tiny.population().weights, variational=True)
+    state = TrainState.fresh(tiny.population().weights, ["log_sigma2"])
     part = state.at_rows(slice(1, 3))
-    assert part.sigma_second is not None and state.sigma_second is not None
-    part.sigma_second.fill_(1.0)
-    assert state.sigma_second.sum(1).tolist() == [0.0, 138.0, 138.0]
+    part.learned["log_sigma2"][1].fill_(1.0)
+    assert state.learned["log_sigma2"][1].sum(1).tolist() == [0.0, 138.0, 138.0]

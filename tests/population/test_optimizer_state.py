@@ -160,7 +160,7 @@ def test_errors(work: Work, data: zs.Dataset) -> None:
     source = trained(1, data, optimizer=zs.SGD(lr=0.1, momentum=0.9))
     with pytest.raises(InputError, match=r"state of this population is of 'sgd', the training is by 'adam'"):
         work(source, data, epochs=1, optimizer_state="source")
-    with pytest.raises(InputError, match=r"optimizer_state must be 'new' or 'source', got 'kept'"):
+    with pytest.raises(InputError, match=r"optimizer_state must be one of new, source; got 'kept'"):
         work(source, data, epochs=1, optimizer_state="kept")
     with pytest.raises(InputError, match=r"no optimizer state; train it with keep_optimizer_state=True"):
         work(tiny.population(), data, epochs=1, optimizer_state="source")

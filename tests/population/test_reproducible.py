@@ -71,7 +71,7 @@ def test_in_other_chunks(
     def in_chunks(*arguments: Any) -> engines.ChosenEngine:
         return engines.ChosenEngine(choose(*arguments).run, size)
 
-    monkeypatch.setattr("zoosparse_ext.population.train.choose_engine", in_chunks)
+    monkeypatch.setattr("zoosparse_ext.population.training_run.choose_engine", in_chunks)
     assert_same(trained(fresh()[:8].clone(), data, engine=engine), expected[:8])
 
 

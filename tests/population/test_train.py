@@ -348,9 +348,12 @@ def test_float64_on_the_reference(data: zs.Dataset) -> None:
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "epochs": ({"epochs": -1}, "epochs must be 0 or more, got -1"),
     "batch size": ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
-    "order": ({"order": "random"}, "order must be 'per-model' or 'shared', got 'random'"),
+    "order": ({"order": "random"}, "order must be one of per-model, shared; got 'random'"),
     "engine": ({"engine": "cuda"}, "engine must be 'auto', 'native' or 'reference', got 'cuda'"),
-    "schedule": ({"lr_schedule": "poly"}, "unknown learning-rate schedule 'poly'; known: constant, step"),
+    "schedule": (
+        {"lr_schedule": "poly"},
+        "lr_schedule must be one of constant, step, cosine, onecycle; got 'poly'",
+    ),
     "split": ({"splits": ("valid",)}, "unknown split 'valid'; known: train, val, test"),
     "vector": ({"optimizer": zs.Adam(lr=[1e-3, 1e-4])}, "adam: lr has 2 values for 3 models"),
     "negative": ({"optimizer": zs.SGD(lr=-1.0)}, "sgd: lr must be finite and not negative"),

@@ -15,8 +15,11 @@ from tests.population import tiny
 from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import magnitude
-from zoosparse_ext.sparsify import scores
-from zoosparse_ext.sparsify.selection import SCOPES, Pattern, pattern_sparsity
+from zoosparse_ext.sparsify.methods import gradient, wanda
+from zoosparse_ext.sparsify.methods.gradient import Gradient
+from zoosparse_ext.sparsify.methods.random import Random
+from zoosparse_ext.sparsify.methods.wanda import Wanda
+from zoosparse_ext.sparsify.scopes import SCOPES, Pattern, pattern_sparsity
 
 
 def prunable(population: zs.Population) -> list[slice]:
@@ -25,10 +28,10 @@ def prunable(population: zs.Population) -> list[slice]:
 
 @pytest.mark.parametrize("build", [tiny.chain, tiny.Residual], ids=["chain", "residual"])
 def test_gradient_scores(build: type[nn.Module], data: zs.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "_MODELS", 2)
-    monkeypatch.setattr(scores, "_IMAGES", 9)
+    monkeypatch.setattr(gradient, "MODELS", 2)
+    monkeypatch.setattr(gradient, "IMAGES", 9)
     population = tiny.population(build, n=3)
-    result = scores.gradient(population, data.train)
+    result = Gradient().score(population, data.train, seed=0)
     for row, module in enumerate(population.to_modules()):
         F.cross_entropy(module(data.train.normalized()), data.train.labels).backward()
         parameters = list(module.parameters())
@@ -37,11 +40,11 @@ def test_gradient_scores(build: type[nn.Module], data: zs.Dataset, monkeypatch: 
 
 
 def test_wanda_scores(data: zs.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "_MODELS", 2)
-    monkeypatch.setattr(scores, "_IMAGES", 9)
+    monkeypatch.setattr(wanda, "MODELS", 2)
+    monkeypatch.setattr(wanda, "IMAGES", 9)
     modules = tiny.make(tiny.chain, 3)
     population = zs.Population.from_modules(modules)
-    result = population.architecture.unflatten(scores.wanda(population, data.train))
+    result = population.architecture.unflatten(Wanda().score(population, data.train, seed=0))
     for row, module in enumerate(modules):
         hidden = data.train.normalized()
         for name, layer in module.named_children():
@@ -60,9 +63,9 @@ def test_wanda_scores(data: zs.Dataset, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_random_scores_belong_to_the_model_not_to_its_place() -> None:
     population = tiny.population(n=4)
-    all_of_them = scores.at_random(population, seed=3)
-    assert torch.equal(scores.at_random(population[[2, 0]], seed=3), all_of_them[[2, 0]])
-    assert not torch.equal(scores.at_random(population, seed=4), all_of_them)
+    all_of_them = Random().score(population, None, seed=3)
+    assert torch.equal(Random().score(population[[2, 0]], None, seed=3), all_of_them[[2, 0]])
+    assert not torch.equal(Random().score(population, None, seed=4), all_of_them)
     assert 0.4 < float(all_of_them.mean()) < 0.6
 
 
@@ -96,7 +99,7 @@ def test_what_a_phase_pruned_stays_pruned(score: str, schedule: str, data: zs.Da
 
 @pytest.mark.parametrize(
     "options",
-    [{"score": score} for score in scores.SCORES]
+    [{"score": score} for score in ("magnitude", "gradient", "wanda", "random")]
     + [{"scope": scope} for scope in SCOPES]
     + [{"sparsity": pattern} for pattern in ("2:4", "4:8")],
     ids=str,
@@ -168,7 +171,7 @@ def test_patterns_keep_n_of_m_along_the_inputs(text: str) -> None:
         ({"sparsity": "2-4"}, "written N:M"),
         ({"sparsity": "5:4"}, "0 < N ≤ M"),
         ({"sparsity": "0:4"}, "0 < N ≤ M"),
-        ({"score": "loudness"}, "score must be one of magnitude, gradient, wanda, random; got 'loudness'"),
+        ({"score": "loudness"}, "unknown method 'loudness'; known: gradient,"),
         ({"score": "wanda"}, "looks at training images; pass data"),
         ({"score": "gradient"}, "looks at training images; pass data"),
     ],

@@ -362,7 +362,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(data: zs.Dataset, tmp_path:
 
 
 def test_errors(data: zs.Dataset) -> None:
-    with pytest.raises(InputError, match="unknown preset 'kingma'; known: modelzoos, molchanov"):
+    with pytest.raises(InputError, match="preset must be one of modelzoos, molchanov; got 'kingma'"):
         zs.variational_dropout(tiny.population(), data, preset="kingma")
     with pytest.raises(InputError, match=r"cannot put noise on 'conv\.weight' of 'Silent'"):
         zs.variational_dropout(tiny.population(Silent), data, epochs=1)

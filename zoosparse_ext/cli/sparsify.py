@@ -1,4 +1,7 @@
-"""`zoosparse prune`, `vardrop` and `control`: sparse twins of a zoo, and what they are compared with."""
+"""`zoosparse sparsify`, `prune`, `vardrop` and `control`: sparse twins of a zoo, and what they are compared with.
+
+Every command takes the keys of a section of a study as flags, with its defaults.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ import typer
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import print_json, print_table, resumable, resume_folder, training_bar
+from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_flags
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.sparsify.schedules import SCHEDULES
-from zoosparse_ext.sparsify.selection import SCOPES
+from zoosparse_ext.options import options_of
+from zoosparse_ext.sparsify.methods import METHODS, Ranking, method_class
+from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.series import Series
-from zoosparse_ext.sparsify.settings import Texts
-from zoosparse_ext.sparsify.variational import PRESETS
+from zoosparse_ext.study.method_config import SECTIONS, MagnitudeConfig, RankingConfig, VariationalConfig
 from zoosparse_ext.study.naming import (
     VARIATIONAL,
     control_series,
@@ -33,24 +37,49 @@ from zoosparse_ext.study.stages import (
     add_variational_twins,
     ratios_text,
 )
-from zoosparse_ext.study.twin_config import MagnitudeConfig, VariationalConfig
+from zoosparse_ext.study.twin_config import TwinConfig
 from zoosparse_ext.study.unfinished import begun as begun_in
 from zoosparse_ext.study.unfinished import place
+from zoosparse_ext.words import Texts
 from zoosparse_ext.zoo import Zoo
 
-MP, VD = MagnitudeConfig(), VariationalConfig()  # the defaults of a study
-KEPT = ",".join(map(str, MP.matched_epochs))
+_MP = MagnitudeConfig()
+KEPT = ",".join(map(str, _MP.matched_epochs))
+# Keys of sections that commands have in another form, or not at all.
+_OTHERWISE = ("seed", "control")
 
 
-def prune(
-    zoo_path: o.ZooPath,
+def _of_all(
+    *,
+    optimizer: o.TwinOptimizer = None,
+    lr: o.TwinLearningRate = None,
+    weight_decay: o.TwinWeightDecay = None,
+    momentum: o.TwinMomentum = None,
+    loss: o.InheritedLoss = None,
+    crop: o.InheritedCrop = None,
+    flip: o.InheritedFlip = None,
+    seed: o.Seed = 0,
+    data: o.DataSpec = None,
+    replace: o.Replace = False,
+    allow_nan: o.AllowNan = False,
+    device: o.Device = None,
+    as_json: o.Json = False,
+) -> None:
+    """Flags of every command that makes twins."""
+
+
+def _of_rankings(
+    *,
     ratios: Annotated[
         str | None,
         typer.Option(
             help=f"0.5,0.8,0.9 or first:last:step. Default: {','.join(map(str, RATIOS))}.", show_default=False
         ),
     ] = None,
-    scope: Annotated[str, typer.Option(help=", ".join(SCOPES))] = "global",
+    scope: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(SCOPES)}. Default: global.", show_default=False),
+    ] = None,
     matched: Annotated[
         bool,
         typer.Option("--matched", help="Prune each model to the sparsity of its variational twin instead."),
@@ -71,30 +100,25 @@ def prune(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help=f"Passes over the training images. Default: {MP.epochs}, or those of --at-epoch.",
+            help=f"Passes over the training images. Default: {_MP.epochs}, or those of --at-epoch.",
             show_default=False,
         ),
     ] = None,
-    schedule: Annotated[str, typer.Option(help=", ".join(SCHEDULES))] = MP.schedule,
-    batch_size: o.BatchSize = MP.batch_size,
-    optimizer: o.TwinOptimizer = None,
-    lr: o.TwinLearningRate = None,
-    weight_decay: o.TwinWeightDecay = None,
-    momentum: o.TwinMomentum = None,
-    optimizer_state: o.OptimizerState = MP.optimizer_state,
-    lr_schedule: o.LrSchedule = MP.lr_schedule,
-    loss: o.InheritedLoss = None,
-    crop: o.InheritedCrop = None,
-    flip: o.InheritedFlip = None,
-    biases: Annotated[bool, typer.Option("--biases", help="Prune biases as well.")] = False,
-    recalibrate: o.Recalibrate = MP.recalibrate,
-    seed: o.Seed = 0,
-    data: o.DataSpec = None,
-    replace: o.Replace = False,
-    allow_nan: o.AllowNan = False,
-    device: o.Device = None,
-    as_json: o.Json = False,
 ) -> None:
+    """Flags of methods that rank weights."""
+
+
+def _of_learned(*, keep: o.Keep = KEPT) -> None:
+    """Flags of what is trained for a sparsity of its own, and of controls."""
+
+
+_RANKING = [*parameters_of(_of_rankings), *flags(RankingConfig, _OTHERWISE), *parameters_of(_of_all)]
+_LEARNED = [*flags(VariationalConfig, _OTHERWISE), *parameters_of(_of_learned), *parameters_of(_of_all)]
+_CONTROL = [*flags(TwinConfig, _OTHERWISE), *parameters_of(_of_learned), *parameters_of(_of_all)]
+
+
+@with_flags(_RANKING)
+def prune(zoo_path: o.ZooPath, **options: Any) -> None:
     """Magnitude-prune every model of a zoo at every ratio, and fine-tune with the masks held.
 
     Twins at further ratios are added to those that are there; with other settings they are a population beside them.
@@ -107,78 +131,11 @@ def prune(
 
     zoosparse prune my-zoo --matched
     """
-    wanted = list(RATIOS) if ratios is None else o.parse_ratios(ratios)
-    if matched and ratios is not None:
-        raise InputError(
-            "--ratios says how sparse twins become, --matched that they become as sparse as others; leave out one of "
-            "them"
-        )
-    for name, value in (("--to", to), ("--at-epoch", at_epoch)):
-        if value is not None and not matched:
-            raise InputError(
-                f"{name} says what --matched twins are matched to; add --matched, or leave it out"
-            )
-    zoo = Zoo.open(zoo_path)
-    images = o.data_of(zoo, data)
-    source = variational_population(zoo, to) if matched else None
-    earlier = None if source is None else earlier_epoch(zoo, source, at_epoch)
-    settings: dict[str, Any] = {
-        "epochs": epochs if epochs is not None else MP.epochs if earlier is None else earlier,
-        "schedule": schedule,
-        "batch_size": batch_size,
-        "optimizer": o.twin_optimizer(optimizer, lr, weight_decay, momentum),
-        "optimizer_state": optimizer_state,
-        "lr_schedule": lr_schedule,
-        "biases": biases,
-        "recalibrate": recalibrate,
-        "seed": seed,
-        **o.task_of(zoo, loss, crop, flip),
-    }
-    begun = begun_in(resume_folder(zoo_path), of_commands=True)
-    series, texts = magnitude_series(zoo, scope, source, earlier, begun, **settings)
-    if source is None:
-        lacking = lacking_ratios(zoo, series.key, wanted, replacing=replace)
-        texts = {**texts, "ratios": ratios_text(lacking)}
-
-    def add(**running: Any) -> Zoo:
-        if source is not None:
-            return add_matched_twins(zoo, images, scope, to=source, epoch=earlier, **running)
-        return add_magnitude_twins(zoo, images, wanted, scope, **running)
-
-    words = [*(["matched"] if matched else []), scope, *([] if earlier is None else [f"epoch {earlier}"])]
-    running = {**settings, "allow_nan": allow_nan, "device": device, "replace": replace, "begun": begun}
-    _make(zoo_path, series, texts, f"prune ({', '.join(words)})", add, running, as_json)
+    _rank("prune", MagnitudeConfig, zoo_path, options)
 
 
-def vardrop(
-    zoo_path: o.ZooPath,
-    epochs: o.Epochs = VD.epochs,
-    preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = VD.preset,
-    threshold: Annotated[
-        float, typer.Option(help="Weights with log α from here on are dropped.")
-    ] = VD.threshold,
-    kl_scale: Annotated[
-        float, typer.Option("--kl-scale", help="Multiplies the KL weight: the larger, the sparser the twins.")
-    ] = VD.kl_scale,
-    keep: o.Keep = KEPT,
-    batch_size: o.BatchSize = VD.batch_size,
-    optimizer: o.TwinOptimizer = None,
-    lr: o.TwinLearningRate = None,
-    weight_decay: o.TwinWeightDecay = None,
-    momentum: o.TwinMomentum = None,
-    optimizer_state: o.OptimizerState = VD.optimizer_state,
-    lr_schedule: o.LrSchedule = VD.lr_schedule,
-    loss: o.InheritedLoss = None,
-    crop: o.InheritedCrop = None,
-    flip: o.InheritedFlip = None,
-    recalibrate: o.Recalibrate = VD.recalibrate,
-    seed: o.Seed = 0,
-    data: o.DataSpec = None,
-    replace: o.Replace = False,
-    allow_nan: o.AllowNan = False,
-    device: o.Device = None,
-    as_json: o.Json = False,
-) -> None:
+@with_flags(_LEARNED)
+def vardrop(zoo_path: o.ZooPath, **options: Any) -> None:
     """Sparsify every model of a zoo by variational dropout.
 
     With other settings than the twins that are there, they are a population beside them.
@@ -191,98 +148,158 @@ def vardrop(
 
     zoosparse vardrop my-zoo --preset molchanov --epochs 50
     """
-    zoo = Zoo.open(zoo_path)
-    images = o.data_of(zoo, data)
-    settings: dict[str, Any] = {
-        "epochs": epochs,
-        "preset": preset,
-        "threshold": threshold,
-        "kl_scale": kl_scale,
-        "batch_size": batch_size,
-        "optimizer": o.twin_optimizer(optimizer, lr, weight_decay, momentum),
-        "optimizer_state": optimizer_state,
-        "lr_schedule": lr_schedule,
-        "recalibrate": recalibrate,
-        "seed": seed,
-        **o.task_of(zoo, loss, crop, flip),
-    }
-    begun = begun_in(resume_folder(zoo_path), of_commands=True)
-    series, texts = variational_series(zoo, begun, **settings)
-    running = {**settings, "keep": o.parse_epochs(keep, epochs), "begun": begun}
-    running |= {"allow_nan": allow_nan, "device": device, "replace": replace}
-
-    def add(**running: Any) -> Zoo:
-        return add_variational_twins(zoo, images, **running)
-
-    _make(zoo_path, series, texts, "variational dropout", add, running, as_json)
+    _learn("vardrop", VariationalConfig, zoo_path, options)
 
 
-def control(
-    zoo_path: o.ZooPath,
-    epochs: o.Epochs = MP.epochs,
-    keep: o.Keep = KEPT,
-    batch_size: o.BatchSize = MP.batch_size,
-    optimizer: o.TwinOptimizer = None,
-    lr: o.TwinLearningRate = None,
-    weight_decay: o.TwinWeightDecay = None,
-    momentum: o.TwinMomentum = None,
-    optimizer_state: o.OptimizerState = MP.optimizer_state,
-    lr_schedule: o.LrSchedule = MP.lr_schedule,
-    loss: o.InheritedLoss = None,
-    crop: o.InheritedCrop = None,
-    flip: o.InheritedFlip = None,
-    recalibrate: o.Recalibrate = MP.recalibrate,
-    seed: o.Seed = 0,
-    data: o.DataSpec = None,
-    replace: o.Replace = False,
-    allow_nan: o.AllowNan = False,
-    device: o.Device = None,
-    as_json: o.Json = False,
-) -> None:
+@with_flags(_CONTROL)
+def control(zoo_path: o.ZooPath, **options: Any) -> None:
     """Train every model of a zoo on without pruning it: what sparse twins of equal training are compared with.
 
     [bold]Example[/]
 
     zoosparse control my-zoo
     """
-    zoo = Zoo.open(zoo_path)
-    images = o.data_of(zoo, data)
-    settings: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizer": o.twin_optimizer(optimizer, lr, weight_decay, momentum),
-        "optimizer_state": optimizer_state,
-        "lr_schedule": lr_schedule,
-        "recalibrate": recalibrate,
-        "seed": seed,
-        **o.task_of(zoo, loss, crop, flip),
-    }
-    begun = begun_in(resume_folder(zoo_path), of_commands=True)
-    series, texts = control_series(zoo, begun, **settings)
-    running = {**settings, "keep": o.parse_epochs(keep, epochs), "begun": begun}
-    running |= {"allow_nan": allow_nan, "device": device, "replace": replace}
-
-    def add(**running: Any) -> Zoo:
-        return add_control_twins(zoo, images, **running)
-
-    _make(zoo_path, series, texts, "train on without pruning", add, running, as_json)
+    job = _Job("control", TwinConfig, zoo_path, options)
+    series, texts = control_series(job.zoo, job.begun, **job.settings)
+    job.make(series, texts, "train on without pruning", add_control_twins, keep=job.keep)
 
 
-def _make(
-    path: Path,
-    series: Series,
-    texts: Texts,
-    title: str,
-    add: Callable[..., Zoo],
-    running: dict[str, Any],
-    as_json: bool,
+_RANKINGS = {name: cls for name, cls in METHODS.items() if issubclass(cls, Ranking)}
+
+
+def _method_flags() -> list[Any]:
+    """The options of every method, each in a panel of the help, without defaults: which method it is comes later."""
+    found: dict[str, Any] = {}
+    for name, cls in _RANKINGS.items():
+        names = [item.name for item in options_of(cls)]
+        others = [key for key in SECTIONS[name].model_fields if key not in names]
+        for item in flags(SECTIONS[name], others, panel=f"With --method {name}", unset=True):
+            found.setdefault(item.name, item)
+    return list(found.values())
+
+
+@with_flags([*_RANKING, *_method_flags()])
+def sparsify(
+    zoo_path: o.ZooPath,
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(_RANKINGS)}.")] = "magnitude",
+    **options: Any,
 ) -> None:
-    """Make the twins of a series, with their epochs kept meanwhile; save them, and print what they are like."""
-    work = place(series.key, texts, running["begun"])
-    with resumable(path, work) as checkpoint, training_bar(title) as progress:
-        zoo = add(checkpoint=checkpoint, progress=progress, **running)
-        zoo.save(path)
-    _print_twins(zoo, series, as_json)
+    """Make sparse twins of every model of a zoo by any method.
+
+    [bold]Examples[/]
+
+    zoosparse sparsify my-zoo --method random --ratios 0.5,0.9
+
+    zoosparse sparsify my-zoo --method wanda --scope output
+    """
+    cls = method_class(method)
+    known = [item.name for item in options_of(cls)]
+    for name in {item.name for item in _method_flags()} - set(known):
+        if options.pop(name) is not None:
+            told = ", ".join(_flag(key) for key in known) or "none"
+            raise InputError(
+                f"{_flag(name)} is not an option of the method {method!r}; its options are {told}"
+            )
+    options = {key: value for key, value in options.items() if key not in known or value is not None}
+    _rank("sparsify", SECTIONS[method], zoo_path, options)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+class _Job:
+    """A command that makes twins: its zoo, its data, and how the twins are made and trained.
+
+    Args:
+        command: its name, for messages.
+        section: of a study, whose keys are among the options.
+        options: values of all flags.
+    """
+
+    def __init__(self, command: str, section: type[TwinConfig], path: Path, options: dict[str, Any]) -> None:
+        values = {key: value for key, value in options.items() if key in section.model_fields}
+        self.section = section_of(section, command, {**values, "optimizer": "source"})
+        self.path, self.options = path, options
+        self.zoo = Zoo.open(path)
+        self.images = o.data_of(self.zoo, options["data"])
+        chosen = [options[name] for name in ("optimizer", "lr", "weight_decay", "momentum")]
+        self.settings = {
+            **self.section.options(options["seed"]),
+            "optimizer": o.twin_optimizer(*chosen),
+            **o.task_of(self.zoo, options["loss"], options["crop"], options["flip"]),
+        }
+        self.begun = begun_in(resume_folder(path), of_commands=True)
+
+    @property
+    def keep(self) -> tuple[int, ...]:
+        """The epochs to keep, where the command has such a flag."""
+        return o.parse_epochs(self.options["keep"], self.section.epochs)
+
+    def make(self, series: Series, texts: Texts, title: str, add: Callable[..., Zoo], **more: Any) -> None:
+        """Make the twins of a series, with their epochs kept meanwhile; save them, and print what they are like."""
+        running = {name: self.options[name] for name in ("allow_nan", "device", "replace")}
+        work = place(series.key, texts, self.begun)
+        with resumable(self.path, work) as checkpoint, training_bar(title) as progress:
+            zoo = add(
+                self.zoo,
+                self.images,
+                checkpoint=checkpoint,
+                progress=progress,
+                begun=self.begun,
+                **self.settings,
+                **running,
+                **more,
+            )
+            zoo.save(self.path)
+        _print_twins(zoo, series, self.options["as_json"])
+
+
+def _rank(command: str, section: type[RankingConfig], path: Path, options: dict[str, Any]) -> None:
+    """Twins by a method that ranks weights: at ratios, or matched to others."""
+    ratios, scope, to, at_epoch = (options[name] for name in ("ratios", "scope", "to", "at_epoch"))
+    wanted = list(RATIOS) if ratios is None else o.parse_ratios(ratios)
+    scope = "global" if scope is None else scope
+    matched = options["matched"]
+    if matched and ratios is not None:
+        raise InputError(
+            "--ratios says how sparse twins become, --matched that they become as sparse as others; leave out one of "
+            "them"
+        )
+    for name, value in (("--to", to), ("--at-epoch", at_epoch)):
+        if value is not None and not matched:
+            raise InputError(
+                f"{name} says what --matched twins are matched to; add --matched, or leave it out"
+            )
+    zoo = Zoo.open(path)
+    source = variational_population(zoo, to) if matched else None
+    earlier = None if source is None else earlier_epoch(zoo, source, at_epoch)
+    if options["epochs"] is None:
+        options = {
+            **options,
+            "epochs": section.model_fields["epochs"].default if earlier is None else earlier,
+        }
+    job = _Job(command, section, path, {**options, "ratios": wanted})
+    assert isinstance(job.section, RankingConfig)
+    job.settings |= {"score": job.section.ranking(), **vars(job.section.pruning())}
+    series, texts = magnitude_series(job.zoo, scope, source, earlier, job.begun, **job.settings)
+    words = [*(["matched"] if matched else []), scope, *([] if earlier is None else [f"epoch {earlier}"])]
+    title = f"{'prune' if section is MagnitudeConfig else section.method.label} ({', '.join(words)})"
+    if source is not None:
+        job.make(series, texts, title, add_matched_twins, scope=scope, to=source, epoch=earlier)
+    else:
+        lacking = lacking_ratios(job.zoo, series.key, wanted, replacing=options["replace"])
+        texts = {**texts, "ratios": ratios_text(lacking)}
+        job.make(series, texts, title, add_magnitude_twins, ratios=wanted, scope=scope)
+
+
+def _learn(command: str, section: type[VariationalConfig], path: Path, options: dict[str, Any]) -> None:
+    """Twins by a method that learns their sparsity."""
+    job = _Job(command, section, path, options)
+    names = ("preset", "threshold", "kl_scale")
+    job.settings |= {name: getattr(job.section, name) for name in names}
+    series, texts = variational_series(job.zoo, job.begun, **job.settings)
+    job.make(series, texts, "variational dropout", add_variational_twins, keep=job.keep)
 
 
 def _print_twins(zoo: Zoo, series: Series, as_json: bool) -> None:

@@ -202,11 +202,14 @@ class Architecture:
             return f"it is not a program: {self.reason}"
         return self.program.why_not_chain and f"they lack {self.program.why_not_chain}"
 
-    def runs_program(self, *, training: bool = False, variational: bool = False) -> bool:
-        """Whether the program runs, rather than the module: not where random numbers are those of the module."""
+    def runs_program(self, *, training: bool = False, noisy: bool = False) -> bool:
+        """Whether the program runs, rather than the module: not where random numbers are those of the module.
+
+        `noisy` says that noise is put on what layers compute.
+        """
         if self.program is None or self.program.has_streams:
             return self.program is not None
-        return not (variational or (training and self.program.draws))
+        return not (noisy or (training and self.program.draws))
 
     def module(self) -> nn.Module:
         """A fresh module of this architecture, with the names of the original.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoosparse_ext import random
-from zoosparse_ext.errors import InputError
+from zoosparse_ext.options import check_options, option
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,11 @@ class Augment:
         InputError: a negative crop.
     """
 
-    crop: int = 0
-    flip: bool = False
+    crop: int = option(0, "Shift training images at random by up to this many pixels.", low=0, below=2**20)
+    flip: bool = option(False, "Mirror half of the training images.")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.crop < 2**20:
-            raise InputError(f"Augment: crop must be 0 or more pixels, got {self.crop}")
+        check_options(self, "Augment: ")
 
     def __call__(
         self,

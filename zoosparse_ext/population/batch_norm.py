@@ -119,7 +119,7 @@ def recalibrate(population: Population, split: Split, images: int | None = 2048)
         architecture,
         population.models,
         packed_masks=population.packed_masks,
-        log_sigma2=population.log_sigma2,
+        learned=population.learned,
         predictions=None,  # which were those of other statistics
         history=population.history,
         counts=population.counts,

@@ -22,9 +22,10 @@ from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.safetensors_parts import safetensors_parts
 from zoosparse_ext.population.steps import TrainState
+from zoosparse_ext.population.tensors import as_arguments, set_tensor, tensors_of
 
-_STATE = ("first", "second", "sigma_first", "sigma_second")
-_POPULATION = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
+_MOMENTS = {"log_sigma2": "sigma"}  # what those of a matrix are called; others as it is called itself
+_HISTORY = "history"
 _BESIDE = ".epoch-"  # what follows the name of the file in those of kept epochs; no suffix of its own kind
 
 
@@ -48,8 +49,8 @@ class Checkpoint:
         """
         buffer = io.BytesIO()
         history.to_parquet(buffer)
-        tensors = _tensors(population, _POPULATION) | _tensors(state, _STATE)
-        tensors["history"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+        tensors = tensors_of(population) | _moments(state)
+        tensors[_HISTORY] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
         self._write(self.path, tensors, {"epoch": str(epoch), "step": str(state.step)})
 
     def keep(self, epoch: int, population: Population) -> None:
@@ -58,10 +59,10 @@ class Checkpoint:
         Raises:
             StoreError: the disk is full, or cannot be written to.
         """
-        self._write(self._beside(epoch), _tensors(population, _POPULATION), {"epoch": str(epoch)})
+        self._write(self._beside(epoch), tensors_of(population), {"epoch": str(epoch)})
 
-    def _kept(self, epoch: int, like: Population) -> Population:
-        """The population that was kept after an epoch, with the table and architecture of another."""
+    def _kept(self, epoch: int, like: Population, models: pd.DataFrame) -> Population:
+        """The population that was kept after an epoch, with the architecture of another."""
         path = self._beside(epoch)
         metadata, tensors = _read(path) if path.exists() else ({}, {})
         if metadata.get("key") != self.key:
@@ -71,7 +72,9 @@ class Checkpoint:
             )
         device = like.weights.device
         moved = {name: t if name == "predictions" else t.to(device) for name, t in tensors.items()}
-        return Population.from_rows(moved.pop("weights"), like.architecture, like.models.copy(), **moved)
+        return Population.from_rows(
+            architecture=like.architecture, models=models.copy(), **as_arguments(moved)
+        )
 
     def _beside(self, epoch: int) -> Path:
         return self.path.with_name(f"{self.path.name}{_BESIDE}{epoch}")
@@ -104,9 +107,18 @@ class Checkpoint:
             return False
 
     def restore(
-        self, population: Population, state: TrainState, keep: frozenset[int] = frozenset()
+        self,
+        population: Population,
+        state: TrainState,
+        keep: frozenset[int] = frozenset(),
+        models: pd.DataFrame | None = None,
     ) -> tuple[int, pd.DataFrame, dict[int, Population]] | None:
         """Bring population and state to where the file left them, unless there is none.
+
+        Args:
+            population, state: what is trained, and the state of its optimizer.
+            keep: epochs.
+            models: the table of what is kept. Default: that of the population.
 
         Returns:
             The last epoch, the history, and the population at the epochs of `keep` until then.
@@ -125,18 +137,17 @@ class Checkpoint:
                 "repeat the command that began it, or delete the file to start anew"
             )
         epoch = int(metadata["epoch"])
-        kept = {then: self._kept(then, population) for then in sorted(keep) if then <= epoch}
-        for owner, names in ((population, _POPULATION), (state, _STATE)):
-            for name in names:
-                if name in tensors:
-                    current = getattr(owner, name)
-                    if current is None:
-                        device = "cpu" if name == "predictions" else population.weights.device
-                        setattr(owner, name, tensors[name].to(device))
-                    else:
-                        current.copy_(tensors[name])
+        table = population.models if models is None else models
+        kept = {then: self._kept(then, population, table) for then in sorted(keep) if then <= epoch}
+        current = tensors_of(population) | _moments(state)
+        for name in tensors.keys() - {_HISTORY}:
+            if name in current:
+                current[name].copy_(tensors[name])
+            else:
+                device = "cpu" if name == "predictions" else population.weights.device
+                set_tensor(population, name, tensors[name].to(device))
         state.step = int(metadata["step"])
-        history = pd.read_parquet(io.BytesIO(tensors["history"].numpy().tobytes()))
+        history = pd.read_parquet(io.BytesIO(tensors[_HISTORY].numpy().tobytes()))
         return epoch, history, kept
 
 
@@ -146,9 +157,13 @@ def remove_checkpoint(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _tensors(owner: Population | TrainState, names: tuple[str, ...]) -> dict[str, Tensor]:
-    found = {name: getattr(owner, name) for name in names}
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
+def _moments(state: TrainState) -> dict[str, Tensor]:
+    """The moments of weights and of what is learned beside them, by the names that files have them under."""
+    named = {"first": state.first, "second": state.second}
+    for name, (first, second) in state.learned.items():
+        prefix = _MOMENTS.get(name, name)
+        named |= {f"{prefix}_first": first, f"{prefix}_second": second}
+    return named
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

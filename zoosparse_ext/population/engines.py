@@ -13,8 +13,9 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import native
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.learning import Learner
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.population.steps import Engine, Steps, StepsResult, TrainState, reference_steps
+from zoosparse_ext.population.steps import Engine, Steps, StepsResult, reference_steps
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +36,16 @@ class ChosenEngine:
 
 
 def choose_engine(
-    name: str, population: Population, device: torch.device, variational: bool = False
+    name: str, population: Population, device: torch.device, learner: Learner | None = None
 ) -> ChosenEngine:
-    """The engine of this name for a population on a device.
+    """The engine of this name for a population on a device, and for a method that learns something beside the weights.
 
     Raises:
         InputError: no such engine, or the native one was asked for and cannot run this population.
     """
     if name not in ENGINES:
         raise InputError(f"engine must be 'auto', 'native' or 'reference', got {name!r}")
-    missing = native.why_not(population, device, variational)
+    missing = native.why_not(population, device, learner)
     if name != "reference" and not missing:
         run, models = native.native_steps, _NATIVE_MODELS[device.type]
     elif name == "native":
@@ -91,29 +92,22 @@ def copy_to(steps: Steps, device: torch.device) -> Steps:
     def copied(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else copy(tensor)
 
-    state, variational = steps.state, steps.variational
-    if variational is not None:
-        variational = replace(variational, log_sigma2=copy(variational.log_sigma2))
+    learned = steps.learned
+    if learned is not None:
+        learned = learned.map(copy)
     return replace(
         steps,
         weights=copy(steps.weights),
-        state=TrainState(
-            state.step,
-            copy(state.first),
-            copy(state.second),
-            copied(state.sigma_first),
-            copied(state.sigma_second),
-        ),
+        state=steps.state.map(copy),
         packed_masks=copied(steps.packed_masks),
         dropout=copied(steps.dropout),
-        variational=variational,
+        learned=learned,
     )
 
 
 def _changed(steps: Steps) -> Iterator[Tensor]:
     """The tensors that training changes."""
-    state = steps.state
-    yield from (steps.weights, state.first, state.second)
-    if steps.variational is not None:
-        assert state.sigma_first is not None and state.sigma_second is not None
-        yield from (steps.variational.log_sigma2, state.sigma_first, state.sigma_second)
+    yield steps.weights
+    yield from steps.state.tensors()
+    if steps.learned is not None:
+        yield from steps.learned.matrices.values()

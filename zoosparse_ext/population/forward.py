@@ -8,7 +8,7 @@ product on the windows of the image, and no axis has to be moved between layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from zoosparse_ext import random
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.graph import Watch, forward_graph
+from zoosparse_ext.population.learning import Variances
 from zoosparse_ext.population.operations.pooling import Pool
 from zoosparse_ext.population.program import Activation, Conv2d, Dropout, Flatten, Linear
 
@@ -44,53 +45,6 @@ class StepNoise:
         return values.movedim(1, 2)
 
 
-@dataclass
-class Variational:
-    """Variational dropout of all convolution and linear layers by local reparameterisation.
-
-    Args:
-        log_sigma2: [N, P]; only the columns of variational weights are used.
-        kl_weight: factor of the summed KL in the loss.
-        conv_clamp, linear_clamp: bounds of log α.
-        conv_biases: biases of convolutions are variational too (the published twins); their variance enters.
-    """
-
-    log_sigma2: Tensor
-    kl_weight: float = 1.0
-    conv_clamp: float = 8.0
-    linear_clamp: float = 10.0
-    conv_biases: bool = False
-
-    def clamp(self, weight_shape: Sequence[int]) -> float:
-        """Bound of log α in a layer with weights of this shape; those of a linear layer have two axes."""
-        return self.conv_clamp if len(weight_shape) > 2 else self.linear_clamp
-
-    def columns(self, architecture: Architecture) -> list[tuple[slice, float]]:
-        """Variational columns and the clamp of each."""
-        segments = {segment.name: segment for segment in architecture.segments}
-        columns = []
-        for weight in architecture.prunable_segments:
-            columns.append((weight.slice, self.clamp(weight.shape)))
-            bias = segments.get(f"{weight.layer}.bias")
-            if self.conv_biases and bias is not None and len(weight.shape) > 2:
-                columns.append((bias.slice, self.clamp(weight.shape)))
-        return columns
-
-    def kl(self, architecture: Architecture, weights: Tensor) -> Tensor:
-        """Σ KL over the variational columns of each model [N]."""
-        total = weights.new_zeros(weights.shape[0])
-        for columns, clamp in self.columns(architecture):
-            weight, log_sigma2 = (_whole_lanes(of[:, columns]) for of in (weights, self.log_sigma2))
-            kl = vardrop.kl_divergence(vardrop.log_alpha(weight, log_sigma2, clamp))
-            total = total + kl[:, : columns.stop - columns.start].sum(1)
-        return total
-
-
-def _whole_lanes(rows: Tensor) -> Tensor:
-    """Rows [N, k], padded: PyTorch computes what fills no vector by other functions, whose bits would depend on N."""
-    return F.pad(rows, (0, -rows.shape[1] % 64))
-
-
 def forward(
     architecture: Architecture,
     weights: Tensor,  # [N, P]
@@ -99,7 +53,7 @@ def forward(
     each: bool | None = None,
     counts: Tensor | None = None,
     noise: StepNoise | None = None,
-    variational: Variational | None = None,
+    variances: Variances | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
     """Class scores [N, B, classes]; in training mode (dropout, noise, statistics of the batch) if there is `noise`.
@@ -118,11 +72,10 @@ def forward(
             each=each,
             counts=counts,
             noise=noise,
-            variational=variational,
+            variances=variances,
             watch=watch,
         )
     tensors = architecture.unflatten(weights)
-    sigma2 = architecture.unflatten(variational.log_sigma2) if variational is not None else {}
     hidden = (images if each else images.unsqueeze(0)).movedim(1, 2)  # [N or 1, C, B, H, W]
     for index, op in enumerate(architecture.program.operations):
         if isinstance(op, Conv2d | Linear):
@@ -132,10 +85,10 @@ def forward(
             if watch is not None:
                 watch(op, windows)
             mean = _affine(windows, weight, bias, size)
-            noisy = f"{op.name}.weight" in architecture.prunable_names
-            if variational is not None and noise is not None and noisy:
-                std = _deviation(op, windows, size, weight, bias, sigma2, variational)
-                mean = mean + std * noise.draw(random.normal, random.VARIATIONAL_NOISE, index, mean)
+            if variances is not None and noise is not None:
+                std = _deviation(op, windows, size, weight, bias, variances)
+                if std is not None:
+                    mean = mean + std * noise.draw(random.normal, random.VARIATIONAL_NOISE, index, mean)
             hidden = mean
         elif isinstance(op, Dropout):
             if noise is not None:
@@ -177,17 +130,14 @@ def _deviation(
     size: tuple[int, int, int],
     weight: Tensor,
     bias: Tensor | None,
-    sigma2: dict[str, Tensor],
-    variational: Variational,
-) -> Tensor:
-    """Standard deviation of the pre-activations: sqrt(Σ exp(log α)·w²·x² + 1e-15)."""
-    clamp = variational.clamp(op.weight_shape)
-    alpha = vardrop.log_alpha(weight, sigma2[f"{op.name}.weight"].flatten(2), clamp)
-    bias_variance = None
-    if bias is not None and variational.conv_biases and isinstance(op, Conv2d):
-        bias_variance = vardrop.log_alpha(bias, sigma2[f"{op.name}.bias"], clamp).exp() * bias.square()
-    variance = _affine(windows.square(), alpha.exp() * weight.square(), bias_variance, size)
-    return (variance + vardrop.EPSILON).sqrt()
+    variances: Variances,
+) -> Tensor | None:
+    """Standard deviation of the pre-activations: sqrt(Σ Var(w)·x² + 1e-15); None without noise."""
+    variance = variances.of(f"{op.name}.weight", weight)
+    if variance is None:
+        return None
+    of_bias = None if bias is None else variances.of(f"{op.name}.bias", bias)
+    return (_affine(windows.square(), variance, of_bias, size) + vardrop.EPSILON).sqrt()
 
 
 def _dropout(op: Dropout, index: int, hidden: Tensor, noise: StepNoise) -> Tensor:

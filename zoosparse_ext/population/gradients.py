@@ -10,6 +10,7 @@ import torch
 
 from zoosparse_ext.population.devices import full_float32
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.tensors import set_tensor, tensors_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +39,6 @@ def with_gradients(function: Callable[P, T]) -> Callable[P, T]:
 
 def make_trainable_(population: Population) -> None:
     """Replace tensors made in inference mode, which nothing may change outside of it, by copies."""
-    for name in ("weights", "packed_masks", "log_sigma2", "counts"):
-        tensor = getattr(population, name)
-        if tensor is not None and tensor.is_inference():
-            setattr(population, name, tensor.clone())
+    for name, tensor in tensors_of(population).items():
+        if name != "predictions" and tensor.is_inference():
+            set_tensor(population, name, tensor.clone())

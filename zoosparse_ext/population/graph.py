@@ -16,11 +16,12 @@ from zoosparse_ext import random
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.learning import Variances
 from zoosparse_ext.population.operations.base import Run
-from zoosparse_ext.population.operations.convolution import Layer, Linear
+from zoosparse_ext.population.operations.convolution import Layer
 
 if TYPE_CHECKING:
-    from zoosparse_ext.population.forward import StepNoise, Variational
+    from zoosparse_ext.population.forward import StepNoise
 
 Watch = Callable[[Layer, Tensor], None]
 
@@ -33,21 +34,21 @@ def forward_graph(
     each: bool,
     counts: Tensor | None = None,
     noise: StepNoise | None = None,
-    variational: Variational | None = None,
+    variances: Variances | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
     """Class scores [N, B, classes]; arguments as of :func:`zoosparse_ext.population.forward.forward`.
 
     Raises:
-        InputError: variational noise for a tensor that no convolution or linear layer multiplies with.
+        InputError: noise of `variances` for a tensor that no convolution or linear layer multiplies with.
         ValueError: one value per channel in a batch norm that is trained.
     """
     program = architecture.program
     assert program is not None
     run = _run(architecture, weights, noise, counts)
-    noisy, sigma2 = frozenset[str](), {}
-    if variational is not None and noise is not None:
-        noisy, sigma2 = _noisy(architecture), _columns(architecture, variational.log_sigma2)
+    noisy = variances is not None and noise is not None
+    if noisy:
+        _require_noise(architecture)
     values: dict[int, Tensor] = {0: inputs.transpose(0, 1) if each else inputs.unsqueeze(1)}
     last_use = {number: place for place, taken in enumerate(program.inputs) for number in taken}
     for place, (op, taken) in enumerate(zip(program.operations, program.inputs, strict=True)):
@@ -56,9 +57,7 @@ def forward_graph(
         if watch is not None and isinstance(op, Layer):
             watch(op, op.windows(given[0]))
         result = op.reference(run, *given)
-        if isinstance(op, Layer) and f"{op.name}.weight" in noisy:
-            assert variational is not None
-            std = _deviation(op, given[0], run, sigma2, variational)
+        if noisy and isinstance(op, Layer) and (std := _deviation(op, given[0], run, variances)) is not None:
             result = result + std * run.draw(random.normal, random.VARIATIONAL_NOISE, result)
         values[place + 1] = result
         for number in {number for number in taken if last_use[number] == place}:
@@ -90,18 +89,13 @@ def _columns(architecture: Architecture, rows: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _noisy(architecture: Architecture) -> frozenset[str]:
-    """Names of the weights on which variational noise is put: all that are prunable.
-
-    Raises:
-        InputError: one of them is not the weight of a layer.
-    """
+def _require_noise(architecture: Architecture) -> None:
+    """Raise InputError if something prunable is not the weight of a layer, on which noise can be put."""
     assert architecture.program is not None
     weights = {f"{layer.name}.weight" for layer in architecture.program.layers}
     for segment in architecture.prunable_segments:
         if segment.name not in weights:
             raise no_noise(architecture, segment.name)
-    return architecture.prunable_names
 
 
 def no_noise(architecture: Architecture, name: str) -> InputError:
@@ -112,14 +106,11 @@ def no_noise(architecture: Architecture, name: str) -> InputError:
     )
 
 
-def _deviation(op: Layer, x: Tensor, run: Run, sigma2: dict[str, Tensor], variational: Variational) -> Tensor:
-    """Standard deviation of what a layer computes: sqrt(Σ exp(log α)·w²·x² + 1e-15)."""
-    clamp = variational.clamp(op.weight_shape)
-
-    def variance(name: str) -> Tensor:
-        tensor = run.tensors[f"{op.name}.{name}"]
-        return vardrop.log_alpha(tensor, sigma2[f"{op.name}.{name}"], clamp).exp() * tensor.square()
-
-    of_bias = op.bias and variational.conv_biases and not isinstance(op, Linear)
-    total = op.apply(x.square(), variance("weight"), variance("bias") if of_bias else None)
-    return (total + vardrop.EPSILON).sqrt()
+def _deviation(op: Layer, x: Tensor, run: Run, variances: Variances | None) -> Tensor | None:
+    """Standard deviation of what a layer computes: sqrt(Σ Var(w)·x² + 1e-15); None without noise."""
+    assert variances is not None
+    tensors = {name: run.tensors.get(f"{op.name}.{name}") for name in ("weight", "bias")}
+    weight, bias = (
+        None if t is None else variances.of(f"{op.name}.{name}", t) for name, t in tensors.items()
+    )
+    return None if weight is None else (op.apply(x.square(), weight, bias) + vardrop.EPSILON).sqrt()

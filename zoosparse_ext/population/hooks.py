@@ -68,7 +68,8 @@ class Hooks:
         rows: the rows of the history for an epoch.
         before_epoch: called with the epoch (from 1) and the population; may change its masks.
         evaluated: the population to evaluate in place of the one that is trained.
-        kl_weight: of an epoch counted from 0, for variational dropout.
+        models: its table; None: that of the one that is trained.
+        penalty_weight: of an epoch counted from 0, where something is learned beside the weights.
         key: what identifies these hooks in a checkpoint.
         earlier: what an earlier version did in place of these; a checkpoint that began with them goes on with them.
         told: what these hooks do, for the log where they are the earlier ones.
@@ -77,7 +78,8 @@ class Hooks:
     rows: Callable[[EpochResult], pd.DataFrame] = EpochResult.rows
     before_epoch: Callable[[int, Population], None] = lambda epoch, population: None
     evaluated: Callable[[Population], Population] = lambda population: population
-    kl_weight: Callable[[int], float] = lambda epoch: 1.0
+    models: pd.DataFrame | None = None
+    penalty_weight: Callable[[int], float] = lambda epoch: 1.0
     key: str = ""
     earlier: Hooks | None = None
     told: str = ""

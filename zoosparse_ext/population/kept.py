@@ -8,6 +8,7 @@ from numbers import Integral
 
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.tensors import as_arguments, tensors_of
 
 
 def checked_epochs(keep: Sequence[int], epochs: int) -> frozenset[int]:
@@ -34,8 +35,6 @@ def checked_epochs(keep: Sequence[int], epochs: int) -> frozenset[int]:
 
 def snapshot(population: Population) -> Population:
     """A copy of the networks, their table and their predictions, without history and what is kept."""
-    optional = ("packed_masks", "log_sigma2", "predictions", "counts")
-    tensors = {name: getattr(population, name) for name in optional}
-    copies = {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
-    weights = population.weights.detach().clone()
-    return Population.from_rows(weights, population.architecture, population.models.copy(), **copies)
+    copies = {name: tensor.detach().clone() for name, tensor in tensors_of(population).items()}
+    models = population.models.copy()
+    return Population.from_rows(architecture=population.architecture, models=models, **as_arguments(copies))

@@ -14,8 +14,9 @@ from torch.func import functional_call
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.forward import StepNoise, Variational
+from zoosparse_ext.population.forward import StepNoise
 from zoosparse_ext.population.graph import no_noise
+from zoosparse_ext.population.learning import Variances
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def forward_modules(
     each: bool = False,
     counts: Tensor | None = None,
     noise: StepNoise | None = None,
-    variational: Variational | None = None,
+    variances: Variances | None = None,
 ) -> Tensor:
     """Class scores [N, B, classes] of any module: `vmap` over the models, or a loop where vmap cannot be used.
 
@@ -71,7 +72,7 @@ def forward_modules(
             f"a population needs scores [{batch.shape[0]}, classes]"
         )
 
-    loop = architecture.one_by_one or (noise is not None and (_needs_loop(module) or variational is not None))
+    loop = architecture.one_by_one or (noise is not None and (_needs_loop(module) or variances is not None))
     if architecture.one_by_one and (_is_batched(weights) or _is_batched(images)):
         raise _no_vmap_around(architecture, "under vmap it computes something else")
     if not loop:
@@ -84,7 +85,7 @@ def forward_modules(
             if not any(sign in str(error) for sign in _NO_VMAP):
                 raise
             _tell(architecture.name, str(error))
-    noisy, dropout = partial(_noisy, module, architecture, variational), partial(set_dropout, module)
+    noisy, dropout = partial(_noisy, module, architecture, variances), partial(set_dropout, module)
     try:
         return _one_by_one(architecture, call, weights, images, each, counts, noise, noisy, dropout)
     except RuntimeError as error:
@@ -191,19 +192,18 @@ def seeded(noise: StepNoise | None, row: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _noisy(
-    module: nn.Module, architecture: Architecture, variational: Variational | None, row: int
+    module: nn.Module, architecture: Architecture, variances: Variances | None, row: int
 ) -> Iterator[None]:
-    """While it lasts, every layer with a prunable weight adds the variational noise of a row."""
-    if variational is None:
+    """While it lasts, every layer with a prunable weight adds the noise of a row."""
+    if variances is None:
         yield
         return
-    sigma2 = architecture.unflatten(variational.log_sigma2[row])
     layers = _noisy_layers(module, architecture)
     silent = set(layers)
 
     def add_noise(name: str, layer: nn.Module, inputs: tuple[Tensor], mean: Tensor) -> Tensor:
         silent.discard(name)
-        variance = _variance(layer, inputs, sigma2, f"{name}." if name else "", variational)
+        variance = _variance(layer, inputs, variances, f"{name}." if name else "", row)
         return mean + (variance + vardrop.EPSILON).sqrt() * torch.randn_like(mean)
 
     hooks = [layer.register_forward_hook(partial(add_noise, name)) for name, layer in layers.items()]
@@ -236,21 +236,19 @@ def _noisy_layers(module: nn.Module, architecture: Architecture) -> dict[str, nn
 def _variance(
     layer: nn.Module,
     inputs: tuple[Tensor, ...],
-    sigma2: dict[str, Tensor],
+    variances: Variances,
     prefix: str,
-    variational: Variational,
+    row: int,
 ) -> Tensor:
-    """Variance of what a layer computes: Σ exp(log α)·w²·x², which is the layer itself with other tensors."""
+    """Variance of what a layer computes: Σ Var(w)·x², which is the layer itself with other tensors."""
     assert isinstance(layer, LAYERS)
-    clamp = variational.clamp(layer.weight.shape)
     tensors = dict(layer._parameters)  # those of a model, while `functional_call` lasts
-    alpha = vardrop.log_alpha(layer.weight, sigma2[f"{prefix}weight"], clamp)
-    variances: dict[str, Tensor | None] = {"weight": alpha.exp() * layer.weight.square(), "bias": None}
-    if layer.bias is not None and variational.conv_biases and isinstance(layer, CONVOLUTIONS):
-        alpha = vardrop.log_alpha(layer.bias, sigma2[f"{prefix}bias"], clamp)
-        variances["bias"] = alpha.exp() * layer.bias.square()
+    found = {
+        name: None if tensor is None else variances.of(f"{prefix}{name}", tensor, slice(row, row + 1))
+        for name, tensor in (("weight", layer.weight), ("bias", layer.bias))
+    }
     try:
-        layer._parameters.update(variances)  # type: ignore[arg-type]
+        layer._parameters.update(found)  # type: ignore[arg-type]
         return layer.forward(inputs[0].square(), *inputs[1:])  # type: ignore[arg-type]
     finally:
         layer._parameters.update(tensors)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from zoosparse_ext.data import Split
 from zoosparse_ext.ops import train as engine
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.learning import Learner
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.population.program import Layer
 from zoosparse_ext.population.steps import Steps, StepsResult
 
 
-def why_not(population: Population, device: torch.device, variational: bool = False) -> str:
-    """The reason why the native engine cannot train this population on a device; empty if it can."""
+def why_not(population: Population, device: torch.device, learner: Learner | None = None) -> str:
+    """The reason why the native engine cannot train this population on a device, by a method; empty if it can."""
     architecture, weights = population.architecture, population.weights
     if architecture.program is None or architecture.why_not_chain:
         return f"{architecture.name!r} is not a chain for native engines: {architecture.why_not_chain}"
     if device.type not in engine.DEVICES or weights.dtype != torch.float32:
         return f"it takes float32 on the CPU or on CUDA devices, not {weights.dtype} on {device}"
-    noisy = architecture.prunable_names - architecture.frozen_names
-    quiet = [f"{op.name}.weight" for op in architecture.program.layers if f"{op.name}.weight" not in noisy]
-    if variational and quiet:
-        return f"it puts variational noise on all layers, and {quiet[0]!r} is frozen or not prunable"
-    return engine.why_unavailable(device.type)
+    of_method = "" if learner is None else learner.why_not_native(architecture)
+    return of_method or engine.why_unavailable(device.type)
 
 
 def native_steps(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
@@ -31,19 +30,10 @@ def native_steps(architecture: Architecture, split: Split, steps: Steps) -> Step
     assert architecture.program is not None
     size = tuple(split.images.shape[1:])
     program, values = architecture.program.encode(size, architecture.offsets, architecture.frozen_names)
-    state, variational = steps.state, steps.variational
-    options = {}
-    if variational is not None:
-        operations = architecture.program.operations
-        clamps = [variational.clamp(op.weight_shape) if isinstance(op, Layer) else 0.0 for op in operations]
-        options = {
-            "log_sigma2": variational.log_sigma2,
-            "sigma_moment1": state.sigma_first,
-            "sigma_moment2": state.sigma_second,
-            "clamp": torch.tensor(clamps, dtype=torch.float64),
-            "kl_weight": variational.kl_weight,
-            "variational_bias": variational.conv_biases,
-        }
+    state, learned = steps.state, steps.learned
+    options: dict[str, Any] = {}
+    if learned is not None:
+        options = learned.learner.native_arguments(architecture, learned, state.learned)
     loss, correct = engine.train_steps_(
         steps.weights,
         program=program,
@@ -67,6 +57,6 @@ def native_steps(architecture: Architecture, split: Split, steps: Steps) -> Step
         loss=steps.loss,
         crop=0 if steps.augment is None else steps.augment.crop,
         flip=steps.augment is not None and steps.augment.flip,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     return StepsResult(loss, correct, steps.order.shape[1])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zoosparse_ext.errors import InputError, require_kind
+from zoosparse_ext.words import Texts, text_of
 
 PerModel = float | Sequence[float] | Tensor
 
@@ -163,15 +164,22 @@ class RMSprop(Optimizer):
 OPTIMIZERS: dict[str, type[Optimizer]] = {cls.kind: cls for cls in (SGD, Adam, AdamW, RMSprop)}
 
 
-def chosen_optimizer(optimizer: Optimizer | None) -> Optimizer:
-    """The optimizer, or Adam where none was chosen.
+def require_optimizer(optimizer: object) -> None:
+    """Raise InputError unless something is an optimizer."""
+    require_kind("optimizer", optimizer, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
 
-    Raises:
-        InputError: something else.
+
+def optimizer_texts(optimizer: Optimizer) -> Texts:
+    """Kind and hyperparameters in short words, by name.
+
+    >>> optimizer_texts(SGD(lr=0.1))["momentum"]
+    'momentum 0'
     """
-    chosen = optimizer if optimizer is not None else Adam()
-    require_kind("optimizer", chosen, Optimizer, "zs.Adam(…), zs.AdamW(…), zs.SGD(…) or zs.RMSprop(…)")
-    return chosen
+    named = {item.name: getattr(optimizer, item.name) for item in fields(optimizer)}
+    return {
+        "optimizer": optimizer.kind,
+        **{name: f"{name.replace('_', ' ')} {text_of(value)}" for name, value in named.items()},
+    }
 
 
 def update_(

@@ -24,6 +24,7 @@ from zoosparse_ext.population.plan import Plan, as_images
 from zoosparse_ext.population.program import Shape
 from zoosparse_ext.population.prunable import Prunable
 from zoosparse_ext.population.stacking import Models, proven_rows, stack
+from zoosparse_ext.population.tensors import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,9 @@ class Population:
         architecture: what the columns mean.
         models: one row per model; missing `model_id` and `seed` columns are numbered. None: numbers only.
         packed_masks: uint8 [N, ceil(P/8)], True = kept; None: nothing is pruned.
-        log_sigma2: [N, P] of variational dropout.
+        log_sigma2: [N, P] of variational dropout; stands in `learned`.
+        learned: [N, P] each, by name: what the training that made this population learned beside the weights, such as
+            ``{"log_sigma2": …}``.
         predictions: classes predicted on the test images [N, M].
         history: one row per model and epoch of the training that made this population.
         counts: int64 [N, C], the counters of `architecture.counters`: how many batches each batch norm has seen.
@@ -73,8 +76,9 @@ class Population:
         counts: Tensor | None = None,
         optimizer_state: OptimizerState | None = None,
         kept: Mapping[int, Population] | None = None,
+        learned: Mapping[str, Tensor] | None = None,
     ) -> None:
-        beside = (packed_masks, log_sigma2, predictions, history, counts, optimizer_state, kept)
+        beside = (packed_masks, log_sigma2, predictions, history, counts, optimizer_state, kept, learned)
         self._hold(weights, architecture, models, *beside)
         if models is not None:
             require_own_ids(self.models)
@@ -91,6 +95,7 @@ class Population:
         counts: Tensor | None = None,
         optimizer_state: OptimizerState | None = None,
         kept: Mapping[int, Population] | None = None,
+        learned: Mapping[str, Tensor] | None = None,
     ) -> None:
         require_kind(
             "architecture", architecture, Architecture, "an Architecture, such as zs.architecture('cnn-s')"
@@ -107,7 +112,9 @@ class Population:
         self.architecture = architecture
         self.models = number_rows(models, weights.shape[0], architecture)
         self.packed_masks = packed_masks
-        self.log_sigma2 = log_sigma2
+        self.learned: dict[str, Tensor] = dict(learned or {})
+        if log_sigma2 is not None:
+            self.log_sigma2 = log_sigma2
         self.predictions = predictions
         self.history = history
         self.counts = counts
@@ -115,9 +122,8 @@ class Population:
         self.kept: dict[int, Population] = dict(kept or {})
         if counts is None and architecture.counters:
             self.counts = torch.zeros(len(self), len(architecture.counters), dtype=torch.int64)
-        for name in ("packed_masks", "log_sigma2", "predictions", "counts"):
-            tensor = getattr(self, name)
-            if tensor is not None and tensor.shape[0] != len(self):
+        for name, tensor in tensors_of(self).items():
+            if tensor.shape[0] != len(self):
                 raise InputError(f"{name} has {tensor.shape[0]} rows for a population of {len(self)} models")
         beside = {f"kept epoch {epoch}": len(population) for epoch, population in self.kept.items()}
         if optimizer_state is not None:
@@ -320,11 +326,11 @@ class Population:
             self.architecture,
             self.models.iloc[index].reset_index(drop=True),
             packed_masks=take(self.packed_masks),
-            log_sigma2=take(self.log_sigma2),
             predictions=take(self.predictions),
             counts=take(self.counts),
             optimizer_state=self._state(lambda moments: moments[index]),
             kept={epoch: population[index] for epoch, population in self.kept.items()},
+            learned={name: matrix[index] for name, matrix in self.learned.items()},
         )
 
     def clone(self) -> Population:
@@ -338,19 +344,19 @@ class Population:
             self.architecture,
             self.models.copy(),
             packed_masks=copy(self.packed_masks),
-            log_sigma2=copy(self.log_sigma2),
             predictions=copy(self.predictions),
             history=None if self.history is None else self.history.copy(),
             counts=copy(self.counts),
             optimizer_state=self._state(Tensor.clone),
             kept={epoch: population.clone() for epoch, population in self.kept.items()},
+            learned={name: matrix.clone() for name, matrix in self.learned.items()},
         )
 
     def _state(self, change: Callable[[Tensor], Tensor]) -> OptimizerState | None:
         return None if self.optimizer_state is None else self.optimizer_state.map(change)
 
     def to(self, device: torch.device | str) -> Population:
-        """Move weights, masks, log σ² and what is kept to a device; returns the population itself.
+        """Move weights, masks, `learned` and `kept` to a device; returns the population itself.
 
         Predictions stay on the CPU.
 
@@ -359,10 +365,10 @@ class Population:
         """
         device = device_of(device, self.weights)
         require_data(self)
-        for name in ("weights", "packed_masks", "log_sigma2"):
-            tensor = getattr(self, name)
-            if tensor is not None:
-                setattr(self, name, tensor.to(device))
+        self.weights = self.weights.to(device)
+        if self.packed_masks is not None:
+            self.packed_masks = self.packed_masks.to(device)
+        self.learned = {name: matrix.to(device) for name, matrix in self.learned.items()}
         self.optimizer_state = self._state(lambda moments: moments.to(device))
         for population in self.kept.values():
             population.to(device)
@@ -413,6 +419,18 @@ class Population:
             module.load_state_dict(state, strict=False)
             modules.append(module.eval())
         return modules
+
+    @property
+    def log_sigma2(self) -> Tensor | None:
+        """[N, P] of variational dropout; None: of other networks."""
+        return self.learned.get("log_sigma2")
+
+    @log_sigma2.setter
+    def log_sigma2(self, matrix: Tensor | None) -> None:
+        if matrix is None:
+            self.learned.pop("log_sigma2", None)
+        else:
+            self.learned["log_sigma2"] = matrix
 
     @property
     def ids(self) -> list[str]:

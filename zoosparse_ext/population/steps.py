@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +14,8 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.population import optimizers
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.augment import Augment
-from zoosparse_ext.population.forward import StepNoise, Variational, forward
+from zoosparse_ext.population.forward import StepNoise, forward
+from zoosparse_ext.population.learning import Learned, Perturbed
 from zoosparse_ext.population.modules import forward_modules
 
 
@@ -25,35 +26,43 @@ class TrainState:
     Args:
         step: steps done so far, the same for all models.
         first, second: moments of the weights [N, P].
-        sigma_first, sigma_second: moments of log σ² [N, P], in variational dropout.
+        learned: the two moments of every matrix that is learned beside the weights, by its name.
     """
 
     step: int
     first: Tensor
     second: Tensor
-    sigma_first: Tensor | None = None
-    sigma_second: Tensor | None = None
+    learned: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @classmethod
-    def fresh(cls, weights: Tensor, *, variational: bool = False) -> TrainState:
-        """The state before the first step of weights [N, P]."""
-        moments = [torch.zeros_like(weights) for _ in range(4 if variational else 2)]
-        return cls(0, *moments)
+    def fresh(cls, weights: Tensor, learned: Iterable[str] = ()) -> TrainState:
+        """The state before the first step of weights [N, P], and of matrices beside them."""
+
+        def moments() -> tuple[Tensor, Tensor]:
+            return torch.zeros_like(weights), torch.zeros_like(weights)
+
+        return cls(0, *moments(), {name: moments() for name in learned})
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> TrainState:
+        """The state with all moments changed in one way: some of their rows, a copy, another device."""
+        learned = {name: (change(first), change(second)) for name, (first, second) in self.learned.items()}
+        return TrainState(self.step, change(self.first), change(self.second), learned)
 
     def at_rows(self, rows: slice) -> TrainState:
         """Views of some rows."""
+        return self.map(lambda moments: moments[rows])
 
-        def take(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[rows]
-
-        return TrainState(
-            self.step, self.first[rows], self.second[rows], take(self.sigma_first), take(self.sigma_second)
-        )
+    def tensors(self) -> Iterator[Tensor]:
+        """All moments, those of the weights first."""
+        yield from (self.first, self.second)
+        for moments in self.learned.values():
+            yield from moments
 
 
 @dataclass
 class Steps:
-    """Arguments of a run of training steps over some rows; weights, state and log σ² are changed in place.
+    """Arguments of a run of training steps over some rows; weights, state and what is learned beside them are changed
+    in place.
 
     Args:
         weights: [N, P].
@@ -64,6 +73,7 @@ class Steps:
         packed_masks: uint8 [N, ceil(P/8)]; pruned weights and their state are exactly 0 after every step.
         seeds, seed: keys of the random numbers, see :mod:`zoosparse_ext.random`.
         dropout: rate of each model [N], or None for the rates of the program.
+        learned: what is learned beside the weights.
         loss: one of `LOSSES`.
         augment: what happens to the images.
         counts: int64 [N, counters], see `Population.counts`; go up in place.
@@ -80,7 +90,7 @@ class Steps:
     seed: int
     packed_masks: Tensor | None = None
     dropout: Tensor | None = None
-    variational: Variational | None = None
+    learned: Learned | None = None
     loss: str = "cross_entropy"
     augment: Augment | None = None
     counts: Tensor | None = None
@@ -88,7 +98,7 @@ class Steps:
 
 @dataclass
 class StepsResult:
-    """Sums over the samples seen in training mode: loss (without KL) float64 [N] and correct int64 [N]."""
+    """Sums over the samples seen in training mode: loss (without penalties) float64 [N] and correct int64 [N]."""
 
     loss: Tensor
     correct: Tensor
@@ -138,50 +148,45 @@ def _batch(split: Split, batch: Tensor, steps: Steps, step: int) -> tuple[Tensor
 def _gradients(
     architecture: Architecture, steps: Steps, images: Tensor, labels: Tensor, noise: StepNoise
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Mean loss [N], correct [N], and the gradients of weights and, in variational dropout, log σ²."""
-    leaves = [steps.weights.detach().requires_grad_()]
-    variational = steps.variational
-    if variational is not None:
-        leaves.append(variational.log_sigma2.detach().requires_grad_())
-        variational = Variational(
-            leaves[1],
-            variational.kl_weight,
-            variational.conv_clamp,
-            variational.linear_clamp,
-            variational.conv_biases,
-        )
-    each = steps.order.shape[0] > 1 or steps.augment is not None
-    if architecture.runs_program(training=True, variational=variational is not None):
-        logits = forward(
-            architecture,
-            leaves[0],
-            images,
-            each=each,
-            counts=steps.counts,
-            noise=noise,
-            variational=variational,
-        )
-    else:
-        logits = forward_modules(
-            architecture,
-            leaves[0],
-            images,
-            each=each,
-            counts=steps.counts,
-            noise=noise,
-            variational=variational,
-        )
+    """Mean loss [N], correct [N], and the gradients of weights and of each matrix beside them."""
+    weights = steps.weights.detach().requires_grad_()
+    matrices: dict[str, Tensor] = {}
+    used, learned = Perturbed(weights), steps.learned
+    if learned is not None:
+        matrices = {name: matrix.detach().requires_grad_() for name, matrix in learned.matrices.items()}
+        used = learned.learner.perturb(architecture, weights, matrices, noise)
+    leaves = [weights, *matrices.values()]
+    runs_program = architecture.runs_program(training=True, noisy=used.variances is not None)
+    logits = (forward if runs_program else forward_modules)(
+        architecture,
+        used.weights,
+        images,
+        each=steps.order.shape[0] > 1 or steps.augment is not None,
+        counts=steps.counts,
+        noise=noise,
+        variances=used.variances,
+    )
+    if used.weights is not weights:
+        _copy_buffers_(architecture, used.weights.detach(), steps.weights)
     n, batch, _ = logits.shape
     labels = labels.expand(n, batch)
     loss = _losses(steps.loss, logits, labels).mean(1)
     objective = loss.sum()
-    if variational is not None:
-        objective = objective + variational.kl_weight * variational.kl(architecture, leaves[0]).sum()
+    if learned is not None:
+        penalty = learned.learner.penalty(architecture, weights, matrices)
+        objective = objective + learned.weight * penalty.sum()
     if not objective.requires_grad:  # all is frozen
         gradients: Sequence[Tensor] = [torch.zeros_like(leaf) for leaf in leaves]
     else:
         gradients = torch.autograd.grad(objective, leaves, materialize_grads=True)
     return loss.detach(), (logits.argmax(2) == labels).sum(1), list(gradients)
+
+
+def _copy_buffers_(architecture: Architecture, source: Tensor, target: Tensor) -> None:
+    """Running statistics, which a forward pass in training changes among the columns that it was given."""
+    for segment in architecture.segments:
+        if not segment.trainable and not segment.prunable:
+            target.data[:, segment.slice] = source[:, segment.slice]  # a version of its own for autograd
 
 
 def _losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
@@ -216,12 +221,7 @@ def _update(
     if kept is not None:
         for tensor in (steps.weights, state.first, state.second):
             tensor.masked_fill_(~kept, 0.0)
-    if steps.variational is not None:
-        assert state.sigma_first is not None and state.sigma_second is not None
-        sigma = (
-            state.sigma_first,
-            state.sigma_second,
-        )  # decayed like any parameter, as the published twins are
-        optimizers.update_(
-            steps.optimizer, steps.variational.log_sigma2, gradients[1], sigma, table, step, factor
-        )
+    if steps.learned is not None:  # decayed like any parameter, as the published twins are
+        factor = factor * steps.learned.learner.rate
+        for (name, matrix), gradient in zip(steps.learned.matrices.items(), gradients[1:], strict=True):
+            optimizers.update_(steps.optimizer, matrix, gradient, state.learned[name], table, step, factor)

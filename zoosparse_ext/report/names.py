@@ -9,9 +9,10 @@ import pandas as pd
 
 from zoosparse_ext.analysis import Layer, StudyData
 from zoosparse_ext.analysis.data import remembered
+from zoosparse_ext.sparsify.scopes import SCOPES
 
 _METHODS = {"MP": "magnitude pruning", "VD": "variational dropout"}
-_SCOPES = {"global": "global", "per layer": "per-layer", "per output": "per-output"}
+_SCOPES = {scope.label: scope.phrase for scope in SCOPES.values()}
 
 
 def method_name(series: str) -> str:

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from zoosparse_ext import ops
 from zoosparse_ext.data import Dataset, Split
-from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
-from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.kept import snapshot
-from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population, require_numbers
-from zoosparse_ext.population.schedules import Constant
+from zoosparse_ext.population.training import Training, gathered, shows_training
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
 from zoosparse_ext.sparsify.series import CONTROL, Series, named
 from zoosparse_ext.sparsify.twins import MATCHED_EPOCH
 
 
 @with_gradients
+@shows_training()
 def continue_training(
     population: Population,
     data: Dataset,
+    training: Training | None = None,
     *,
-    epochs: int,
-    batch_size: int = 10,
-    optimizer: Optimizer | None = None,
-    lr_schedule: str | Constant = "constant",
-    loss: str = "cross_entropy",
-    augment: Augment | None = None,
-    order: str = "per-model",
-    drop_last: bool = False,
     recalibrate: Split | None = None,
-    seed: int = 0,
     allow_nan: bool = False,
     series: Series | str | None = None,
-    engine: str = "auto",
-    device: torch.device | str | None = None,
-    checkpoint: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
     keep: Sequence[int] = (),
-    optimizer_state: str = "new",
+    **options: Any,
 ) -> Population:
     """Control twins: every model trained on without pruning, to compare sparse twins of equal training with.
 
@@ -59,14 +45,15 @@ def continue_training(
     Args:
         population: N models; stays as it is. What its masks prune stays pruned.
         data: images and labels.
-        epochs: of training.
+        training: how, see :class:`zoosparse_ext.Training`; its options are keywords as well.
         recalibrate: training images on which running statistics of batch norm are measured anew before the first
             epoch, as `magnitude_prune` does after pruning.
         allow_nan: keep NaN weights instead of raising.
         series: what the twins are called as a group, in their ids and tables. Default: ``"control"``. A control of
             other training needs a name of its own before it can stand in the same zoo: ``series="control-lr_0.003"``.
-        batch_size, optimizer, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress,
-            keep, optimizer_state: as in :func:`zoosparse_ext.train`; what `keep` asks for is in `kept` of the result.
+        keep: epochs after which the models are kept, in `kept` of the result, see :func:`zoosparse_ext.train`.
+        options: of `Training`, and `engine`, `device`, `checkpoint` and `progress`, see
+            :class:`~zoosparse_ext.population.training.Execution`.
 
     Returns:
         A `Population` of twins of method ``"control"`` and target 0 with `packed_masks`, `predictions` on the test
@@ -76,6 +63,7 @@ def continue_training(
         InputError: no models; NaN weights (names row and layer); an architecture in which nothing is prunable; what
             `train` refuses.
     """
+    training, execution = gathered("continue_training", training, options)
     require_prunable(population)
     make_trainable_(population)
     if not allow_nan:
@@ -88,21 +76,9 @@ def continue_training(
         data,
         key=CONTROL,
         recalibrate=recalibrate,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        lr_schedule=lr_schedule,
-        loss=loss,
-        augment=augment,
-        order=order,
-        drop_last=drop_last,
-        seed=seed,
-        engine=engine,
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
+        training=training,
+        execution=execution,
         keep=keep,
-        optimizer_state=optimizer_state,
     )
     return control
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import torch
+from collections.abc import Callable, Sequence
 
 from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import batch_norm
 from zoosparse_ext.population.hooks import Hooks
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.population.train import train
+from zoosparse_ext.population.train import run_training
+from zoosparse_ext.population.training import Execution, Training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
 
@@ -36,8 +34,9 @@ def fine_tune_(
     key: str,
     before_epoch: Callable[[int, Population], None] = Hooks.before_epoch,
     recalibrate: Split | None = None,
-    device: torch.device | str | None = None,
-    **training: Any,
+    training: Training,
+    execution: Execution,
+    keep: Sequence[int] = (),
 ) -> None:
     """Train twins in place; they get a history, predictions on the test images, and the epochs to keep.
 
@@ -47,15 +46,17 @@ def fine_tune_(
         key: what else than their weights and masks tells these twins from others in a checkpoint.
         before_epoch: as of `Hooks`.
         recalibrate: where running statistics are measured.
-        training: as of :func:`zoosparse_ext.train`.
+        training, execution, keep: as of :func:`zoosparse_ext.train`.
     """
     batch_norm.require_other_split(source, recalibrate, data)
-    source_predictions = predictions_of(source, data, device).repeat(len(twins) // len(source), 1)
-    history = train(
+    source_predictions = predictions_of(source, data, execution.device).repeat(len(twins) // len(source), 1)
+    history = run_training(
         twins,
         data,
+        training,
+        execution,
         splits=("test",),
-        device=device,
+        keep=keep,
         hooks=Hooks(
             rows=lambda result: twin_rows(
                 twins, result.epoch, result.evaluations["test"], source_predictions
@@ -63,7 +64,6 @@ def fine_tune_(
             before_epoch=before_epoch,
             key=key + batch_norm.key(source, recalibrate),
         ),
-        **training,
     )
     twins.history = with_identity(history, twins)
     warn_of_collapse(twins.history, source_predictions)

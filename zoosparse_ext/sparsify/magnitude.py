@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,57 +16,44 @@ from torch import Tensor
 
 from zoosparse_ext.data import Dataset, Split
 from zoosparse_ext.errors import InputError, require_kind
+from zoosparse_ext.options import taken
 from zoosparse_ext.population.architecture import Architecture
-from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.gradients import make_trainable_, with_gradients
-from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.kept import checked_epochs
 from zoosparse_ext.population.optimizer_state import starting_state
-from zoosparse_ext.population.optimizers import Optimizer, chosen_optimizer
 from zoosparse_ext.population.population import Population, require_numbers
-from zoosparse_ext.population.schedules import Constant
+from zoosparse_ext.population.training import Training, gathered, shows_training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
-from zoosparse_ext.sparsify.schedules import Cubic, Iterative, OneShot, sparsity_schedule
-from zoosparse_ext.sparsify.scores import SCORES
-from zoosparse_ext.sparsify.selection import SCOPES, Lots, Pattern, pattern_sparsity, prune_
+from zoosparse_ext.sparsify.methods import Ranking, chosen_method
+from zoosparse_ext.sparsify.pruning import Pruning
+from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, pattern_sparsity
+from zoosparse_ext.sparsify.selection import Lots, prune_
 from zoosparse_ext.sparsify.series import Series, named
-from zoosparse_ext.sparsify.settings import differences, epoch_text, number_text, selection_texts
+from zoosparse_ext.sparsify.settings import differences, epoch_text
 from zoosparse_ext.sparsify.twins import MATCHED_EPOCH, twin_rows
+from zoosparse_ext.words import number_text
 
 Sparsity = float | Sequence[float] | Tensor | str
 
 
 @with_gradients
+@shows_training(Pruning, epochs=0)
 def magnitude_prune(
     population: Population,
     sparsity: Sparsity = 0.8,
     scope: str = "global",
     *,
     data: Dataset | None = None,
-    epochs: int = 0,
-    schedule: str | OneShot | Iterative | Cubic = "one-shot",
-    score: str = "magnitude",
-    batch_size: int = 10,
-    optimizer: Optimizer | None = None,
-    lr_schedule: str | Constant = "constant",
-    loss: str = "cross_entropy",
-    augment: Augment | None = None,
-    order: str = "per-model",
-    drop_last: bool = False,
+    training: Training | None = None,
+    score: str | Ranking = "magnitude",
     recalibrate: Split | None = None,
-    seed: int = 0,
-    biases: bool = False,
     allow_nan: bool = False,
     matched: Sequence[str] | None = None,
     matched_epoch: int | None = None,
     series: Series | str | None = None,
-    engine: str = "auto",
-    device: torch.device | str | None = None,
-    checkpoint: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
     keep: Sequence[int] = (),
-    optimizer_state: str = "new",
+    **options: Any,
 ) -> Population:
     """Sparse twins of every model: the smallest weights are set to zero, the rest fine-tuned with the mask held.
 
@@ -87,21 +73,18 @@ def magnitude_prune(
             ``"output"``, a tensor [N, S] with one per model and prunable layer; or an N:M pattern such as ``"2:4"``
             (see `Pattern`), which takes the place of the scope. k = round(sparsity × prunable weights), as in
             `torch.nn.utils.prune`.
-        scope: ``"global"`` (smallest weights of the whole model), ``"layer"`` (the same share of every layer) or
-            ``"output"`` (of the weights of every output).
+        scope: ``"global"`` (smallest weights of the whole model), ``"layer"`` (the same share of every layer),
+            ``"output"`` (of the weights of every output), or another of :mod:`zoosparse_ext.sparsify.scopes`.
         data: needed for fine-tuning, for scores that look at images, and for the performance and agreement columns
             of `history`.
-        epochs: of fine-tuning with the mask held: pruned weights are exactly 0.0 after every step.
-        schedule: ``"one-shot"``, ``"iterative"`` or ``"cubic"``.
+        training: of the fine-tuning with the mask held, see :class:`zoosparse_ext.Training`: pruned weights are exactly
+            0.0 after every step. Its options are keywords as well; by default there are no epochs. A hyperparameter
+            with one value per model is that of all twins of the model.
         score: what is compared: ``"magnitude"``, ``"gradient"``, ``"wanda"`` or ``"random"``, see
-            :mod:`zoosparse_ext.sparsify.scores`. Other than magnitude, it is the `method` of the twins.
-        batch_size, optimizer, lr_schedule, loss, augment, order, drop_last, seed, engine, device, checkpoint, progress,
-            keep, optimizer_state: as in :func:`zoosparse_ext.train`; what `keep` asks for is in `kept` of the result. A
-            hyperparameter with one value per model is that of all twins of the model.
+            :mod:`zoosparse_ext.sparsify.methods`. Other than magnitude, it is the `method` of the twins.
         recalibrate: training images on which running statistics of batch norm are measured anew after each pruning,
             see :func:`~zoosparse_ext.population.batch_norm.recalibrate`. Default: those of the dense network stay, so
             that epoch 0 measures them and not only the mask.
-        biases: prune biases as well; they then count in k, though never in `Population.sparsity`.
         allow_nan: keep NaN weights (they sort above infinity) instead of raising.
         matched: `twin_id` of the variational twin whose sparsity each model is given, kept in the table.
         matched_epoch: the epoch of that twin's training after which it had this sparsity, kept in the table as well.
@@ -109,6 +92,10 @@ def magnitude_prune(
         series: what the twins are called as a group, in their ids and tables, a `Series` or its key. Default: by
             method, scope, and a schedule or biases if there are any. Twins that differ in their fine-tuning alone need
             names of their own before they can stand in one zoo: ``series="magnitude-global-lr_0.0001"``.
+        keep: epochs after which the twins are kept, in `kept` of the result, see :func:`zoosparse_ext.train`.
+        options: of the pruning, `schedule`, `biases` and `min_kept`, see
+            :class:`~zoosparse_ext.sparsify.pruning.Pruning`; of `Training`; and `engine`, `device`, `checkpoint` and
+            `progress`, see :class:`~zoosparse_ext.population.training.Execution`.
 
     A population of twins can be pruned further: what their masks prune stays pruned, whatever the scores say.
 
@@ -119,44 +106,43 @@ def magnitude_prune(
     Raises:
         InputError: no models; no ratio, one outside [0, 1), or the same twice; several ratios for matched twins; a
             matched epoch that is none, or without `matched`; a sparsity or a schedule that is none, an empty series; a
-            sparsity below what the masks of a model prune already (names model, layer and both); NaN weights (names row
-            and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in phases;
-            epochs or a score without the data they need; what `train` refuses; an architecture without convolution and
-            linear layers.
+            sparsity below what the masks of a model prune already (names model, layer and both); one that `min_kept`
+            does not allow, or masks that prune more already (names model, layer or output, and numbers); NaN weights
+            (names row and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in
+            phases; epochs or a score without the data they need; what `train` refuses; an architecture without
+            convolution and linear layers.
     """
-    if epochs and data is None:
-        raise InputError(f"{epochs} epochs of fine-tuning need data=…")
-    checked_epochs(keep, epochs)
+    pruning, options = taken(Pruning, options)
+    training, execution = gathered("magnitude_prune", training, options, epochs=0)
+    if training.epochs and data is None:
+        raise InputError(f"{training.epochs} epochs of fine-tuning need data=…")
+    checked_epochs(keep, training.epochs)
     _check_matched(matched, matched_epoch)
-    for what, name, known in (("scope", scope, SCOPES), ("score", score, tuple(SCORES))):
-        if name not in known:
-            raise InputError(f"{what} must be one of {', '.join(known)}; got {name!r}")
+    chosen_scope(scope)
+    method = _ranking(score, data)
     require_prunable(population)
-    optimizer = chosen_optimizer(optimizer)
-    state = starting_state(population, optimizer_state, optimizer.kind)
+    state = starting_state(population, training.optimizer_state, training.optimizer.kind)
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
-    phases = sparsity_schedule(schedule).phases(epochs)
+    phases = pruning.phases(training.epochs)
     starts = dict(zip(accumulate((phase.epochs for phase in phases), initial=1), phases, strict=False))
     if isinstance(sparsity, str) and len(phases) > 1:
         raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
     chosen = (
-        _series(population, sparsity, scope, score, schedule, biases, seed, matched, matched_epoch)
+        _series(sparsity, scope, method, pruning, training.seed, matched, matched_epoch)
         if series is None
         else series
     )
     twins, ratios = _twin_population(
-        population, sparsity, scope, score, matched, matched_epoch, named(chosen)
+        population, sparsity, scope, method.name, matched, matched_epoch, named(chosen)
     )
     copies = len(twins) // len(population)
     if state is not None:
         twins.optimizer_state = state.map(lambda moments: moments.repeat(copies, 1))
     images = None if data is None else data.train
-    scores = SCORES[score](population, images, seed)
-    scores = scores.repeat(copies, 1)
-    lots = Lots.of(twins, ratios, scope, biases)
-    prune_(twins, scores, lots, phases[0].fraction)
+    lots = Lots.of(twins, ratios, scope, pruning.biases, pruning.min_kept)
+    _prune_in_rounds_(twins, population, method, lots, images, training.seed, phases[0].fraction)
     recalibrate_(twins, recalibrate)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
@@ -165,59 +151,79 @@ def magnitude_prune(
 
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
-            again = SCORES[score](trained, images, seed)
-            prune_(trained, again, lots, starts[epoch].fraction)
+            prune_(
+                trained, method.score(trained, images, training.seed), lots, lots.at(starts[epoch].fraction)
+            )
             recalibrate_(trained, recalibrate)
 
     fine_tune_(
         twins,
         population,
         data,
-        key=f"{score} {sparsity if isinstance(sparsity, str) else scope} {schedule} {biases}",
+        key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {pruning.key}",
         before_epoch=prune_further,
         recalibrate=recalibrate,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer.repeated(len(population), copies),
-        lr_schedule=lr_schedule,
-        loss=loss,
-        augment=augment,
-        order=order,
-        drop_last=drop_last,
-        seed=seed,
-        engine=engine,
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
+        training=training.but(optimizer=training.optimizer.repeated(len(population), copies)),
+        execution=execution,
         keep=keep,
-        optimizer_state=optimizer_state,
     )
     return twins
 
 
+def _ranking(score: str | Ranking, data: Dataset | None) -> Ranking:
+    """The method of this name, if it ranks weights, and what it looks at is there."""
+    method = chosen_method(score)
+    if not isinstance(method, Ranking):
+        raise InputError(f"score must be a method that ranks weights; {score!r} is none")
+    if method.needs_images and data is None:
+        raise InputError(f"{method.name} looks at training images; pass data=…")
+    return method
+
+
+def _prune_in_rounds_(
+    twins: Population,
+    source: Population,
+    method: Ranking,
+    lots: Lots,
+    images: Split | None,
+    seed: int,
+    fraction: float,
+) -> None:
+    """Prune in the rounds of the method, to a fraction of what is asked for; the first scores are those of the source,
+    which all its twins share."""
+    scores = method.score(source, images, seed).repeat(len(twins) // len(source), 1)
+    for number in range(1, method.rounds):
+        prune_(twins, scores, lots, lots.at_density(number / method.rounds, fraction))
+        scores = method.score(twins, images, seed)
+    prune_(twins, scores, lots, lots.at(fraction))
+
+
 def _series(
-    population: Population,
     sparsity: Sparsity,
     scope: str,
-    score: str,
-    schedule: str | OneShot | Iterative | Cubic,
-    biases: bool,
+    method: Ranking,
+    pruning: Pruning,
     seed: int,
     matched: Sequence[str] | None,
     matched_epoch: int | None,
 ) -> Series:
     """What decides which weights go."""
-    texts, usual = selection_texts(schedule, biases), selection_texts()
-    pruning, *options = [texts["schedule"], *differences({"biases": texts["biases"]}, usual)]
+    texts, usual = pruning.texts(), Pruning().texts()
+    schedule = texts.pop("schedule")
+    options = [*differences(method.texts(), type(method)().texts()), *differences(texts, usual)]
     if isinstance(sparsity, Tensor) and sparsity.dim() == 2 and matched is None:
         options.append("own ratios")  # of layers, which a uniform ratio must not be compared with
-    if score == "random" and seed != 0:
+    if method.is_random and seed != 0:
         options.append(f"seed {number_text(seed)}")
     if matched_epoch is not None:
         options.append(epoch_text(matched_epoch))
     where = str(Pattern.parse(sparsity)) if isinstance(sparsity, str) else scope
     return Series(
-        score, where, None if pruning == usual["schedule"] else pruning, tuple(options), matched is not None
+        method.name,
+        where,
+        None if schedule == usual["schedule"] else schedule,
+        tuple(options),
+        matched is not None,
     )
 
 
@@ -225,7 +231,7 @@ def _twin_population(
     population: Population,
     sparsity: Sparsity,
     scope: str,
-    score: str,
+    method: str,
     matched: Sequence[str] | None,
     matched_epoch: int | None,
     series: Series,
@@ -238,7 +244,9 @@ def _twin_population(
         ratios, copies, scope = torch.full((n,), share, dtype=torch.float64), 1, str(pattern)
     elif isinstance(sparsity, Tensor) and sparsity.dim() > 0:
         ratios, copies = sparsity.to("cpu", torch.float64), 1
-        shapes = [(n,), (n, len(population.architecture.prunable_segments))][: 1 if scope == "global" else 2]
+        shapes = [(n,), (n, len(population.architecture.prunable_segments))][
+            : 2 if chosen_scope(scope).by_layer else 1
+        ]
         if tuple(ratios.shape) not in shapes:
             expected = " or ".join(str(list(shape)) for shape in shapes)
             raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")
@@ -268,7 +276,7 @@ def _twin_population(
     masks = None if population.packed_masks is None else population.packed_masks.repeat(copies, 1)
     table = pd.concat([population.models] * copies, ignore_index=True)
     table["source_id"] = population.ids * copies
-    table["method"], table["scope"] = score, scope
+    table["method"], table["scope"] = method, scope
     table["target"] = (ratios if ratios.dim() == 1 else _overall(ratios, population.architecture)).numpy()
     table["matched"] = None if matched is None else list(matched)
     table = table.drop(columns=MATCHED_EPOCH, errors="ignore")  # that of the model

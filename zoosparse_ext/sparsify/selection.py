@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 import pandas as pd
 import torch
@@ -15,44 +12,8 @@ from zoosparse_ext import ops
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.population import Population
-
-SCOPES = ("global", "layer", "output")
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """N:M sparsity: of every `m` consecutive inputs of an output, the `n` largest are kept.
-
-    A shorter group at the end of an output's weights loses its share, rounded down.
-
-    >>> Pattern.parse("2:4")
-    Pattern(n=2, m=4)
-
-    Source: Zhou et al., "Learning N:M Fine-grained Structured Sparse Neural Networks from Scratch", ICLR 2021.
-    """
-
-    n: int
-    m: int
-
-    @classmethod
-    def parse(cls, text: str) -> Pattern:
-        """From ``"2:4"``.
-
-        Raises:
-            InputError: anything but N:M with 0 < N ≤ M.
-        """
-        found = re.fullmatch(r"(\d+):(\d+)", text)
-        pattern = cls(int(found[1]), int(found[2])) if found else None
-        if pattern is None or not 0 < pattern.n <= pattern.m:
-            raise InputError(f"a pattern is written N:M with 0 < N ≤ M, as in '2:4', got {text!r}")
-        return pattern
-
-    def __str__(self) -> str:
-        return f"{self.n}:{self.m}"
-
-    def pruned(self, size: int) -> int:
-        """How many go of a group of at most `m`."""
-        return size * (self.m - self.n) // self.m
+from zoosparse_ext.sparsify.floors import Floor, starts, sums
+from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, outputs
 
 
 def candidates(architecture: Architecture, biases: bool) -> list[Segment]:
@@ -71,6 +32,7 @@ class Lots:
         ratios: float64 [N, L], the share of each lot to prune; None where a pattern says how many go.
         counts: int64 [N, L], how many go in the end.
         pruned: int64 [N, L], how many of them masks prune already; None where the models have no masks.
+        floor: what stays at least; None where nothing must.
     """
 
     segments: list[Segment]
@@ -78,33 +40,45 @@ class Lots:
     ratios: Tensor | None
     counts: Tensor
     pruned: Tensor | None
+    floor: Floor | None = None
 
     @classmethod
     def of(
-        cls, twins: Population, ratios: Tensor | Pattern, scope: str = "global", biases: bool = False
+        cls,
+        twins: Population,
+        ratios: Tensor | Pattern,
+        scope: str = "global",
+        biases: bool = False,
+        min_kept: int = 0,
     ) -> Lots:
         """The lots of a scope, or of a pattern.
 
         Args:
             twins: N models; what their masks prune stays pruned.
-            ratios: float64 [N], or [N, S] per prunable layer (scopes ``"layer"`` and ``"output"``), or a pattern.
-            scope: ``"global"``, ``"layer"`` or ``"output"``; a pattern takes its place.
+            ratios: float64 [N], or [N, S] per prunable layer (scopes that take it), or a pattern.
+            scope: the name of one; a pattern takes its place.
             biases: prune biases as well.
+            min_kept: how many weights of every layer and output stay at least, see :class:`.Floor`.
 
         Raises:
-            InputError: fewer are to go of a lot than its masks prune already; names model, layer and both shares.
+            InputError: fewer are to go of a lot than its masks prune already; names model, layer and both shares. More
+                are to go than `min_kept` allows, or are gone already; names model and layer or output. A scope that is
+                not known, or cannot prune a tensor or reach a sparsity.
         """
         segments = candidates(twins.architecture, biases)
         n = len(twins)
         wanted: Tensor | None = None
         if isinstance(ratios, Pattern):
-            sizes = list(_groups(segments, ratios.m))
+            sizes = ratios.groups(segments)
             counts = torch.tensor([ratios.pruned(size) for size in sizes]).expand(n, -1)
         else:
-            sizes, wanted = _shares(twins.architecture, segments, ratios, scope)
+            sizes, wanted = chosen_scope(scope).lots(twins.architecture, segments, ratios)
             counts = (wanted * torch.tensor(sizes, dtype=torch.float64)).round().to(torch.int64)
-        lots = cls(segments, sizes, wanted, counts, _pruned(twins, segments, sizes))
+        gone = _gone(twins, segments)
+        floor = Floor.of(segments, min_kept) if min_kept else None
+        lots = cls(segments, sizes, wanted, counts, None if gone is None else sums(gone, sizes), floor)
         lots._refuse_fewer(twins, ratios if isinstance(ratios, Pattern) else None)
+        lots._refuse_below_floor(twins, gone)
         return lots
 
     @property
@@ -119,6 +93,15 @@ class Lots:
         sizes = torch.tensor(self.sizes, dtype=torch.float64)
         there = torch.zeros_like(self.ratios) if self.pruned is None else self.pruned / sizes
         return ((there + (self.ratios - there) * fraction) * sizes).round().to(torch.int64)
+
+    def at_density(self, exponent: float, fraction: float = 1.0) -> Tensor:
+        """How many go on the way to `at(fraction)`, the share that stays being multiplied with the same factor in each
+        of several rounds: (what stays in the end) ** exponent of what is there; int64 [N, L]."""
+        sizes = torch.tensor(self.sizes, dtype=torch.float64)
+        there = torch.zeros_like(self.counts) if self.pruned is None else self.pruned
+        left = sizes - there
+        share = (sizes - self.at(fraction)) / left.clamp(min=1)
+        return (sizes - left * share**exponent).round().to(torch.int64)
 
     def _refuse_fewer(self, twins: Population, pattern: Pattern | None) -> None:
         if self.pruned is None or not bool((self.counts < self.pruned).any()):
@@ -138,6 +121,24 @@ class Lots:
             "for; pruned weights stay pruned: ask for more, or prune the model that it came from"
         )
 
+    def _refuse_below_floor(self, twins: Population, gone: Tensor | None) -> None:
+        if self.floor is None:
+            return
+        models = twins.models.get("source_id", pd.Series(twins.ids))
+        least = f"min_kept = {self.floor.least}"
+        if gone is not None and (lacking := self.floor.lacking(gone)):
+            row, words = lacking
+            raise InputError(
+                f"model {models[row]!r}, {least}: {words}; pruned weights stay pruned: take a smaller min_kept, or the "
+                "model that it came from"
+            )
+        if found := self.floor.contradiction(self.sizes, self.counts):
+            row, lot, words = found
+            where = f" in {self._name(lot)}" if len(self.sizes) > 1 else ""
+            raise InputError(
+                f"model {models[row]!r}, {least}{where}: {words}; ask for less sparsity, or take a smaller min_kept"
+            )
+
     def _name(self, lot: int) -> str:
         """Where the weights of a lot are: the tensor, and the output where a tensor has several lots."""
         start = sum(self.sizes[:lot])
@@ -147,21 +148,22 @@ class Lots:
             start -= segment.size
         if not segment.prunable:
             return f"the biases of layer {segment.layer!r}"
-        inputs = segment.size // _lots(segment, "output")
-        output = f", output {start // inputs}" if self.sizes[lot] <= inputs else ""
-        return f"layer {segment.layer!r}{output}"
+        if self.sizes[lot] == segment.size:
+            return f"layer {segment.layer!r}"
+        return f"layer {segment.layer!r}, output {start // (segment.size // outputs(segment))}"
 
 
-def prune_(twins: Population, scores: Tensor, lots: Lots, fraction: float = 1.0) -> None:
+def prune_(twins: Population, scores: Tensor, lots: Lots, counts: Tensor) -> None:
     """Prune in place, smallest scores of each lot first, and set the masks.
 
-    What the masks prune stays pruned, and goes into the count; what is zero besides goes next.
+    What the masks prune stays pruned, and goes into the count; what is zero besides goes next. Of equal scores the
+    lower column goes first. Where there is a floor, the largest scores of every output stay, and others go instead.
 
     Args:
         twins: N models.
         scores: [N, P], ≥ 0.
-        lots: what is compared with what, and how many go.
-        fraction: of the way to the sparsity asked for, see `Lots.at`.
+        lots: what is compared with what.
+        counts: int64 [N, L], how many go of each lot.
     """
     masks = twins.masks
     tiny = torch.finfo(scores.dtype).tiny
@@ -170,74 +172,20 @@ def prune_(twins: Population, scores: Tensor, lots: Lots, fraction: float = 1.0)
         scores = torch.where(twins.weights == 0, 0.0, scores.clamp(min=tiny))
     else:
         scores = torch.where(twins.weights == 0, tiny, scores.clamp(min=2 * tiny)).where(masks, 0.0)
-    columns, counts = lots.columns, lots.at(fraction)
-    if len(lots.sizes) == 1:
+    columns = lots.columns
+    if lots.floor is not None:
+        kept = lots.floor.mask(scores[:, columns], counts, lots.sizes)
+    elif len(lots.sizes) == 1:
         kept = ops.magnitude_mask(scores[:, columns], counts[:, 0])
     else:
-        kept = ops.magnitude_mask(scores[:, columns], counts, segments=_starts(lots.sizes))
+        kept = ops.magnitude_mask(scores[:, columns], counts, segments=starts(lots.sizes))
     masks[:, columns] = kept
     twins.packed_masks = ops.pack_mask(masks)
     ops.apply_mask_(twins.weights, twins.packed_masks)
 
 
-def _shares(
-    architecture: Architecture, segments: list[Segment], ratios: Tensor, scope: str
-) -> tuple[list[int], Tensor]:
-    """Sizes of the lots of a scope, and the share of each that goes: float64 [N, L]."""
-    if scope == "global":
-        return [sum(segment.size for segment in segments)], ratios.view(-1, 1)
-    lots = [_lots(segment, scope) for segment in segments]  # equal lots of each tensor
-    sizes = [
-        size
-        for segment, count in zip(segments, lots, strict=True)
-        for size in [segment.size // count] * count
-    ]
-    if ratios.dim() == 2:  # one per layer; a bias goes with the weights of its layer
-        layers = [segment.layer for segment in architecture.prunable_segments]
-        ratios = ratios[:, [layers.index(segment.layer) for segment in segments]]
-        return sizes, ratios.repeat_interleave(torch.tensor(lots), dim=1)
-    return sizes, ratios.view(-1, 1).expand(-1, len(sizes))
-
-
-def _pruned(twins: Population, segments: list[Segment], sizes: list[int]) -> Tensor | None:
-    """How many weights of each lot the masks prune: int64 [N, L]."""
+def _gone(twins: Population, segments: list[Segment]) -> Tensor | None:
+    """What the masks prune of the weights that may be pruned: bool [N, C]."""
     if (masks := twins.masks) is None:
         return None
-    gone = torch.cat([~masks[:, segment.slice] for segment in segments], dim=1).to("cpu", torch.int32)
-    before = torch.nn.functional.pad(gone.cumsum(1), (1, 0))[:, _starts(sizes)]
-    return before.diff(dim=1)
-
-
-def pattern_sparsity(architecture: Architecture, pattern: Pattern) -> float:
-    """The share of prunable weights that a pattern prunes."""
-    sizes = list(_groups(architecture.prunable_segments, pattern.m))
-    return sum(map(pattern.pruned, sizes)) / sum(sizes)
-
-
-def _lots(segment: Segment, scope: str) -> int:
-    """How many selections there are in a tensor; a bias is one.
-
-    Raises:
-        InputError: selections by output in a tensor whose outputs do not lie one after the other.
-    """
-    if scope != "output" or not segment.prunable:
-        return 1
-    if segment.output_axis != 0:
-        raise InputError(
-            f"{segment.name!r} is of a transposed convolution, whose outputs lie apart in its weight: scope 'output' "
-            "and N:M patterns cannot prune it; take scope 'layer', or leave it out with prunable=…"
-        )
-    return segment.shape[0]
-
-
-def _groups(segments: list[Segment] | tuple[Segment, ...], m: int) -> Iterator[int]:
-    """Sizes of the groups of at most `m` consecutive inputs, output by output."""
-    for segment in segments:
-        outputs = _lots(segment, "output")
-        full, rest = divmod(segment.size // outputs, m)
-        for _ in range(outputs):
-            yield from [m] * full + [rest] * (rest > 0)
-
-
-def _starts(sizes: list[int]) -> list[int]:
-    return list(accumulate(sizes, initial=0))
+    return torch.cat([~masks[:, segment.slice] for segment in segments], dim=1)

@@ -15,10 +15,10 @@ from typing import ClassVar
 import pandas as pd
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.sparsify.methods import METHODS
+from zoosparse_ext.sparsify.scopes import SCOPES
 
 CONTROL = "control"  # the method of twins that are trained on unpruned
-_SCOPE_LABELS = {"global": "global", "layer": "per layer", "output": "per output"}
-_METHOD_LABELS = {"magnitude": "MP", "variational": "VD", "wanda": "Wanda"}
 _SCHEDULES = ("one shot", "iterative", "cubic")  # as keys spell them
 _PATTERN = re.compile(r"\d+:\d+")  # N:M sparsity
 _UNSAFE = re.compile(r"[/\\\s\x00-\x1f\x7f]")
@@ -76,7 +76,7 @@ class Series:
         method, *rest = [part for part in _safe(key).split("-") if part] or ["unknown"]
         matched = rest[:1] == ["matched"]
         rest = rest[1:] if matched else rest
-        scope = rest.pop(0) if rest and (rest[0] in _SCOPE_LABELS or _PATTERN.fullmatch(rest[0])) else None
+        scope = rest.pop(0) if rest and (rest[0] in SCOPES or _PATTERN.fullmatch(rest[0])) else None
         rest = [_spaced(part) for part in rest]
         schedule = rest.pop(0) if rest and rest[0].startswith(_SCHEDULES) else None
         return cls(method, scope, schedule, tuple(rest), matched)
@@ -97,8 +97,10 @@ class Series:
         >>> Series("random", "global").label, Series("variational", options=("50 epochs",)).label
         ('random global', 'VD, 50 epochs')
         """
-        scope = None if self.scope is None else _SCOPE_LABELS.get(self.scope, self.scope)
-        named = [_METHOD_LABELS.get(self.method, _spaced(self.method)), *([] if scope is None else [scope])]
+        scope = SCOPES[self.scope].label if self.scope in SCOPES else self.scope
+        method = METHODS.get(self.method)
+        label = _spaced(self.method) if method is None else method.label
+        named = [label, *([] if scope is None else [scope])]
         further = [*([] if self.schedule is None else [self.schedule]), *self.options]
         if (
             scope is None and further and further[0].isalpha()

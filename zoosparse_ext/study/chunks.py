@@ -101,12 +101,15 @@ def join(parts: Sequence[Population], copies: int = 1) -> Population:
         parts[0].architecture,
         models.iloc[rows].reset_index(drop=True),
         packed_masks=stacked("packed_masks"),
-        log_sigma2=stacked("log_sigma2"),
         predictions=stacked("predictions"),
         history=history,
         counts=stacked("counts"),
         optimizer_state=_joined_state(parts, rows),
         kept={epoch: join([part.kept[epoch] for part in parts], copies) for epoch in parts[0].kept},
+        learned={
+            name: torch.cat([part.learned[name] for part in parts])[torch.from_numpy(rows)]
+            for name in parts[0].learned
+        },
     )
 
 

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, create_model, field_validator
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.augment import Augment
@@ -22,8 +22,18 @@ from zoosparse_ext.population.initialise import INITIALISATIONS
 from zoosparse_ext.population.networks import NETWORKS
 from zoosparse_ext.population.optimizers import OPTIMIZERS
 from zoosparse_ext.population.program import ACTIVATIONS
-from zoosparse_ext.study.sections import SOURCE, LrSchedule, OptimizerConfig, Section, explain, one_of
-from zoosparse_ext.study.twin_config import MagnitudeConfig, TwinConfig, VariationalConfig
+from zoosparse_ext.population.training import TRAINING, Training
+from zoosparse_ext.sparsify.methods import METHODS
+from zoosparse_ext.study.derived import with_options
+from zoosparse_ext.study.method_config import (
+    SECTIONS,
+    USUAL,
+    MagnitudeConfig,
+    RankingConfig,
+    VariationalConfig,
+)
+from zoosparse_ext.study.sections import SOURCE, OptimizerConfig, Section, explain, one_of
+from zoosparse_ext.study.twin_config import TwinConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,24 +54,38 @@ class DataConfig(Section):
     std: list[float] | None = None
 
 
-class ZooConfig(Section):
-    """`[zoo]`: the original models. Lists under `[zoo.vary]` span a grid; every point gets `seeds` models."""
+class _Networks(Section):
+    """What is trained."""
 
-    architecture: str = "cnn-s"
-    activation: str | None = Field(None, description="default: that of the published network")
-    init: str = "kaiming_uniform"
-    dropout: float = Field(0.0, ge=0, lt=1)
+    architecture: str = Field("cnn-s", description=f"network: {', '.join(NETWORKS)}")
+    activation: str | None = Field(None, description="activation; default: that of the published network")
+    init: str = Field(
+        "kaiming_uniform",
+        description="initialization: xavier_… or kaiming_uniform/normal, uniform, normal",
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="rate of dropout; above 0 it adds dropout layers")
     seeds: int = Field(8, ge=1, description="models at every point of the grid")
-    first_seed: int = Field(1, ge=0)
+    first_seed: int = Field(1, ge=0, description="seed of the first model")
     seeds_of_points: Literal["shared", "distinct"] = "shared"
-    epochs: int = Field(20, ge=0)
-    batch_size: int = Field(10, ge=1)
-    order: Literal["per-model", "shared"] = "per-model"
-    optimizer: OptimizerConfig = OptimizerConfig()
-    lr_schedule: LrSchedule = "constant"
-    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
-    crop: int = Field(0, ge=0, description="training images move by up to so many pixels, for twins as well")
-    flip: bool = Field(False, description="mirror half of the training images, for twins as well")
+
+
+_Trained: Any = with_options(
+    _Networks,
+    Training,
+    leave_out=("seed", "optimizer_state"),  # that of the study, and none
+    replaced={
+        "epochs": (int, Field(20, ge=0, description="passes over the training images")),
+        "optimizer": (OptimizerConfig, OptimizerConfig()),
+    },
+)
+
+
+class ZooConfig(_Trained, _Networks):
+    """`[zoo]`: the original models. Lists under `[zoo.vary]` span a grid; every point gets `seeds` models.
+
+    Loss, crop and flip are those of the twins as well.
+    """
+
     vary: dict[str, list[str | float]] = Field(
         {}, description="activation, init, optimizer, lr, weight_decay, dropout"
     )
@@ -86,9 +110,15 @@ class ZooConfig(Section):
         augment = Augment(self.crop, self.flip) if self.crop or self.flip else None
         return {"loss": self.loss, "augment": augment}
 
-    def how_to_train(self) -> dict[str, Any]:
-        """The same for the models alone."""
-        return {"lr_schedule": self.lr_schedule, **self.task()}
+    def options(self, seed: int) -> dict[str, Any]:
+        """How the models are trained, as keywords of :func:`zoosparse_ext.train`, but for their optimizer.
+
+        Args:
+            seed: of the study.
+        """
+        named = {name: getattr(self, name) for name in TRAINING if name in type(self).model_fields}
+        del named["optimizer"]  # one for each point of the grid
+        return {**named, **self.task(), "seed": seed}
 
     @field_validator("vary")
     @classmethod
@@ -123,8 +153,8 @@ def _check_point(axis: str, value: str | float) -> None:
         one_of(str(value), allowed)
 
 
-class StudyConfig(Section):
-    """A whole study. A method that is left out (`magnitude = false`) is not run."""
+class _Study(Section):
+    """The part of a study that every version knows."""
 
     title: str = "Sparse twins of a model zoo"
     seed: int = Field(0, ge=0)
@@ -133,13 +163,30 @@ class StudyConfig(Section):
     magnitude: MagnitudeConfig | Literal[False] = MagnitudeConfig()
     variational: VariationalConfig | Literal[False] = VariationalConfig()
 
+
+_further: dict[str, Any] = {
+    name: (section | Literal[False], Field(False, description=f"twins by {METHODS[name].phrase}"))
+    for name, section in SECTIONS.items()
+    if name not in USUAL
+}
+_WithMethods: Any = create_model("StudyConfig", __base__=_Study, **_further)
+
+
+class StudyConfig(_WithMethods, _Study):
+    """A whole study. A method that is left out (`magnitude = false`) is not run; others are where they have a section,
+    which may be empty (`[random]`)."""
+
     @property
     def twins(self) -> list[TwinConfig]:
         """The sections that make twins, those that are left out aside."""
-        return [section for section in (self.magnitude, self.variational) if section]
+        return [section for name in SECTIONS if (section := getattr(self, name))]
+
+    @property
+    def rankings(self) -> list[RankingConfig]:
+        """Those of methods that rank weights."""
+        return [section for section in self.twins if isinstance(section, RankingConfig)]
 
 
-TWINS = ("magnitude", "variational")  # the keys of these sections
 FULL = "full"
 
 
@@ -191,7 +238,7 @@ def _set(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *path, last = key.split(".")
     section = values
     for depth, part in enumerate(path):
-        of_twins = depth == 1 and path[0] in TWINS and part == "optimizer"
+        of_twins = depth == 1 and path[0] in SECTIONS and part == "optimizer"
         inside = section.setdefault(part, {"name": SOURCE} if of_twins else {})
         if of_twins and inside == SOURCE:
             section[part] = inside = {"name": SOURCE}
@@ -210,7 +257,7 @@ def apply_preset(config: StudyConfig, name: str) -> StudyConfig:
     if name != FULL:
         raise InputError(f"unknown preset {name!r} of a study; known: {FULL}")
     changed: dict[str, TwinConfig] = {}
-    for method in TWINS:
+    for method in SECTIONS:
         section = getattr(config, method)
         if section:
             new = [one for one in section.full_variants(config.seed) if one not in section.variants]

@@ -11,8 +11,8 @@ import pandas as pd
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.augment import Augment
-from zoosparse_ext.population.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
-from zoosparse_ext.sparsify.settings import Texts, number_text, optimizer_texts
+from zoosparse_ext.population.optimizers import OPTIMIZERS, SGD, Adam, Optimizer, optimizer_texts
+from zoosparse_ext.words import Texts, number_text
 from zoosparse_ext.zoo import Zoo
 
 log = logging.getLogger(__name__)

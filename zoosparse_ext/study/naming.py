@@ -8,35 +8,35 @@ In the zoo of a study, what its config says is usual.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.population.optimizers import Adam, Optimizer
-from zoosparse_ext.sparsify.control import continue_training
-from zoosparse_ext.sparsify.magnitude import magnitude_prune
+from zoosparse_ext.options import taken
+from zoosparse_ext.population.optimizers import Adam, Optimizer, optimizer_texts
+from zoosparse_ext.population.training import TRAINING, Training
+from zoosparse_ext.sparsify.methods import Ranking, chosen_method
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
-from zoosparse_ext.sparsify.settings import (
-    Texts,
-    differences,
-    optimizer_texts,
-    selection_texts,
-    training_texts,
-)
-from zoosparse_ext.sparsify.variational import objective_texts, variational_dropout
+from zoosparse_ext.sparsify.settings import differences
+from zoosparse_ext.sparsify.variational import objective_texts
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
+from zoosparse_ext.study.method_config import RankingConfig, VariationalConfig
 from zoosparse_ext.study.stored import stored_config
-from zoosparse_ext.study.twin_config import MagnitudeConfig, TwinConfig, VariationalConfig
+from zoosparse_ext.study.twin_config import TwinConfig
+from zoosparse_ext.words import Texts
 from zoosparse_ext.zoo import Zoo
 
 SETTINGS = "twins"  # in the provenance of a zoo: the settings of every series, in words
 CONTROL, VARIATIONAL = "control", "variational"
 # What commands of version 0.1 used where they were told nothing, and noted nowhere.
 _OF_0_1 = {"magnitude": Adam(lr=1e-3), VARIATIONAL: Adam(lr=3e-4)}
-# Settings that series of earlier versions do not have among theirs.
-_UNNOTED = {"optimizer_state": "new moments", "recalibrate": "recalibrated"}
+# What series of earlier versions did where they have no such setting among theirs.
+_USUAL = Training(epochs=0)
+_UNNOTED = {"recalibrate": "recalibrated"} | {
+    name: text for name, text in _USUAL.texts().items() if name not in optimizer_texts(_USUAL.optimizer)
+}
 
 
 def magnitude_series(
@@ -56,28 +56,34 @@ def magnitude_series(
         begun: settings of unfinished series, see :func:`zoosparse_ext.study.unfinished.begun`.
         options: of :func:`zoosparse_ext.magnitude_prune`; loss and augmentation are by default those of the zoo.
     """
-    config = _of_study(zoo, "magnitude")
-    texts = selection_texts(options.get("schedule", "one-shot"), options.get("biases", False))
-    usual = selection_texts()
-    if isinstance(config, MagnitudeConfig) and matched_to is None:  # a study prunes matched twins at once
-        usual = selection_texts(config.schedule)
-    selecting = list(differences({"biases": texts["biases"]}, usual))
-    if options.get("score") == "random" and options.get("seed", 0) != 0:
+    method = chosen_method(options.get("score", "magnitude"))
+    config = _of_study(zoo, method.name)
+    texts = taken(Pruning, options)[0].texts()
+    usual, own = Pruning().texts(), type(method)().texts()
+    if isinstance(config, RankingConfig):
+        own, pruning = config.ranking().texts(), config.pruning()
+        # A study prunes matched twins at once.
+        usual = (pruning if matched_to is None else replace(pruning, schedule=Pruning.schedule)).texts()
+    selecting = [
+        *differences(method.texts(), own),
+        *differences({name: text for name, text in texts.items() if name != "schedule"}, usual),
+    ]
+    if isinstance(method, Ranking) and method.is_random and options.get("seed", 0) != 0:
         selecting += differences({"seed": f"seed {options['seed']}"}, {})
     if matched_to is not None and matched_to != VARIATIONAL:
         selecting.append(f"to {Series.parse(matched_to).label}".replace(",", ""))
     if matched_epoch is not None:
         selecting.append(f"epoch {matched_epoch}")
     base = Series(
-        options.get("score", "magnitude"),
+        method.name,
         scope,
         None if texts["schedule"] == usual["schedule"] else texts["schedule"],
         tuple(selecting),
         matched_to is not None,
     )
-    training = _training(zoo, magnitude_prune, Adam(), options)
+    training = _texts(zoo, options)
     there = _trained(zoo, base, config, begun or {}, matched_epoch)
-    return _series(base, texts, training, there)
+    return _series(base, {**method.texts(), **texts}, training, there)
 
 
 def variational_series(
@@ -96,7 +102,7 @@ def variational_series(
     given = {name: options[name] for name in ("preset", "threshold", "epochs", "kl_scale") if name in options}
     texts = objective_texts(**given)
     base = Series(VARIATIONAL, options=differences(texts, usual))
-    training = _training(zoo, variational_dropout, Adam(lr=3e-4), options)
+    training = _texts(zoo, options, Training(epochs=25, optimizer=Adam(lr=3e-4)))
     return _series(base, texts, training, _trained(zoo, base, config, begun or {}))
 
 
@@ -110,7 +116,7 @@ def control_series(
         options: of :func:`zoosparse_ext.continue_training`; loss and augmentation are by default those of the zoo.
     """
     config = _of_study(zoo, "magnitude") or _of_study(zoo, "variational")
-    training = _training(zoo, continue_training, Adam(), options)
+    training = _texts(zoo, options)
     base = Series(CONTROL)
     return _series(base, {}, training, _trained(zoo, base, config, begun or {}))
 
@@ -180,54 +186,34 @@ def _trained(
 
 def _training_of(zoo: Zoo, config: TwinConfig, epochs: int, optimizer: Optimizer | None = None) -> Texts:
     """How a study trains the twins of a section."""
-    seed = zoo.provenance.get("settings", {}).get("seed", 0) if config.seed is None else config.seed
-    return _texts(
-        zoo,
-        optimizer or config.built_optimizer(),
-        optimizer_state=config.optimizer_state,
-        recalibrate=config.recalibrate,
-        epochs=epochs,
-        batch_size=config.batch_size,
-        lr_schedule=config.lr_schedule,
-        seed=seed,
-        **inherited(zoo),
-    )
+    seed = zoo.provenance.get("settings", {}).get("seed", 0)
+    options = {**config.options(seed), "epochs": epochs}
+    return _texts(zoo, options if optimizer is None else {**options, "optimizer": optimizer})
 
 
-def _training(zoo: Zoo, method: Callable[..., Any], optimizer: Optimizer, options: dict[str, Any]) -> Texts:
-    """How a method is going to train twins of a zoo."""
-    names = ("epochs", "batch_size", "lr_schedule", "loss", "augment", "order", "seed", "optimizer_state")
-    usual = {name: inspect.signature(method).parameters[name].default for name in names}
-    chosen = {**usual, **inherited(zoo), **{name: options[name] for name in names if name in options}}
-    chosen["recalibrate"] = options.get("recalibrate", True)
-    return _texts(zoo, options.get("optimizer") or optimizer, **chosen)
-
-
-def _texts(
-    zoo: Zoo,
-    optimizer: Optimizer | SourceOptimizer,
-    *,
-    optimizer_state: str = "new",
-    recalibrate: bool = True,
-    **training: Any,
-) -> Texts:
-    texts = training_texts(
-        optimizer=Adam() if isinstance(optimizer, SourceOptimizer) else optimizer, **training
-    )
-    if isinstance(optimizer, SourceOptimizer):
-        others = {name: text for name, text in texts.items() if name not in optimizer_texts(Adam())}
-        texts = {"epochs": texts["epochs"], **optimizer.texts(zoo.models), **others}
+def _texts(zoo: Zoo, options: Mapping[str, Any], usual: Training = _USUAL) -> Texts:
+    """How twins of a zoo are going to be trained: as is usual, with these options, and otherwise as its models."""
+    given = {name: options[name] for name in TRAINING if options.get(name) is not None}
+    source = given.get("optimizer")
+    if isinstance(source, SourceOptimizer):
+        del given["optimizer"]
+    training = usual.but(**{**inherited(zoo), **given})
+    texts = training.texts()
+    if isinstance(source, SourceOptimizer):
+        others = {
+            name: text for name, text in texts.items() if name not in optimizer_texts(training.optimizer)
+        }
+        texts = {"epochs": texts["epochs"], **source.texts(zoo.models), **others}
     return {
         **texts,
-        "optimizer_state": "moments of the source" if optimizer_state == "source" else "new moments",
-        "recalibrate": "recalibrated" if recalibrate else "not recalibrated",
+        "recalibrate": "recalibrated" if options.get("recalibrate", True) else "not recalibrated",
     }
 
 
-def _of_study(zoo: Zoo, section: str) -> MagnitudeConfig | VariationalConfig | None:
+def _of_study(zoo: Zoo, section: str) -> TwinConfig | None:
     """A section of the config of the study that made a zoo, if one did."""
     settings = zoo.provenance.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get(section), dict):
         return None
-    found: MagnitudeConfig | VariationalConfig = getattr(stored_config(settings), section)
-    return found
+    found = getattr(stored_config(settings), section)
+    return found if isinstance(found, TwinConfig) else None

@@ -16,10 +16,11 @@ import torch
 
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.population.evaluate import evaluate
-from zoosparse_ext.population.forward import Variational
+from zoosparse_ext.population.learning import Learned
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.train import train
+from zoosparse_ext.sparsify.methods.variational import VariationalDropout
 from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup, model_groups
 from zoosparse_ext.study.inheritance import SourceOptimizer
@@ -185,7 +186,11 @@ class _Speeds:
     def training(self, group: ModelGroup, work: _Work) -> float:
         population = _sample(group)
         kind = group.optimizer.kind if work.optimizer is None else work.optimizer.kind
-        noise = Variational(torch.full_like(population.weights, -10.0)) if work.variational else None
+        learned = None
+        if work.variational:
+            method = VariationalDropout()
+            matrices = {name: torch.full_like(population.weights, at) for name, at in method.start.items()}
+            learned = Learned(method, matrices)
 
         def run(images: Dataset) -> None:
             train(
@@ -195,7 +200,7 @@ class _Speeds:
                 batch_size=work.batch_size,
                 optimizer=make_optimizer(kind, 1e-3),
                 splits=(),
-                variational=noise,
+                learned=learned,
             )
 
         key = (group.architecture.name, work.batch_size, kind, work.variational)

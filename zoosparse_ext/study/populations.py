@@ -12,9 +12,9 @@ import pandas as pd
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.sparsify.series import Series, series_keys
-from zoosparse_ext.sparsify.settings import Texts, number_text
 from zoosparse_ext.study.chunks import join
 from zoosparse_ext.study.naming import SETTINGS
+from zoosparse_ext.words import Texts, number_text
 from zoosparse_ext.zoo import Zoo
 
 log = logging.getLogger(__name__)

@@ -60,10 +60,6 @@ def run_study(
             zoo = train_zoo(
                 data,
                 groups,
-                epochs=config.zoo.epochs,
-                batch_size=config.zoo.batch_size,
-                order=config.zoo.order,
-                seed=config.seed,
                 checkpoint=checkpoint,
                 progress=progress,
                 settings=config.model_dump(mode="json"),
@@ -72,7 +68,7 @@ def run_study(
                 keep_optimizer_state=any(
                     part.optimizer_state == "source" for twins in config.twins for part in twins.each()
                 ),
-                **config.zoo.how_to_train(),
+                **config.zoo.options(config.seed),
             )
         zoo = _keep(zoo, path, checkpoint / "original")
     return _sparsify(zoo, data, stages, path, checkpoint, bar, runner, device)

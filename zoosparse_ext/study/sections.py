@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator
-from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -19,7 +17,6 @@ from pydantic import (
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import OPTIMIZERS, SGD, Optimizer, PerModel
-from zoosparse_ext.population.schedules import SCHEDULES
 from zoosparse_ext.study.inheritance import SourceOptimizer
 
 SOURCE = "source"
@@ -37,9 +34,6 @@ def one_of(name: str, known: Collection[str]) -> str:
     raise ValueError(
         f"unknown {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}")
     )
-
-
-LrSchedule = Annotated[str, AfterValidator(partial(one_of, known=SCHEDULES))]
 
 
 class Section(BaseModel):
@@ -116,6 +110,14 @@ def make_optimizer(
     return OPTIMIZERS[name](lr=lr, weight_decay=weight_decay)  # type: ignore[call-arg]
 
 
+_BOUNDS = {
+    "greater_than_equal": ("ge", "{} or more"),
+    "greater_than": ("gt", "more than {}"),
+    "less_than_equal": ("le", "{} or less"),
+    "less_than": ("lt", "less than {}"),
+}
+
+
 def explain(item: Any, root: type[BaseModel]) -> str:
     """One complaint of pydantic about a section in our words."""
     loc = [str(part) for part in item["loc"]]
@@ -128,6 +130,9 @@ def explain(item: Any, root: type[BaseModel]) -> str:
     if item["type"] == "model_type":
         expected = "a section or 'source'" if "OptimizerConfig" in loc else "a section"
         return f"{prefix}expected {expected}, got {item['input']!r}"
+    if item["type"] in _BOUNDS:
+        bound, text = _BOUNDS[item["type"]]
+        return f"{key} must be {text.format(item['ctx'][bound])}, got {item['input']!r}"
     if item["type"] != "extra_forbidden":
         return f"{prefix}{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
     section = root

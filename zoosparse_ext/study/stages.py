@@ -20,8 +20,8 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.evaluate import evaluate
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.training import TRAINING, Training
 from zoosparse_ext.sparsify.series import Series
-from zoosparse_ext.sparsify.settings import Texts, number_text, training_texts
 from zoosparse_ext.study.chunks import cut, join, reordered
 from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.inheritance import (
@@ -31,6 +31,7 @@ from zoosparse_ext.study.inheritance import (
     task_record,
     warn_if_unknown,
 )
+from zoosparse_ext.study.method_config import MagnitudeConfig
 from zoosparse_ext.study.naming import (
     control_series,
     magnitude_series,
@@ -47,16 +48,14 @@ from zoosparse_ext.study.populations import (
 )
 from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.runner import LocalRunner, Runner
-from zoosparse_ext.study.twin_config import MagnitudeConfig
 from zoosparse_ext.study.unfinished import begun as begun_in
 from zoosparse_ext.study.unfinished import noted, place
-from zoosparse_ext.study.work import Continuing, Dropping, OnProgress, Pruning, Training, Work
+from zoosparse_ext.study.work import Continuing, Dropping, Learning, OnProgress, Pruning, Work
+from zoosparse_ext.words import Texts, number_text
 from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 LOCAL = LocalRunner()
-# What is told of how models are trained.
-_TOLD = {"epochs", "batch_size", "lr_schedule", "loss", "augment", "order", "seed"}
 RATIOS = tuple(MagnitudeConfig().ratios)
 
 
@@ -64,24 +63,21 @@ def train_zoo(
     data: Dataset,
     groups: Sequence[ModelGroup],
     *,
-    epochs: int,
-    batch_size: int = 10,
-    order: str = "per-model",
-    seed: int = 0,
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
     settings: dict[str, Any] | None = None,
     runner: Runner = LOCAL,
-    **how: Any,
+    **options: Any,
 ) -> Zoo:
     """Train the models of every group and make a zoo of them.
 
-    `settings` go into its provenance; `how` to :func:`zoosparse_ext.train`: schedule, loss, augmentation.
+    Args:
+        settings: go into the provenance of the zoo.
+        options: as of :func:`zoosparse_ext.train`; the optimizer is that of each group.
     """
-    options = {"epochs": epochs, "batch_size": batch_size, "order": order, "seed": seed, **how}
-    works = [Training(options, group) for group in groups]
-    told = {name: value for name, value in options.items() if name in _TOLD}
-    texts = training_texts(**told, optimizer=groups[0].optimizer) if groups else {}
+    works = [Learning(options, group) for group in groups]
+    training = {name: value for name, value in options.items() if name in TRAINING}
+    texts = Training(**training, optimizer=groups[0].optimizer).texts() if groups else {}
     populations = _run("original", works, data, runner, checkpoint, progress, texts)
     return Zoo(
         populations={"original": populations},
@@ -89,7 +85,7 @@ def train_zoo(
         history=pd.concat([population.history for population in populations], ignore_index=True),
         labels=data.test.labels,
         dataset=data.describe(),
-        provenance={**provenance(**(settings or {})), TASK: task_record(**how)},
+        provenance={**provenance(**(settings or {})), TASK: task_record(**options)},
     )
 
 

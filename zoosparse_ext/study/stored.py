@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.study.config import TWINS, StudyConfig
+from zoosparse_ext.study.config import StudyConfig
+from zoosparse_ext.study.method_config import USUAL
 from zoosparse_ext.study.sections import explain
 
 # Keys that came later than the first studies: settings that lack one mean what studies did before there was such a key.
@@ -39,7 +40,7 @@ _DECIDES_NOTHING = ("title",)
 
 def is_of_study(settings: object) -> bool:
     """Whether settings in a zoo are those of a study, and not of `zoosparse train`."""
-    return isinstance(settings, dict) and all(key in settings for key in ("data", "zoo", *TWINS))
+    return isinstance(settings, dict) and all(key in settings for key in ("data", "zoo", *USUAL))
 
 
 def stored_config(settings: Mapping[str, Any]) -> StudyConfig:

@@ -1,48 +1,54 @@
-"""The sections of a study that make twins, and their defaults, which the command line shares."""
+"""What all sections of a study that make twins share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from zoosparse_ext.ops.vardrop import THRESHOLD
-from zoosparse_ext.population.optimizers import Optimizer
-from zoosparse_ext.sparsify.variational import PRESETS
-from zoosparse_ext.study.inheritance import SourceOptimizer
+from zoosparse_ext.population.training import TRAINING, Training
+from zoosparse_ext.study.derived import with_options
 from zoosparse_ext.study.sections import (
     SOURCE,
-    LrSchedule,
     OptimizerConfig,
     Section,
     SourceOptimizerConfig,
     TwinOptimizerConfig,
     build_optimizer,
     explain,
-    one_of,
 )
 
-Scope = Literal["global", "layer"]
 Variant = dict[str, Any]
 Twins = TypeVar("Twins", bound="TwinConfig")
 
 
-class TwinConfig(Section):
+_TwinTraining: Any = with_options(
+    Section,
+    Training,
+    leave_out=("loss", "augment"),  # those of the models
+    replaced={
+        "epochs": (int, Field(25, ge=0, description="passes over the training images")),
+        "optimizer": (
+            TwinOptimizerConfig,
+            Field(
+                SOURCE,
+                description="source: each model's own kind, learning rate, weight decay and momentum; a section sets "
+                "another",
+            ),
+        ),
+        "seed": (
+            int | None,
+            Field(None, ge=0, description="for shuffling and noise; default: that of the study"),
+        ),
+    },
+)
+
+
+class TwinConfig(_TwinTraining, Section):
     """How twins are trained, whatever makes them sparse."""
 
-    epochs: int = Field(25, ge=0)
-    batch_size: int = Field(10, ge=1)
-    optimizer: TwinOptimizerConfig = Field(
-        "source",
-        description="source: each model's own kind, learning rate, weight decay and momentum; a section sets another",
-    )
-    optimizer_state: Literal["new", "source"] = Field(
-        "new", description="source: keep the moments that the optimizer of the model ended with"
-    )
-    lr_schedule: LrSchedule = "constant"
-    seed: int | None = Field(None, ge=0, description="of orders and noise; default: that of the study")
     recalibrate: bool = Field(
         True, description="measure the running statistics of batch norm anew for the sparse networks"
     )
@@ -65,7 +71,7 @@ class TwinConfig(Section):
     def each(self: Twins) -> list[Twins]:
         """This section without its variants, then each of its variants as a section.
 
-        >>> [section.epochs for section in MagnitudeConfig(variants=[{"epochs": 5}]).each()]
+        >>> [section.epochs for section in TwinConfig(variants=[{"epochs": 5}]).each()]
         [25, 5]
         """
         base = self.model_copy(update={"variants": []})
@@ -83,9 +89,19 @@ class TwinConfig(Section):
             told = "; ".join(explain(item, type(self)) for item in error.errors())
             raise ValueError(f"variant {number}: {told}") from None
 
-    def built_optimizer(self) -> Optimizer | SourceOptimizer:
-        """The optimizer that twins are trained with."""
-        return build_optimizer(self.optimizer)
+    def options(self, seed: int) -> dict[str, Any]:
+        """How the twins are trained, as keywords of `add_control_twins` and its like.
+
+        Args:
+            seed: of the study.
+        """
+        named = {name: getattr(self, name) for name in TRAINING if name in type(self).model_fields}
+        return {
+            **named,
+            "optimizer": build_optimizer(self.optimizer),
+            "seed": seed if self.seed is None else self.seed,
+            "recalibrate": self.recalibrate,
+        }
 
     def full_variants(self, seed: int) -> list[Variant]:
         """The variants of `--preset full`: ten times the learning rate, and another seed than that of the study."""
@@ -97,77 +113,3 @@ class TwinConfig(Section):
             assert isinstance(self.optimizer, OptimizerConfig)
             faster = {**self.optimizer.model_dump(), "lr": float(f"{10 * self.optimizer.lr:.12g}")}
         return [{"optimizer": faster}, {"seed": 1 + (seed if self.seed is None else self.seed)}]
-
-
-class MagnitudeConfig(TwinConfig):
-    """`[magnitude]`: twins by magnitude pruning."""
-
-    ratios: list[float] = Field([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9], min_length=1)
-    scopes: list[Scope] = Field(["global", "layer"], description="what is ranked together")
-    matched_scopes: list[Scope] = Field(
-        ["global", "layer"],
-        description="also prune to the sparsity of the VD twins; a variant does so where it says so",
-    )
-    matched_epochs: list[int] = Field(
-        [5, 10, 15, 20, 25],
-        description="also to their sparsity after these epochs, and fine-tune for as many; those beyond the last are "
-        "left out, the last is always matched",
-    )
-    schedule: Literal["one-shot", "iterative", "cubic"] = "one-shot"
-
-    left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({"matched_scopes": []})
-
-    @field_validator("ratios")
-    @classmethod
-    def _in_range(cls, ratios: list[float]) -> list[float]:
-        for ratio in ratios:
-            if not 0 <= ratio < 1:
-                raise ValueError(f"sparsity ratios lie in [0, 1), got {ratio}")
-        if twice := sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
-            raise ValueError(f"ratio {', '.join(map(str, twice))} stands there more than once")
-        return ratios
-
-    @field_validator("scopes", "matched_scopes")
-    @classmethod
-    def _once(cls, scopes: list[Scope]) -> list[Scope]:
-        if twice := sorted({scope for scope in scopes if scopes.count(scope) > 1}):
-            raise ValueError(f"{', '.join(twice)} stands there more than once")
-        return scopes
-
-    @field_validator("matched_epochs")
-    @classmethod
-    def _are_epochs(cls, epochs: list[int]) -> list[int]:
-        if bad := [epoch for epoch in epochs if epoch < 1]:
-            raise ValueError(f"epochs are counted from 1, got {bad[0]}")
-        return sorted(set(epochs))
-
-    def full_variants(self, seed: int) -> list[Variant]:
-        """As for all twins; and those on the cubic schedule."""
-        return [{"schedule": "cubic"}, *super().full_variants(seed)]
-
-
-class VariationalConfig(TwinConfig):
-    """`[variational]`: twins by variational dropout."""
-
-    preset: str = "modelzoos"
-    threshold: float = THRESHOLD
-    kl_scale: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="multiplies the KL weight: the larger, the sparser"
-    )
-    control: bool = Field(
-        True, description="as for magnitude; made where the training differs from that of another control"
-    )
-
-    @field_validator("preset")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return one_of(name, PRESETS)
-
-
-def matched_epochs(magnitude: MagnitudeConfig, epochs: int) -> list[int]:
-    """The epochs before the last one at which variational twins of so many epochs are matched.
-
-    >>> matched_epochs(MagnitudeConfig(), 15)
-    [5, 10]
-    """
-    return [epoch for epoch in magnitude.matched_epochs if epoch < epochs]

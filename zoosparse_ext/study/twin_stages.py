@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,12 @@ import pandas as pd
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.inheritance import TASK, SourceOptimizer, task_record
+from zoosparse_ext.study.method_config import RankingConfig, matched_epochs
 from zoosparse_ext.study.naming import control_series, magnitude_series, variational_series
 from zoosparse_ext.study.populations import at_epoch, ratios_of
 from zoosparse_ext.study.stages import (
@@ -26,7 +28,7 @@ from zoosparse_ext.study.stages import (
     add_matched_twins,
     add_variational_twins,
 )
-from zoosparse_ext.study.twin_config import MagnitudeConfig, TwinConfig, matched_epochs
+from zoosparse_ext.study.twin_config import TwinConfig
 from zoosparse_ext.zoo import Zoo
 
 
@@ -109,13 +111,24 @@ def _controls(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
 
 
 def _pruned(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
-    """Twins by magnitude, in every scope."""
-    for section in config.magnitude.each() if config.magnitude else ():
-        training = {**_training(config, section), "schedule": section.schedule}
+    """Twins by methods that rank weights, in every scope."""
+    for section in _each_ranking(config):
+        training = _ranked(config, section, section.pruning())
         for scope in section.scopes:
             series, _ = magnitude_series(zoo, scope, **training)
             add = partial(add_magnitude_twins, ratios=section.ratios, scope=scope)
             yield _stage("prune", (scope,), series, add, training, ratios=tuple(section.ratios))
+
+
+def _each_ranking(config: StudyConfig) -> Iterator[RankingConfig]:
+    """The sections of these methods, each with its variants."""
+    for section in config.rankings:
+        yield from section.each()
+
+
+def _ranked(config: StudyConfig, section: RankingConfig, pruning: Pruning) -> dict[str, Any]:
+    """How twins of such a section are made."""
+    return {**_training(config, section), "score": section.ranking(), **vars(pruning)}
 
 
 def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
@@ -134,8 +147,8 @@ def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
 
 def _matched(config: StudyConfig, zoo: Zoo, dropped: Sequence[Stage]) -> Iterator[Stage]:
     """Twins by magnitude with the sparsity of those by variational dropout, at earlier epochs and in the end."""
-    for section in config.magnitude.each() if config.magnitude else ():
-        training = _training(config, section)
+    for section in _each_ranking(config):
+        training = _ranked(config, section, replace(section.pruning(), schedule=Pruning.schedule))
         for stage in dropped:
             epochs = matched_epochs(section, stage.training["epochs"])
             for scope in section.matched_scopes:
@@ -164,22 +177,12 @@ def _stage(
 
 def _training(config: StudyConfig, section: TwinConfig) -> dict[str, Any]:
     """How the twins of a section are trained."""
-    return {
-        "epochs": section.epochs,
-        "batch_size": section.batch_size,
-        "optimizer": section.built_optimizer(),
-        "optimizer_state": section.optimizer_state,
-        "lr_schedule": section.lr_schedule,
-        "seed": config.seed if section.seed is None else section.seed,
-        "recalibrate": section.recalibrate,
-        **config.zoo.task(),
-    }
+    return {**section.options(config.seed), **config.zoo.task()}
 
 
 def _kept(config: StudyConfig, section: TwinConfig) -> tuple[int, ...]:
     """The earlier epochs at which twins are compared, and so kept: those at which others are matched."""
-    magnitude = config.magnitude
-    if not isinstance(magnitude, MagnitudeConfig) or not config.variational:
+    if not config.variational:
         return ()
-    parts = [part for part in magnitude.each() if part.matched_scopes]
+    parts = [part for part in _each_ranking(config) if part.matched_scopes]
     return tuple(sorted({epoch for part in parts for epoch in matched_epochs(part, section.epochs)}))

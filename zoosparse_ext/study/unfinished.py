@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.sparsify.settings import Texts, digest
+from zoosparse_ext.words import Texts, digest
 
 FILE = "settings.json"
 

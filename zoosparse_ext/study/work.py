@@ -66,7 +66,7 @@ class Work(ABC):
 
 
 @dataclass(frozen=True)
-class Training(Work):
+class Learning(Work):
     """The original models of a group, from their seeds."""
 
     group: ModelGroup
@@ -75,7 +75,7 @@ class Training(Work):
     def models(self) -> int:
         return len(self.group.models)
 
-    def at_rows(self, start: int, stop: int) -> Training:
+    def at_rows(self, start: int, stop: int) -> Learning:
         models = self.group.models.iloc[start:stop].reset_index(drop=True)
         optimizer = self.group.optimizer.at_rows(start, stop)
         return replace(self, group=replace(self.group, models=models, optimizer=optimizer))

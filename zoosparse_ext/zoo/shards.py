@@ -23,11 +23,11 @@ from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.optimizer_state import OptimizerState
 from zoosparse_ext.population.population import Population, chunks
 from zoosparse_ext.population.safetensors_parts import safetensors_parts
+from zoosparse_ext.population.tensors import LEARNED, as_arguments, tensors_of
 from zoosparse_ext.zoo import compressed, tables
 from zoosparse_ext.zoo.folder import MANIFEST, FileEntry, check_file, file_entries, understood, write_file
 
 SHARD_BYTES = 64 * 2**20  # of rows that are compressed or restored at a time
-_TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
 _MOMENTS = ("first", "second")  # of an optimizer state
 
 
@@ -65,8 +65,7 @@ def write_group(folder: Path, population: Population, compress: bool = True) -> 
 
     With `compress`, the weights of a population with masks are stored as bits and values where that saves a quarter.
     """
-    tensors = {name: getattr(population, name) for name in _TENSORS if getattr(population, name) is not None}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(population).items()}
     table = tables.write_table(folder, "rows", population.models)
     n, sparse = len(population), False
     if compress and population.packed_masks is not None:
@@ -77,16 +76,19 @@ def write_group(folder: Path, population: Population, compress: bool = True) -> 
         of_part = {name: tensor[part] for name, tensor in tensors.items()}
         entry = write_tensors(folder, "rows", compressed.compress(of_part) if sparse else of_part)
         shards.append({**entry, "rows": part.stop - part.start, "compressed": sparse})
+    kinds = {
+        name: [str(tensor.dtype).removeprefix("torch."), *tensor.shape[1:]]
+        for name, tensor in tensors.items()
+    }
     entry = {
         "architecture": population.architecture.to_dict(),
         "rows": len(population),
-        "tensors": {
-            name: [str(tensor.dtype).removeprefix("torch."), *tensor.shape[1:]]
-            for name, tensor in tensors.items()
-        },
+        "tensors": {name: kind for name, kind in kinds.items() if not name.startswith(LEARNED)},
         "shards": shards,
         "table": table,
     }
+    if learned := {name: kind for name, kind in kinds.items() if name.startswith(LEARNED)}:
+        entry["learned"] = learned  # which earlier versions leave alone
     if population.optimizer_state is not None:
         entry["optimizer_state"] = write_state(folder, population.optimizer_state)
     return entry
@@ -100,11 +102,12 @@ def read_group(folder: Path, entry: dict[str, Any], *, verify: bool) -> Populati
     """
     with understood(folder):
         architecture, table = read_description(folder, entry, verify=verify)
-        shards = (_read_shard(folder, shard, entry["tensors"], verify) for shard in entry["shards"])
+        kinds = _kinds(entry)
+        shards = (_read_shard(folder, shard, kinds, verify) for shard in entry["shards"])
         tensors = next(shards) if len(entry["shards"]) == 1 else _join(shards, len(table))
         state = read_state(folder, entry, verify=verify)
         return Population.from_rows(
-            tensors.pop("weights"), architecture, table, optimizer_state=state, **tensors
+            architecture=architecture, models=table, optimizer_state=state, **as_arguments(tensors)
         )
 
 
@@ -161,22 +164,27 @@ def map_group(folder: Path, entry: dict[str, Any]) -> MappedGroup:
 
 def groups_size(groups: list[Population]) -> tuple[int, int]:
     """Rows of matrices in memory, and bytes of all that belongs to these rows but their table."""
-    tensors = [getattr(group, name) for group in groups for name in _TENSORS]
+    tensors = [tensor for group in groups for tensor in tensors_of(group).values()]
     states = [group.optimizer_state for group in groups if group.optimizer_state is not None]
     tensors += [getattr(state, name) for state in states for name in _MOMENTS]
-    return sum(map(len, groups)), sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    return sum(map(len, groups)), sum(tensor.nbytes for tensor in tensors)
 
 
 def entry_size(entry: dict[str, Any]) -> tuple[int, int]:
     """The same of a matrix on disk, from its entry in the manifest."""
     moments = len(_MOMENTS) * tensor_bytes(entry, "weights") if "optimizer_state" in entry else 0
-    return entry["rows"], sum(tensor_bytes(entry, name) for name in entry["tensors"]) + moments
+    return entry["rows"], sum(tensor_bytes(entry, name) for name in _kinds(entry)) + moments
 
 
 def tensor_bytes(entry: dict[str, Any], name: str) -> int:
     """Bytes of one tensor of a matrix in memory, from its entry in the manifest."""
-    dtype, *shape = entry["tensors"][name]
+    dtype, *shape = _kinds(entry)[name]
     return int(entry["rows"] * getattr(torch, dtype).itemsize * prod(shape))
+
+
+def _kinds(entry: dict[str, Any]) -> dict[str, list[Any]]:
+    """Type and width of every tensor of a matrix, from its entry in the manifest."""
+    return {**entry["tensors"], **entry.get("learned", {})}
 
 
 def entry_disk_size(entry: dict[str, Any]) -> int:

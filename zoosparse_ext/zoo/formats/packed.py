@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from torch import Tensor
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population, chunks
+from zoosparse_ext.population.tensors import is_known, tensors_of
 from zoosparse_ext.zoo.formats.contents import (
     plan_contents,
     read_architecture,
@@ -33,7 +34,6 @@ from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, 
 from zoosparse_ext.zoo.index_dict import index_dict
 from zoosparse_ext.zoo.store import Zoo
 
-TENSORS = ("weights", "packed_masks", "log_sigma2", "predictions", "counts")
 FILE_BYTES = 2**28  # of one file, which is in memory twice while it is written
 
 
@@ -79,7 +79,7 @@ def plan_packed(folder: Path, options: Options) -> Plan:
                 raise StoreError(f"{file} holds something else than matrices")
             columns = {name: (tensor.dtype, tensor.shape[1]) for name, tensor in found.items()}
             rows = {len(tensor) for tensor in found.values()}
-            if rows != {part["rows"]} or "weights" not in columns or set(columns) - set(TENSORS):
+            if rows != {part["rows"]} or "weights" not in columns or not all(map(is_known, columns)):
                 shown = ", ".join(f"{name:.40} {list(tensor.shape)}" for name, tensor in found.items())
                 raise StoreError(
                     f"{file} holds {shown or 'nothing':.200}, its description says {part['rows']!s:.20} rows of weights"
@@ -115,15 +115,15 @@ def read_packed(architecture: Architecture, items: Sequence[tuple[int, Item]], o
 
 
 def _write_group(dst: Path, stem: str, group: Population, kind: str) -> Record:
-    tensors = {name: getattr(group, name) for name in TENSORS if getattr(group, name) is not None}
-    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in tensors_of(group).items()}
     row_bytes = sum(tensor[:1].numel() * tensor.element_size() for tensor in tensors.values())
     parts = []
     for number, rows in enumerate(chunks(len(group), max(1, FILE_BYTES // row_bytes))):
         file = f"weights/{stem}-{number}.{kind}"
         part = {name: tensor[rows].contiguous() for name, tensor in tensors.items()}
         if kind == "npz":
-            np.savez(dst / file, **{name: tensor.numpy() for name, tensor in part.items()})
+            arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in part.items()}
+            np.savez(dst / file, **arrays)
         else:
             write_tensors(dst / file, part, {"architecture": group.architecture.name})
         parts.append({"file": file, "rows": rows.stop - rows.start})

@@ -23,6 +23,7 @@ import torch
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.tensors import as_arguments
 from zoosparse_ext.zoo.folder import disk_errors, locked
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Skipped
 from zoosparse_ext.zoo.formats.scratch import Scratch
@@ -238,9 +239,8 @@ def _zoo(plan: Plan, scratches: list[Scratch], done: list[tuple[Chunk, Done]]) -
                 frame = group.table.iloc[present].reset_index(drop=True)
             else:
                 frame = _frame([record for _, record in mine])
-            weights = tensors.pop("weights")
             populations.setdefault(name, []).append(
-                Population.from_rows(weights, group.architecture, frame, **tensors)
+                Population.from_rows(architecture=group.architecture, models=frame, **as_arguments(tensors))
             )
     skipped = [*plan.skipped, *(Skipped(*pair) for _, block in done for pair in block.skipped)]
     if not populations:

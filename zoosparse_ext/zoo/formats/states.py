@@ -1,6 +1,7 @@
 """Our exports with one state dict a file (Ray trees, folders of modules), on their way back.
 
-What a state dict cannot hold (masks, predictions) lies in one file a population beside them.
+What a state dict cannot hold (masks, predictions, what was learned beside the weights) lies in one file a population
+beside them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from torch import Tensor
 from zoosparse_ext.errors import StoreError, ZoosparseError
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.tensors import is_known, tensors_of
 from zoosparse_ext.zoo.formats.checkpoint import CheckpointReader, checkpoint_reader
 from zoosparse_ext.zoo.formats.contents import plan_contents, read_architecture, read_tensors, write_tensors
 from zoosparse_ext.zoo.formats.files import resolve_all, resolve_inside
 from zoosparse_ext.zoo.formats.plan import Block, Group, Options, Plan, Record, Row, Skipped
 from zoosparse_ext.zoo.formats.variational import BIAS_NOISE, WEIGHT_NOISE, noise_row, split_state
 
-_BESIDE = ("packed_masks", "predictions", "counts")
+_IN_STATE = ("weights", "log_sigma2")  # the rest lies beside
 
 
 class Item(NamedTuple):
@@ -58,7 +60,7 @@ def state_dict(population: Population, row: int) -> dict[str, Tensor]:
 
 def write_beside(folder: Path, name: str, population: Population) -> Record:
     """Write what state dicts cannot hold; returns what `zoosparse.json` says of it."""
-    tensors = {key: getattr(population, key) for key in _BESIDE if getattr(population, key) is not None}
+    tensors = {name: tensor for name, tensor in tensors_of(population).items() if _is_beside(name)}
     entry: Record = {"noisy": population.log_sigma2 is not None, "beside": None, "tensors": {}}
     if tensors:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,10 @@ def write_beside(folder: Path, name: str, population: Population) -> Record:
             key: [str(t.dtype).removeprefix("torch."), t.shape[1]] for key, t in tensors.items()
         }
     return entry
+
+
+def _is_beside(name: str) -> bool:
+    return is_known(name) and name not in _IN_STATE
 
 
 def plan_states(folder: Path, root: Path, options: Options) -> Plan:
@@ -89,12 +95,12 @@ def plan_states(folder: Path, root: Path, options: Options) -> Plan:
             beside = os.fspath(resolve_inside(folder, entry["beside"]))
             tensors = read_tensors(folder, beside, list(entry["tensors"]))
             for name, tensor in tensors.items():
-                if name not in _BESIDE or tensor.dim() != 2 or len(tensor) != len(table):
+                if not _is_beside(name) or tensor.dim() != 2 or len(tensor) != len(table):
                     raise StoreError(
                         f"{beside} holds {name!s:.40} {list(tensor.shape)} for {len(table)} rows"
                     )
                 columns[name] = (tensor.dtype, tensor.shape[1])
-        names = tuple(name for name in columns if name in _BESIDE)
+        names = tuple(name for name in columns if _is_beside(name))
         ids = table["twin_id" if "twin_id" in table else "model_id"]
         items = [
             Item(os.fspath(root), file, str(id), population, beside, names, row, bool(entry["noisy"]))
