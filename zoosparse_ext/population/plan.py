@@ -145,6 +145,21 @@ class Plan:
         return {"weights": weights, "program": table, "values": values, "images": images}
 
 
+def where_it_runs(architecture: Architecture) -> str:
+    """What runs an architecture that is no chain, and why; empty for chains, which native engines run.
+
+    >>> where_it_runs(Architecture.from_module(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))))
+    "evaluated natively, trained on the reference executor: native engines lack batch_norm '1'"
+    """
+    program = architecture.program
+    if program is None:
+        return f"run as a module: {architecture.reason}"
+    if program.is_chain:
+        return ""
+    natively = "" if isinstance(fold(program), str) else "evaluated natively, trained "
+    return f"{natively}on the reference executor: native engines lack {program.why_not_chain}"
+
+
 def as_images(inputs: Tensor, program: Program) -> Tensor:
     """Features [B, F] as the images [B, F, 1, 1] of a chain that begins with a linear layer; others as they are."""
     flat = inputs.dim() == 2 and program.is_chain and isinstance(program.layers[0], Linear)

@@ -20,7 +20,7 @@ from zoosparse_ext.population.initialise import initialise
 from zoosparse_ext.population.model_table import number_rows, require_own_ids
 from zoosparse_ext.population.optimizer_state import OptimizerState
 from zoosparse_ext.population.plain import plain_module
-from zoosparse_ext.population.plan import Plan, as_images
+from zoosparse_ext.population.plan import Plan, as_images, where_it_runs
 from zoosparse_ext.population.program import Shape
 from zoosparse_ext.population.prunable import Prunable
 from zoosparse_ext.population.stacking import Models, proven_rows, stack
@@ -237,7 +237,9 @@ class Population:
         size = f"P = {self.weights.shape[1]} ({architecture.n_prunable} prunable)"
         pruned = "" if self.packed_masks is None else ", pruned"
         unproven = f", unproven: {architecture.unproven}" if architecture.unproven else ""
-        return f"Population({len(self)} × {architecture.name}, {size}{pruned}{unproven})"
+        where = where_it_runs(architecture)
+        told = f", {where}" if where else ""
+        return f"Population({len(self)} × {architecture.name}, {size}{pruned}{told}{unproven})"
 
     def __call__(self, images: Tensor) -> Tensor:
         """Class scores [N, B, classes] of normalized images [B, C, H, W], in evaluation mode.

@@ -17,6 +17,7 @@ from zoosparse_ext.ops import _program as table
 from zoosparse_ext.population.operations.base import (
     CALLED_MODULES,
     MODULES,
+    VECTOR,
     NotAProgram,
     Operation,
     Run,
@@ -68,6 +69,22 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
+_EXACT = frozenset(
+    {
+        "identity",
+        "relu",
+        "leaky_relu",
+        "relu6",
+        "hardtanh",
+        "hardshrink",
+        "softshrink",
+        "threshold",
+        "abs",
+        "neg",
+    }
+)  # the same bits by any function
+
+
 @dataclass(frozen=True)
 class Activation(Operation):
     """A function of each number alone, by its name in `FUNCTIONS`; `settings` are its own, as PyTorch orders them."""
@@ -98,7 +115,12 @@ class Activation(Operation):
         return function.apply(x, *(self.settings or function.settings))
 
     def reference(self, run: Run, *values: Tensor) -> Tensor:
-        return self.apply(values[0])
+        """PyTorch computes what fills no vector by other functions: there are whole vectors, else bits depend on N."""
+        x = values[0]
+        if x.numel() % VECTOR == 0 or self.function in _EXACT:
+            return self.apply(x)
+        padded = F.pad(x.reshape(-1), (0, -x.numel() % VECTOR))
+        return self.apply(padded)[: x.numel()].view(x.shape)
 
     def module(self) -> nn.Module:
         if self.function == "leaky_relu":

@@ -25,6 +25,7 @@ Shape = tuple[
     int, ...
 ]  # of one sample: channels, height, width of an image; features; channels, length of a signal
 Pair = tuple[int, int]
+VECTOR = 64  # numbers: whole vectors of every instruction set
 
 
 class NotAProgram(Exception):

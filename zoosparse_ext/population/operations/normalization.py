@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.operations.base import (
     MODULES,
+    VECTOR,
     Operation,
     Run,
     Shape,
@@ -86,9 +87,21 @@ class BatchNorm(_Norm):
         buffers = [flat_models(s).clone() if own else torch.zeros_like(flat_models(s)) for s in statistics]
         own_mean, own_var = buffers or (None, None)
         factor = 0.0 if not self.track else 1.0 if self.momentum is None else self.momentum
+        if (
+            planes.dim() == 2
+        ):  # vectors of channels: there are whole ones, else the bits of a model depend on N
+            planes, weight, bias, own_mean, own_var = _in_whole_vectors(
+                planes, weight, bias, own_mean, own_var
+            )
         result = F.batch_norm(planes, own_mean, own_var, weight, bias, True, factor, self.eps)
-        self._keep(run, running, statistics, [buffer.view(x.shape[1:3]) for buffer in buffers])
-        return result.unflatten(1, x.shape[1:3])
+        channels = x.shape[1:3].numel()
+        after = [
+            statistic[:channels].view(x.shape[1:3])
+            for statistic in (own_mean, own_var)
+            if statistic is not None
+        ]
+        self._keep(run, running, statistics, after)
+        return result[:, :channels].unflatten(1, x.shape[1:3])
 
     def _keep(self, run: Run, names: list[str], before: list[Tensor], after: list[Tensor]) -> None:
         """Write the running statistics, and count the batch."""
@@ -226,6 +239,11 @@ class LayerNorm(_Norm):
             return nn.RMSNorm(self.shape, self.eps, self.affine)
         assert self.eps is not None
         return nn.LayerNorm(self.shape, self.eps, self.affine, self.bias)
+
+
+def _in_whole_vectors(*tensors: Tensor | None) -> list[Tensor | None]:
+    """Tensors [..., channels] with as many channels as fill vectors."""
+    return [None if tensor is None else F.pad(tensor, (0, -tensor.shape[-1] % VECTOR)) for tensor in tensors]
 
 
 def _columns_of(norm: BatchNorm | InstanceNorm) -> dict[str, Shape]:
