@@ -26,6 +26,7 @@ from zoosparse_ext.population.program import Program
 from zoosparse_ext.population.train import train
 from zoosparse_ext.population.training import Training
 from zoosparse_ext.sparsify.control import continue_training
+from zoosparse_ext.sparsify.dispatch import sparsify
 from zoosparse_ext.sparsify.learned import learn
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
 from zoosparse_ext.sparsify.variational import variational_dropout
@@ -70,6 +71,7 @@ __all__ = [
     "ops",
     "push_zoo",
     "recalibrate",
+    "sparsify",
     "train",
     "variational_dropout",
 ]

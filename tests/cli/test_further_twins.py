@@ -56,6 +56,7 @@ def same(first: Zoo, second: Zoo, name: str) -> bool:
         (MP, ("--ratios", "0.5", "--crop", 1, "--flip"), "magnitude-global-crop_1-flip"),
         (MP, ("--ratios", "0.5", "--schedule", "cubic"), "magnitude-global-cubic"),
         (MP, ("--ratios", "0.5", "--biases"), "magnitude-global-biases"),
+        (MP, ("--ratios", "0.5", "--min-kept", "1"), "magnitude-global-min_kept_1"),
         (MP, ("--ratios", "0.5", "--scope", "layer"), "magnitude-layer"),
         (VD, ("--threshold", "2"), "variational-threshold_2"),
         (VD, ("--preset", "molchanov"), "variational-molchanov"),

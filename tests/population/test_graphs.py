@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.population import graphs
+import zoosparse_ext as zs
+from tests.population import graphs, tiny
+from zoosparse_ext.ops import infer
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.forward import StepNoise, forward
 from zoosparse_ext.population.operations.dropout import Dropout
@@ -184,3 +188,95 @@ def graphs_program(module: nn.Module) -> Program:
     program = Architecture.from_module(module).program
     assert program is not None
     return program
+
+
+def test_what_a_module_began_is_not_continued_with_other_random_numbers(
+    data: zs.Dataset, tmp_path: Path
+) -> None:
+    """A zoo without a program draws as its module does, and a training of it is taken up as it was begun."""
+    own = tiny.population(lambda: tiny.Residual(dropout=0.5))
+    of_module = own.clone()
+    of_module.architecture = dataclasses.replace(own.architecture, program=None).retraced(own.to_modules()[0])
+    options = {"epochs": 2, "batch_size": 5, "checkpoint": tmp_path / "begun"}
+
+    def stop(progress: zs.Progress) -> None:
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        zs.train(of_module.clone(), data, progress=stop, **options)
+    with pytest.raises(zs.InputError, match="other settings"):
+        zs.train(own.clone(), data, **options)
+    resumed, at_once = of_module.clone(), of_module.clone()
+    zs.train(resumed, data, **options)
+    zs.train(at_once, data, epochs=2, batch_size=5)
+    assert torch.equal(resumed.weights, at_once.weights)
+    zs.train(own, data, epochs=2, batch_size=5)
+    assert not torch.allclose(own.weights, at_once.weights)
+
+
+def test_a_chain_with_batch_norm_is_evaluated_natively(data: zs.Dataset) -> None:
+    modules = tiny.make(
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 2),
+            nn.BatchNorm2d(3, affine=False), nn.Tanh(), nn.Flatten(), nn.Linear(12, 6), nn.BatchNorm1d(6), nn.GELU(),
+            nn.Dropout(0.3), nn.Linear(6, tiny.CLASSES),
+        )
+    )  # fmt: skip
+    population = zs.Population.from_modules(modules)
+    images = data.test.normalized()
+    assert population.compile().why_not_native(images) == infer.why_unavailable()
+    twins = zs.magnitude_prune(population, 0.7)
+    for models in (population, twins):
+        expected = torch.stack([module(images) for module in models.to_modules()])
+        for mode in ("auto", "dense", "sparse"):
+            torch.testing.assert_close(models.compile(mode)(images), expected, rtol=1e-4, atol=1e-5)
+        plan = models.compile()
+        torch.testing.assert_close(plan.reference_scores(slice(None), images), expected, rtol=1e-4, atol=1e-5)
+        result = zs.evaluate(models, data)
+        assert torch.equal(result.predictions.long(), expected.argmax(2))
+    with pytest.raises(zs.InputError, match="they lack batch_norm '1'"):
+        zs.train(population, data, epochs=1, engine="native")
+    assert "evaluated natively, trained on the reference executor" in repr(population)
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([nn.ReLU(), nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3)], "batch_norm '1' that follows no convolution"),
+        ([nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.BatchNorm2d(2)], "batch_norm '2' that follows no"),
+        (
+            [nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)],
+            "'1' without running statistics",
+        ),
+        ([nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2)], "group_norm '1'"),
+        ([nn.Conv2d(1, 2, 3), nn.Mish()], "the activation mish"),
+        ([nn.Conv2d(1, 2, 3, dilation=2)], "dilation in conv2d '0'"),
+        ([nn.Conv2d(1, 2, 3), nn.AvgPool2d(2, padding=1)], "padding in avg_pool2d"),
+    ],
+)
+def test_what_native_evaluation_lacks_is_named(layers: list[nn.Module], reason: str) -> None:
+    module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    population = zs.Population.from_modules([module.eval()], input_shape=tiny.SHAPE)
+    images = torch.randn(4, *tiny.SHAPE)
+    assert reason in population.compile().why_not_native(images)
+    torch.testing.assert_close(population(images)[0], module(images))
+
+
+def test_wanda_looks_at_every_layer_of_a_graph(data: zs.Dataset) -> None:
+    population = tiny.population(tiny.batch_normed, n=2)
+    seen: dict[str, Tensor] = {}
+    forward(
+        population.architecture,
+        population.weights,
+        data.test.normalized(),
+        watch=lambda op, w: seen.update({op.name: w}),
+    )
+    assert {name: tuple(windows.shape) for name, windows in seen.items()} == {
+        "stem": (1, 9, 11 * 64), "conv": (2, 27, 11 * 64), "head": (2, 3, 11),
+    }  # fmt: skip
+    twins = zs.magnitude_prune(population, 0.5, score="wanda", data=data)
+    assert twins.sparsity().tolist() == [0.5, 0.5]
+    grouped = tiny.population(lambda: nn.Sequential(nn.Conv2d(1, 4, 8), nn.Conv2d(4, 4, 1, groups=2)), n=1)
+    with pytest.raises(zs.InputError, match=r"what enters conv2d '1' differs"):
+        zs.magnitude_prune(grouped, 0.5, score="wanda", data=data)

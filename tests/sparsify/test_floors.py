@@ -232,6 +232,12 @@ def test_a_checkpoint_of_another_floor_is_refused(data: zs.Dataset, tmp_path: Pa
         zs.magnitude_prune(population, 0.5, data=data, epochs=3, checkpoint=place)
 
 
+def test_a_scope_that_cuts_outputs_apart_is_refused() -> None:
+    floor = Floor.of([Segment("fc.weight", 0, (2, 3), True)], least=1)
+    with pytest.raises(InputError, match="weights of several outputs, and not all of theirs"):
+        floor.mask(torch.rand(1, 6), torch.tensor([[1, 1]]), [4, 2])
+
+
 def test_dead_outputs_are_reported_all_the_same() -> None:
     population = tiny.population(n=1)
     first = population.architecture.prunable_segments[0]

@@ -205,7 +205,7 @@ def test_schedules_that_cannot_be(build: Any) -> None:
 
 
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
-    "one": ({"sparsity": 1.0}, r"lie in \[0, 1\), got 1.0"),
+    "one": ({"sparsity": 1.0}, r"must be in \[0, 1\), got 1.0"),
     "negative": ({"sparsity": [0.5, -0.1]}, r"got -0.1"),
     "nan": ({"sparsity": float("nan")}, "got nan"),
     "none": ({"sparsity": []}, "no sparsity was given"),

@@ -17,8 +17,9 @@ from tests.sparsify.ard import ARDLayer, variational
 from zoosparse_ext import random
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import train as native_engine
+from zoosparse_ext.sparsify.methods.variational import VariationalDropout
 from zoosparse_ext.sparsify.settings import differences
-from zoosparse_ext.sparsify.variational import PRESETS, Preset, objective_texts
+from zoosparse_ext.sparsify.variational import PRESETS, Preset
 
 ENGINES = ["reference", "native"] if native_engine.available() else ["reference"]
 every_engine = pytest.mark.parametrize("engine", ENGINES)
@@ -306,8 +307,9 @@ def test_kl_scale_multiplies_the_weight(preset: str | Preset, engine: str, data:
 
 
 def test_kl_scale_in_words() -> None:
-    assert objective_texts()["kl"] == "kl 1" and objective_texts(kl_scale=0.25)["kl"] == "kl 0.25"
-    assert differences(objective_texts(kl_scale=30.0), objective_texts()) == ("kl 30",)
+    texts = VariationalDropout().texts()
+    assert texts["kl_scale"] == "kl 1" and VariationalDropout(kl_scale=0.25).texts()["kl_scale"] == "kl 0.25"
+    assert differences(VariationalDropout(kl_scale=30.0).texts(), texts) == ("kl 30",)
 
 
 @pytest.mark.parametrize("scale", [-1, -0.5, float("nan"), float("inf"), True, "30", None, torch.tensor(2.0)])

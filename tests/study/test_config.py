@@ -115,7 +115,7 @@ def test_the_schema_describes_every_key() -> None:
             "magnitude.ratio is no key of a study; did you mean magnitude.ratios?",
         ),
         ({"variational": {"lr": 1}}, "variational.lr is no key of a study"),
-        ({"magnitude": {"ratios": [0.5, 1.0]}}, "magnitude.ratios: sparsity ratios lie in [0, 1), got 1.0"),
+        ({"magnitude": {"ratios": [0.5, 1.0]}}, "magnitude.ratios: sparsity must be in [0, 1), got 1.0"),
         ({"magnitude": {"ratios": []}}, "magnitude.ratios: "),
         (
             {"magnitude": {"scopes": ["globe"]}},
@@ -163,7 +163,7 @@ def test_the_schema_describes_every_key() -> None:
             {"magnitude": {"variants": [{"seed": 1}, {"sead": 1}]}},
             "magnitude: variant 1: sead is no key of a study; did you mean seed?",
         ),
-        ({"magnitude": {"variants": [{"ratios": [2]}]}}, "variant 0: ratios: sparsity ratios lie in [0, 1)"),
+        ({"magnitude": {"variants": [{"ratios": [2]}]}}, "variant 0: ratios: sparsity must be in [0, 1)"),
         (
             {"magnitude": {"variants": [{"optimizer": {"lr": -1}}]}},
             "variant 0: optimizer.lr must be",

@@ -42,6 +42,24 @@ def test_a_study_of_every_ranking_method(tmp_path: Path) -> None:
     assert labels <= {*series_labels(zoo.twins)}
 
 
+def test_a_floor_is_a_key_of_every_ranking_method(tmp_path: Path) -> None:
+    section = {"ratios": [0.5], "scopes": ["erk"], "epochs": 0, "control": False, "min_kept": 2}
+    sections = {
+        "magnitude": {**section, "matched_scopes": [], "variants": [{"min_kept": 0}]},
+        "lamp": section,
+    }
+    values = {"data": {"limit": 40}, "zoo": {"seeds": 2, "epochs": 1}, "variational": False, **sections}
+    zoo = run_study(make_config(values), tmp_path / "zoo", tmp_path / "epochs", Stages().bar)
+    floored = {f"{name}-erk" for name in sections}  # what the section says is usual
+    assert {*floored, "magnitude-erk-min_kept_0"} <= {*zoo.populations}
+    for name in floored:
+        twins = zoo.population(name)
+        masks = twins.masks
+        assert masks is not None
+        for segment in twins.architecture.prunable_segments:
+            assert int(masks[:, segment.slice].unflatten(1, segment.shape).flatten(2).sum(2).min()) >= 2
+
+
 def test_options_name_the_series(tmp_path: Path) -> None:
     words = ("--models", 2, "--limit", 40, "--epochs", 1)
     succeed("train", "--out", tmp_path / "zoo", *words)
@@ -59,6 +77,10 @@ def test_options_name_the_series(tmp_path: Path) -> None:
         (("--method", "sinflow"), "unknown method 'sinflow'; did you mean 'synflow'?"),
         (("--method", "random", "--rounds", 3), "--rounds is not an option of the method 'random'"),
         (("--method", "synflow", "--rounds", 0), "rounds must be 1 or more, got 0"),
+        (("--method", "synflow", "--keep", "1"), "--keep is not an option of the method 'synflow'"),
+        (("--method", "l0", "--scope", "layer"), "--scope is not an option of the method 'l0'"),
+        (("--method", "l0", "--ratios", "0.5"), "--ratios is not an option of the method 'l0'"),
+        (("--method", "log_alpha", "--ratios", "1.5"), "1.5"),
     ],
 )
 def test_mistakes_are_named(words: tuple[object, ...], message: str, tmp_path: Path) -> None:

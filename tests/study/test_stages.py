@@ -16,7 +16,7 @@ from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import make_config
 from zoosparse_ext.study.grid import model_groups
-from zoosparse_ext.study.naming import magnitude_series, variational_series
+from zoosparse_ext.study.naming import learned_series, magnitude_series
 from zoosparse_ext.study.populations import ratios_of
 from zoosparse_ext.study.run import run_study
 from zoosparse_ext.study.stages import (
@@ -262,8 +262,8 @@ def test_names_in_the_zoo_of_a_study(tmp_path: Path) -> None:
         "preset": "molchanov",
         "threshold": 2.0,
     }
-    assert variational_series(zoo, **options)[0].key == "variational"
-    assert variational_series(zoo, **{**options, "preset": "modelzoos"})[0].key == "variational-modelzoos"
+    assert learned_series(zoo, **options)[0].key == "variational"
+    assert learned_series(zoo, **{**options, "preset": "modelzoos"})[0].key == "variational-modelzoos"
     data = zs.load_dataset("digits").limit(40)
     further = add_magnitude_twins(zoo, data, [0.8], **usual)  # of the same series as the study's
     further.save(tmp_path / "zoo")

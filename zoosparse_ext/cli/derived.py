@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,19 @@ def flags(
         annotation: Any = kind | None if default is None else kind
         found.append(_parameter(key, Annotated[annotation, shown], default))
     return found
+
+
+def with_panel(
+    flag: inspect.Parameter, panel: str, other: inspect.Parameter | None = None
+) -> inspect.Parameter:
+    """A flag in a panel of the help, which also says what another flag of the same name means."""
+    kind, shown = typing.get_args(flag.annotation)
+    shown = copy.copy(shown)
+    shown.rich_help_panel = panel
+    if other is not None:
+        earlier = typing.get_args(other.annotation)[1].help
+        shown.help = earlier if shown.help == earlier else f"{earlier} Or: {shown.help}"
+    return flag.replace(annotation=Annotated[kind, shown])
 
 
 def parameters_of(command: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -104,7 +118,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _help(field: FieldInfo) -> str:
     """The description as a sentence, with the names that the value may be."""
     text = field.description or ""
-    text = text[:1].upper() + text[1:]
+    text = text[:1].upper() + text[1:] if text[:1].isascii() else text  # a Greek letter is a symbol
     if typing.get_origin(field.annotation) is Literal:
         names = ", ".join(map(str, typing.get_args(field.annotation)))
         text = f"{text}: {names}" if text else names

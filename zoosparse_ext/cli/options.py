@@ -11,7 +11,6 @@ import typer
 from zoosparse_ext.data import Dataset, load_dataset
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import OPTIMIZERS, Optimizer
-from zoosparse_ext.population.schedules import SCHEDULES
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
 from zoosparse_ext.study.sections import make_optimizer
 from zoosparse_ext.zoo import Zoo
@@ -23,8 +22,6 @@ DataSpec = Annotated[
     typer.Option("--data", help=f"What the zoo was trained on, if it was moved or is not known: {_DATA}"),
 ]
 ZooPath = Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.", show_default=False)]
-Epochs = Annotated[int, typer.Option(help="Passes over the training images.")]
-BatchSize = Annotated[int, typer.Option(help="Images per step.")]
 OptimizerName = Annotated[str, typer.Option("--optimizer", help=", ".join(OPTIMIZERS))]
 _OWN = "Default: that of each model."
 TwinOptimizer = Annotated[
@@ -40,19 +37,6 @@ TwinWeightDecay = Annotated[
 TwinMomentum = Annotated[
     float | None, typer.Option("--momentum", help=f"Momentum, for sgd. {_OWN}", show_default=False)
 ]
-OptimizerState = Annotated[
-    str,
-    typer.Option(
-        "--optimizer-state", help="new, or source: go on with the moments that the zoo's models keep."
-    ),
-]
-Recalibrate = Annotated[
-    bool,
-    typer.Option(
-        "--recalibrate/--no-recalibrate",
-        help="Measure the statistics of batch norm anew for the sparse networks.",
-    ),
-]
 Keep = Annotated[
     str,
     typer.Option(
@@ -63,8 +47,7 @@ Keep = Annotated[
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
 WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Weight decay.")]
 Momentum = Annotated[float, typer.Option(help="Momentum, for sgd.")]
-Seed = Annotated[int, typer.Option(help="Seed of orders and noise; each model adds its own.")]
-LrSchedule = Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")]
+Seed = Annotated[int, typer.Option(help="Seed for shuffling and noise; each model adds its own.")]
 InheritedLoss = Annotated[
     str | None, typer.Option("--loss", help="cross_entropy or mse. Default: that of the zoo's models.")
 ]
@@ -85,7 +68,6 @@ Replace = Annotated[
     bool,
     typer.Option("--replace", help="Make twins anew that are there already, and put them in their place."),
 ]
-Order = Annotated[str, typer.Option(help="per-model (each its own shuffle) or shared.")]
 Limit = Annotated[
     int | None, typer.Option(help="Use only this many training images (and the test images in proportion).")
 ]

@@ -5,6 +5,7 @@ Every command takes the keys of a section of a study as flags, with its defaults
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,27 +15,33 @@ import typer
 
 from zoosparse_ext.cli import options as o
 from zoosparse_ext.cli.console import print_json, print_table, resumable, resume_folder, training_bar
-from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_flags
+from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_flags, with_panel
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import options_of
-from zoosparse_ext.sparsify.methods import METHODS, Ranking, method_class
+from zoosparse_ext.sparsify.methods import METHODS, method_class
 from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.sparsify.series import Series
-from zoosparse_ext.study.method_config import SECTIONS, MagnitudeConfig, RankingConfig, VariationalConfig
+from zoosparse_ext.study.method_config import (
+    SECTIONS,
+    LearnedConfig,
+    MagnitudeConfig,
+    RankingConfig,
+    VariationalConfig,
+)
 from zoosparse_ext.study.naming import (
     VARIATIONAL,
     control_series,
+    learned_series,
     magnitude_series,
     variational_population,
-    variational_series,
 )
 from zoosparse_ext.study.populations import earlier_epoch, lacking_ratios
 from zoosparse_ext.study.stages import (
     RATIOS,
     add_control_twins,
+    add_learned_twins,
     add_magnitude_twins,
     add_matched_twins,
-    add_variational_twins,
     ratios_text,
 )
 from zoosparse_ext.study.twin_config import TwinConfig
@@ -164,24 +171,26 @@ def control(zoo_path: o.ZooPath, **options: Any) -> None:
     job.make(series, texts, "train on without pruning", add_control_twins, keep=job.keep)
 
 
-_RANKINGS = {name: cls for name, cls in METHODS.items() if issubclass(cls, Ranking)}
-
-
-def _method_flags() -> list[Any]:
+def _method_flags() -> list[inspect.Parameter]:
     """The options of every method, each in a panel of the help, without defaults: which method it is comes later."""
-    found: dict[str, Any] = {}
-    for name, cls in _RANKINGS.items():
-        names = [item.name for item in options_of(cls)]
-        others = [key for key in SECTIONS[name].model_fields if key not in names]
-        for item in flags(SECTIONS[name], others, panel=f"With --method {name}", unset=True):
-            found.setdefault(item.name, item)
+    owners: dict[str, list[str]] = {}
+    for name, cls in METHODS.items():
+        for item in options_of(cls):
+            owners.setdefault(item.name, []).append(name)
+    found: dict[str, inspect.Parameter] = {}
+    for name, cls in METHODS.items():
+        own = {item.name for item in options_of(cls)}
+        others = [key for key in SECTIONS[name].model_fields if key not in own]
+        for flag in flags(SECTIONS[name], others, unset=True):
+            panel = f"With --method {', '.join(owners[flag.name])}"
+            found[flag.name] = with_panel(flag, panel, found.get(flag.name))
     return list(found.values())
 
 
-@with_flags([*_RANKING, *_method_flags()])
+@with_flags([*_RANKING, *parameters_of(_of_learned), *_method_flags()])
 def sparsify(
     zoo_path: o.ZooPath,
-    method: Annotated[str, typer.Option("--method", help=f"{', '.join(_RANKINGS)}.")] = "magnitude",
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(METHODS)}.")] = "magnitude",
     **options: Any,
 ) -> None:
     """Make sparse twins of every model of a zoo by any method.
@@ -191,17 +200,43 @@ def sparsify(
     zoosparse sparsify my-zoo --method random --ratios 0.5,0.9
 
     zoosparse sparsify my-zoo --method wanda --scope output
+
+    zoosparse sparsify my-zoo --method log_alpha --ratios 0.8
     """
     cls = method_class(method)
-    known = [item.name for item in options_of(cls)]
-    for name in {item.name for item in _method_flags()} - set(known):
-        if options.pop(name) is not None:
-            told = ", ".join(_flag(key) for key in known) or "none"
+    section = SECTIONS[cls.name]
+    own = [item.name for item in options_of(cls)]
+    _refuse(options, {item.name for item in _method_flags()} - set(own), method, own)
+    options = {key: value for key, value in options.items() if key not in own or value is not None}
+    if issubclass(section, RankingConfig):
+        _refuse(options, {"keep"}, method, own)
+        _rank("sparsify", section, zoo_path, options)
+        return
+    assert issubclass(section, LearnedConfig)
+    of_rankings = [*parameters_of(_of_rankings), *flags(RankingConfig, TwinConfig.model_fields)]
+    asks = "ratios" in section.model_fields
+    others = {item.name for item in of_rankings} - {"epochs", *(["ratios"] if asks else [])}
+    _refuse(options, others, method, own)
+    if options["epochs"] is None:
+        del options["epochs"]
+    if asks:
+        options["ratios"] = list(RATIOS) if options["ratios"] is None else o.parse_ratios(options["ratios"])
+    _learn("sparsify", section, zoo_path, options)
+
+
+def _refuse(options: dict[str, Any], names: set[str], method: str, own: list[str]) -> None:
+    """Take out flags that a method does not have.
+
+    Raises:
+        InputError: one of them was given.
+    """
+    usual = {item.name: item.default for item in inspect.signature(sparsify).parameters.values()}
+    for name in names:
+        if options.pop(name) != usual[name]:
+            told = ", ".join(_flag(key) for key in own) or "none"
             raise InputError(
                 f"{_flag(name)} is not an option of the method {method!r}; its options are {told}"
             )
-    options = {key: value for key, value in options.items() if key not in known or value is not None}
-    _rank("sparsify", SECTIONS[method], zoo_path, options)
 
 
 def _flag(name: str) -> str:
@@ -293,13 +328,16 @@ def _rank(command: str, section: type[RankingConfig], path: Path, options: dict[
         job.make(series, texts, title, add_magnitude_twins, ratios=wanted, scope=scope)
 
 
-def _learn(command: str, section: type[VariationalConfig], path: Path, options: dict[str, Any]) -> None:
-    """Twins by a method that learns their sparsity."""
+def _learn(command: str, section: type[LearnedConfig], path: Path, options: dict[str, Any]) -> None:
+    """Twins by a method that learns what to keep."""
     job = _Job(command, section, path, options)
-    names = ("preset", "threshold", "kl_scale")
-    job.settings |= {name: getattr(job.section, name) for name in names}
-    series, texts = variational_series(job.zoo, job.begun, **job.settings)
-    job.make(series, texts, "variational dropout", add_variational_twins, keep=job.keep)
+    assert isinstance(job.section, LearnedConfig)
+    job.settings["method"] = method = job.section.learned()
+    series, texts = learned_series(job.zoo, begun=job.begun, **job.settings)
+    ratios = job.section.asked()
+    more = {} if ratios is None else {"ratios": ratios}
+    texts = texts if ratios is None else {**texts, "ratios": ratios_text(ratios)}
+    job.make(series, texts, method.phrase, add_learned_twins, keep=job.keep, **more)
 
 
 def _print_twins(zoo: Zoo, series: Series, as_json: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from ._autograd import Kernel, Operator, changed_arguments
 
 

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from ._checks import check_dtype
 
 KINDS = (

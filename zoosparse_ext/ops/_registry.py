@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from ._autograd import Operator, changed_arguments, in_place, raising_versions, without_derivative
 from ._checks import check_devices
 from ._negative import through_negation

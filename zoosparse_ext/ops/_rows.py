@@ -14,7 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from ._checks import (
     INTEGERS,
     as_tensor,

@@ -12,7 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from ._checks import INTEGERS, as_tensor, check_integer, check_tensor, is_array, is_int, kind, shape_text
 
 Segments = Sequence[int] | Tensor

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from . import _registry
 from ._checks import check_devices, check_dtype, check_matrix, check_tensor
 from ._program import ACTIVATIONS, COLUMNS, FIELDS, KINDS, check_program, named

@@ -12,7 +12,8 @@ import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from . import _registry
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from zoosparse_ext.errors import InputError
+
 from ._checks import check_devices, check_dtype, check_integer, check_matrix, check_tensor, shape_text
 from ._registry import call, define
 from ._vmap import Rows

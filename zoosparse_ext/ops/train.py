@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import InputError, ZoosparseError
+from zoosparse_ext.errors import InputError, ZoosparseError
+
 from . import _registry
 from ._checks import check_devices, check_int64, check_tensor
 

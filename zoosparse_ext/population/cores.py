@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -37,14 +38,14 @@ class OnCores:
             at_rows(steps, slice(int(rows[0]), int(rows[-1]) + 1))
             for rows in torch.arange(n).tensor_split(max(1, min(torch.get_num_threads(), n // 2)))
         ]
-        results = on_cores([lambda part=part: self.run(architecture, split, part) for part in parts])
+        results = on_cores([partial(self.run, architecture, split, part) for part in parts])
         losses, correct = zip(*((result.loss, result.correct) for result in results), strict=True)
         return StepsResult(torch.cat(losses), torch.cat(correct), results[0].samples)
 
     def _alone(self, architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
         """One model, trained twice, of which one is kept."""
         both = at_rows(steps, torch.tensor([0, 0]))
-        (result,) = on_cores([lambda: self.run(architecture, split, both)])
+        (result,) = on_cores([partial(self.run, architecture, split, both)])
         for here, trained in zip(changed(steps), changed(both), strict=True):
             here.copy_(trained[:1])
         if steps.counts is not None and both.counts is not None:

@@ -56,8 +56,8 @@ def choose_engine(
         large = population.architecture.n_parameters > _LARGE
         run, models = reference_steps, 1 if large else _REFERENCE_MODELS
         program = population.architecture.program
-        if device.type == "cpu" and not large and program is not None and not program.is_chain:
-            run = OnCores(run) if program.has_streams else run
+        if device.type == "cpu" and not large and program is not None and program.has_own_streams:
+            run = OnCores(run)
     in_place = device.type == "cpu" and population.weights.is_contiguous()
     return ChosenEngine(run if in_place else OnDevice(run, device), models)
 

@@ -101,7 +101,7 @@ def _require_noise(architecture: Architecture) -> None:
 def no_noise(architecture: Architecture, name: str) -> InputError:
     """The error for a tensor on which no variational noise can be put."""
     return InputError(
-        f"variational dropout cannot put noise on {name!r} of {architecture.name!r}, which is not used by calling a "
+        f"the method cannot put noise on {name!r} of {architecture.name!r}, which is not used by calling a "
         "convolution or linear layer; leave it out with prunable=… when the population is made, or prune by magnitude"
     )
 

@@ -147,6 +147,11 @@ class Program:
         """Whether each operation has a random stream of its own; if not, the module draws the random numbers."""
         return None not in self.streams
 
+    @property
+    def has_own_streams(self) -> bool:
+        """Whether random numbers are not those of the module, which version 0.1 ran; it knew chains alone."""
+        return self.has_streams and not self.is_chain
+
     def without_streams(self) -> Program:
         """The same, its random numbers being those that the module draws: as zoos without a program were trained."""
         return self if self.is_chain else replace(self, streams=(None,) * len(self.operations))

@@ -9,9 +9,10 @@ import pandas as pd
 
 from zoosparse_ext.analysis import Layer, StudyData
 from zoosparse_ext.analysis.data import remembered
+from zoosparse_ext.sparsify.methods import METHODS
 from zoosparse_ext.sparsify.scopes import SCOPES
 
-_METHODS = {"MP": "magnitude pruning", "VD": "variational dropout"}
+_METHODS = {cls.label: cls.phrase for cls in METHODS.values()}
 _SCOPES = {scope.label: scope.phrase for scope in SCOPES.values()}
 
 
@@ -20,6 +21,8 @@ def method_name(series: str) -> str:
 
     >>> method_name("MP global"), method_name("VD"), method_name("MP per layer, cubic, lr 0.001")
     ('global magnitude pruning', 'variational dropout', 'per-layer magnitude pruning (cubic, lr 0.001)')
+    >>> method_name("log α global"), method_name("SNIP ERK")
+    ('global pruning by log α of variational dropout', 'ERK SNIP pruning')
     >>> method_name("random global"), method_name("MP 2:4"), method_name("VD molchanov")
     ('global random pruning', '2:4 magnitude pruning', 'variational dropout (molchanov)')
     """

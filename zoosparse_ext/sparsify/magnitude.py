@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -27,6 +26,7 @@ from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require_prunable
 from zoosparse_ext.sparsify.methods import Ranking, chosen_method
 from zoosparse_ext.sparsify.pruning import Pruning
+from zoosparse_ext.sparsify.ratios import in_range, numbers_of, ratio_text, require_once
 from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, pattern_sparsity
 from zoosparse_ext.sparsify.selection import Lots, prune_
 from zoosparse_ext.sparsify.series import Series, named
@@ -251,25 +251,20 @@ def _twin_population(
             expected = " or ".join(str(list(shape)) for shape in shapes)
             raise InputError(f"sparsity has shape {list(ratios.shape)}, scope {scope!r} expects {expected}")
     else:
-        values = _values(sparsity)
+        values = numbers_of(sparsity)
+        if values is None:
+            raise InputError(
+                "sparsity must be a number, a sequence of numbers, a tensor with one per model, or a pattern such as "
+                f"'2:4', got {sparsity!r:.80}"
+            )
         if matched is not None and len(values) > 1:
             raise InputError(
                 f"matched names one twin for each of {n} models, sparsity has {len(values)} ratios for every one; give "
                 f"a tensor [{n}] with one per model"
             )
-        if twice := [ratio for ratio, times in Counter(values.tolist()).items() if times > 1]:
-            raise InputError(
-                f"sparsity {', '.join(map(_digits, twice))} was given more than once; give each once"
-            )
+        require_once(values)
         ratios, copies = values.repeat_interleave(n), values.numel()
-    ratios = ratios + 0.0  # −0 is 0
-    if ratios.numel() == 0:
-        raise InputError("no sparsity was given: magnitude pruning needs at least one ratio")
-    bad = ratios[~((ratios >= 0) & (ratios < 1))]  # NaN as well
-    if len(bad):
-        raise InputError(
-            f"sparsity ratios lie in [0, 1), got {float(bad[0])}: a model without weights is no twin"
-        )
+    ratios = in_range(ratios)
     if matched is not None and len(matched) != copies * n:
         raise InputError(f"matched names {len(matched)} twins for {copies * n} models")
     weights = population.weights.detach().repeat(copies, 1)
@@ -289,7 +284,7 @@ def _twin_population(
     if matched is not None:
         label = ["matched"] * len(table)
     else:
-        label = [f"{target:.4g}" if pattern is not None else _digits(target) for target in told]
+        label = [f"{target:.4g}" if pattern is not None else ratio_text(target) for target in told]
     group = replace(series, matched=False).key  # the label says it
     table["twin_id"] = [
         f"{source}/{group}-{at}" for source, at in zip(table["source_id"], label, strict=True)
@@ -309,30 +304,6 @@ def _check_matched(matched: Sequence[str] | None, epoch: int | None) -> None:
         raise InputError(f"matched_epoch must be 0 or more, got {epoch}")
     if matched is None:
         raise InputError(f"matched_epoch is {epoch}, of no twins: name them with matched=…")
-
-
-def _values(sparsity: Sparsity) -> Tensor:
-    """A number or a sequence of them as float64 [ratios]."""
-    try:
-        values = torch.as_tensor(sparsity, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):  # what is no number, or of several lengths
-        values = None
-    if values is None or values.dim() > 1:
-        raise InputError(
-            "sparsity must be a number, a sequence of numbers, a tensor with one per model, or a pattern such as "
-            f"'2:4', got {sparsity!r:.80}"
-        )
-    return values.reshape(-1)
-
-
-def _digits(ratio: float | np.floating[Any]) -> str:
-    """A ratio with four digits, or with as many as tell it from others.
-
-    >>> _digits(0.8), _digits(0.80001)
-    ('0.8', '0.80001')
-    """
-    short = f"{ratio:.4g}"
-    return short if type(ratio)(short) == ratio else str(ratio)
 
 
 def _overall(ratios: Tensor, architecture: Architecture) -> Tensor:

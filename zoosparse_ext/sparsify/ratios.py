@@ -46,7 +46,7 @@ def in_range(ratios: Tensor) -> Tensor:
         InputError: there are none, or one is outside of [0, 1).
     """
     if ratios.numel() == 0:
-        raise InputError("no sparsity was given; give at least one, such as 0.8")
+        raise InputError("no sparsity was given; give at least one ratio, such as 0.8")
     bad = ratios[~((ratios >= 0) & (ratios < 1))]  # NaN as well
     if len(bad):
         raise InputError(f"sparsity must be in [0, 1), got {float(bad[0])}")

@@ -10,10 +10,10 @@ from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.training import Training, shows_training
 from zoosparse_ext.sparsify.learned import EPOCHS, learn
-from zoosparse_ext.sparsify.methods.variational import PRESETS, Preset, VariationalDropout, preset_text
+from zoosparse_ext.sparsify.methods.variational import PRESETS, Preset, VariationalDropout
 from zoosparse_ext.sparsify.series import Series
 
-__all__ = ["PRESETS", "Preset", "objective_texts", "variational_dropout"]
+__all__ = ["PRESETS", "Preset", "variational_dropout"]
 
 
 @shows_training(epochs=EPOCHS, optimizer=VariationalDropout.optimizer)
@@ -91,16 +91,3 @@ def variational_dropout(
         keep=keep,
         **options,
     )
-
-
-def objective_texts(
-    preset: str | Preset = "modelzoos",
-    threshold: float = vardrop.THRESHOLD,
-    epochs: int = 25,
-    images: int = 1,
-    kl_scale: float = 1.0,
-) -> dict[str, str]:
-    """What decides which weights variational dropout takes, in short words."""
-    texts = VariationalDropout(preset, kl_scale, threshold).texts()
-    named = preset_text(preset, epochs, images, threshold)
-    return {"preset": named, "threshold": texts["threshold"], "kl": texts["kl_scale"]}

@@ -28,6 +28,7 @@ from zoosparse_ext.study.derived import with_options
 from zoosparse_ext.study.method_config import (
     SECTIONS,
     USUAL,
+    LearnedConfig,
     MagnitudeConfig,
     RankingConfig,
     VariationalConfig,
@@ -185,6 +186,11 @@ class StudyConfig(_WithMethods, _Study):
     def rankings(self) -> list[RankingConfig]:
         """Those of methods that rank weights."""
         return [section for section in self.twins if isinstance(section, RankingConfig)]
+
+    @property
+    def learned(self) -> list[LearnedConfig]:
+        """Those of methods that learn what to keep."""
+        return [section for section in self.twins if isinstance(section, LearnedConfig)]
 
 
 FULL = "full"

@@ -9,13 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator
 
-from zoosparse_ext.ops.vardrop import THRESHOLD
 from zoosparse_ext.options import options_of
-from zoosparse_ext.sparsify.methods import METHODS, Ranking
+from zoosparse_ext.sparsify.methods import METHODS, LearnedMethod, Method, Ranking
 from zoosparse_ext.sparsify.methods.magnitude import Magnitude
+from zoosparse_ext.sparsify.methods.variational import VariationalDropout
 from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.scopes import SCOPES
-from zoosparse_ext.sparsify.variational import PRESETS
 from zoosparse_ext.study.derived import with_options
 from zoosparse_ext.study.sections import one_of
 from zoosparse_ext.study.twin_config import TwinConfig, Variant
@@ -23,6 +22,21 @@ from zoosparse_ext.study.twin_config import TwinConfig, Variant
 Scope = Annotated[
     str, AfterValidator(partial(one_of, known=SCOPES)), Field(json_schema_extra={"enum": list(SCOPES)})
 ]
+
+
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
+
+
+def _checked(ratios: list[float]) -> list[float]:
+    for ratio in ratios:
+        if not 0 <= ratio < 1:
+            raise ValueError(f"sparsity must be in [0, 1), got {ratio}")
+    if twice := sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
+        raise ValueError(f"ratio {', '.join(map(str, twice))} is there more than once")
+    return ratios
+
+
+Ratios = Annotated[list[float], AfterValidator(_checked)]
 
 
 _Pruned: Any = with_options(TwinConfig, Pruning)
@@ -33,7 +47,7 @@ class RankingConfig(_Pruned, TwinConfig):
 
     method: ClassVar[type[Ranking]]
 
-    ratios: list[float] = Field([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9], min_length=1)
+    ratios: Ratios = Field(list(RATIOS), min_length=1, description="sparsities, each a share in [0, 1)")
     scopes: list[Scope] = Field(["global", "layer"], description="what is ranked together")
     matched_scopes: list[Scope] = Field(
         [],
@@ -46,16 +60,6 @@ class RankingConfig(_Pruned, TwinConfig):
     )
 
     left_out: ClassVar[Mapping[str, Any]] = MappingProxyType({"matched_scopes": []})
-
-    @field_validator("ratios")
-    @classmethod
-    def _in_range(cls, ratios: list[float]) -> list[float]:
-        for ratio in ratios:
-            if not 0 <= ratio < 1:
-                raise ValueError(f"sparsity ratios lie in [0, 1), got {ratio}")
-        if twice := sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
-            raise ValueError(f"ratio {', '.join(map(str, twice))} stands there more than once")
-        return ratios
 
     @field_validator("scopes", "matched_scopes")
     @classmethod
@@ -94,29 +98,49 @@ class MagnitudeConfig(RankingConfig):
     )
 
 
-class VariationalConfig(TwinConfig):
-    """`[variational]`: twins by variational dropout."""
+class LearnedConfig(TwinConfig):
+    """Twins by a method that learns what to keep."""
 
-    preset: str = Field("modelzoos", description=f"objective: {', '.join(PRESETS)}")
-    threshold: float = Field(THRESHOLD, description="weights with log α from here on are dropped")
-    kl_scale: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="multiplies the KL weight: the larger, the sparser"
-    )
+    method: ClassVar[type[LearnedMethod]]
+
     control: bool = Field(
         True, description="as for magnitude; made where the training differs from that of another control"
     )
 
-    @field_validator("preset")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return one_of(name, PRESETS)
+    def learned(self) -> LearnedMethod:
+        """The method, with the options that stand here."""
+        return self.method(**{item.name: getattr(self, item.name) for item in options_of(self.method)})
+
+    def asked(self) -> list[float] | None:
+        """The ratios of sparsity, of a method that is told them."""
+        return None
 
 
-def _ranking_section(cls: type[Ranking]) -> type[RankingConfig]:
-    """`[name]` of another method: its options are keys."""
-    made = with_options(RankingConfig, cls)
+class _AskedConfig(LearnedConfig):
+    """Twins by a method that learns an order and is told how much to keep."""
+
+    ratios: Ratios = Field(list(RATIOS), min_length=1, description="sparsities, each a share in [0, 1)")
+
+    def asked(self) -> list[float] | None:
+        return self.ratios
+
+
+_Variational: Any = with_options(LearnedConfig, VariationalDropout)
+
+
+class VariationalConfig(_Variational, LearnedConfig):
+    """`[variational]`: twins by variational dropout."""
+
+    method: ClassVar[type[LearnedMethod]] = VariationalDropout
+
+
+def _section(cls: type[Method]) -> type[TwinConfig]:
+    """`[name]` of a method: its options are keys."""
+    base: type[TwinConfig] = RankingConfig
+    if issubclass(cls, LearnedMethod):
+        base = _AskedConfig if cls.asks_sparsity else LearnedConfig
+    made: Any = with_options(base, cls)
     made.__doc__ = f"`[{cls.name}]`: twins by {cls.phrase}."
-    assert issubclass(made, RankingConfig)
     made.method = cls
     return made
 
@@ -125,11 +149,7 @@ def _ranking_section(cls: type[Ranking]) -> type[RankingConfig]:
 USUAL: dict[str, type[TwinConfig]] = {"magnitude": MagnitudeConfig, "variational": VariationalConfig}
 SECTIONS: dict[str, type[TwinConfig]] = {
     **USUAL,
-    **{
-        name: _ranking_section(cls)
-        for name, cls in METHODS.items()
-        if issubclass(cls, Ranking) and name not in USUAL
-    },
+    **{name: _section(cls) for name, cls in METHODS.items() if name not in USUAL},
 }
 
 

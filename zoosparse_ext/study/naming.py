@@ -13,16 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from zoosparse_ext.errors import InputError
-from zoosparse_ext.options import taken
+from zoosparse_ext.options import options_of, taken
 from zoosparse_ext.population.optimizers import Adam, Optimizer, optimizer_texts
 from zoosparse_ext.population.training import TRAINING, Training
-from zoosparse_ext.sparsify.methods import Ranking, chosen_method
+from zoosparse_ext.sparsify.learned import EPOCHS
+from zoosparse_ext.sparsify.methods import LearnedMethod, Ranking, chosen_method, method_class
 from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.sparsify.settings import differences
-from zoosparse_ext.sparsify.variational import objective_texts
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
-from zoosparse_ext.study.method_config import RankingConfig, VariationalConfig
+from zoosparse_ext.study.method_config import LearnedConfig, RankingConfig
 from zoosparse_ext.study.stored import stored_config
 from zoosparse_ext.study.twin_config import TwinConfig
 from zoosparse_ext.words import Texts
@@ -86,24 +86,46 @@ def magnitude_series(
     return _series(base, {**method.texts(), **texts}, training, there)
 
 
-def variational_series(
-    zoo: Zoo, begun: Mapping[str, Texts] | None = None, **options: Any
+def learned_series(
+    zoo: Zoo,
+    method: str | LearnedMethod = VARIATIONAL,
+    begun: Mapping[str, Texts] | None = None,
+    **options: Any,
 ) -> tuple[Series, Texts]:
-    """The series of twins by variational dropout, and their settings in words.
+    """The series of twins by a method that learns what to keep, and their settings in words.
 
     Args:
         begun: settings of unfinished series.
-        options: of :func:`zoosparse_ext.variational_dropout`; loss and augmentation are by default those of the zoo.
+        options: of :func:`zoosparse_ext.learn` and of the method; loss and augmentation are by default those of the
+            zoo.
     """
-    config = _of_study(zoo, "variational")
-    usual = objective_texts()
-    if isinstance(config, VariationalConfig):
-        usual = objective_texts(config.preset, config.threshold, kl_scale=config.kl_scale)
-    given = {name: options[name] for name in ("preset", "threshold", "epochs", "kl_scale") if name in options}
-    texts = objective_texts(**given)
-    base = Series(VARIATIONAL, options=differences(texts, usual))
-    training = _texts(zoo, options, Training(epochs=25, optimizer=Adam(lr=3e-4)))
+    chosen, options = learned_method(method, options)
+    config = _of_study(zoo, chosen.name)
+    usual = config.learned() if isinstance(config, LearnedConfig) else type(chosen)()
+    texts = chosen.texts()
+    scope = "global" if chosen.asks_sparsity else None
+    base = Series(chosen.name, scope, options=differences(texts, usual.texts()))
+    training = _texts(zoo, options, Training(epochs=EPOCHS, optimizer=chosen.optimizer))
     return _series(base, texts, training, _trained(zoo, base, config, begun or {}))
+
+
+def learned_method(
+    method: str | LearnedMethod, options: Mapping[str, Any]
+) -> tuple[LearnedMethod, dict[str, Any]]:
+    """A method with those of its own options that are among others, and the others.
+
+    >>> learned_method("variational", {"kl_scale": 2.0, "epochs": 3})[1]
+    {'epochs': 3}
+
+    Raises:
+        InputError: an unknown method, or one that does not learn.
+    """
+    cls = method_class(method) if isinstance(method, str) else type(method)
+    names = [item.name for item in options_of(cls)]
+    chosen = chosen_method(method, **{name: options[name] for name in names if name in options})
+    if not isinstance(chosen, LearnedMethod):
+        raise InputError(f"{chosen.name!r} ranks weights; expected a method that learns what to keep")
+    return chosen, {name: value for name, value in options.items() if name not in names}
 
 
 def control_series(

@@ -20,7 +20,7 @@ from zoosparse_ext.population.learning import Learned
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.train import train
-from zoosparse_ext.sparsify.methods.variational import VariationalDropout
+from zoosparse_ext.sparsify.methods import LearnedMethod
 from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup, model_groups
 from zoosparse_ext.study.inheritance import SourceOptimizer
@@ -67,7 +67,7 @@ class _Work:
     epochs: int
     batch_size: int
     optimizer: Optimizer | None  # None: that of the model
-    variational: bool = False
+    learned: LearnedMethod | None = None
     masks: bool = True
     density: float = 1.0  # share of the weights that stays, as far as it is known before
     kept: int = 0  # earlier epochs at which the twins are kept
@@ -97,7 +97,7 @@ def plan_study(
         kept = _kept(work, parameters, networks * len(data.test))
         if work.population not in done:
             images = evaluated.get(work.population, len(data.test))
-            moments = (4 if work.variational else 2) * _FLOAT * parameters
+            moments = (4 if work.learned is not None else 2) * _FLOAT * parameters
             earlier = work.kept * kept
             pruned = round((1 - work.density) * _FLOAT * parameters)  # zeros, which the store leaves out
             stages.append(
@@ -154,7 +154,7 @@ def _works(config: StudyConfig, groups: list[ModelGroup]) -> list[_Work]:
                 stage.training["epochs"],
                 stage.training["batch_size"],
                 None if isinstance(stage.optimizer, SourceOptimizer) else stage.optimizer,
-                variational=stage.variational,
+                learned=stage.learned,
                 density=1 - sum(stage.ratios) / max(1, len(stage.ratios)),
                 kept=len(stage.keep),
             )
@@ -165,7 +165,7 @@ def _works(config: StudyConfig, groups: list[ModelGroup]) -> list[_Work]:
 
 def _kept(work: _Work, parameters: int, predictions: int) -> int:
     """Bytes of weights, masks, log σ² and predictions."""
-    matrices = 2 if work.variational else 1
+    matrices = 2 if work.learned is not None else 1
     return matrices * _FLOAT * parameters + (parameters // 8 if work.masks else 0) + predictions
 
 
@@ -187,10 +187,11 @@ class _Speeds:
         population = _sample(group)
         kind = group.optimizer.kind if work.optimizer is None else work.optimizer.kind
         learned = None
-        if work.variational:
-            method = VariationalDropout()
-            matrices = {name: torch.full_like(population.weights, at) for name, at in method.start.items()}
-            learned = Learned(method, matrices)
+        if work.learned is not None:
+            start = work.learned.start.items()
+            learned = Learned(
+                work.learned, {name: torch.full_like(population.weights, at) for name, at in start}
+            )
 
         def run(images: Dataset) -> None:
             train(
@@ -203,7 +204,7 @@ class _Speeds:
                 learned=learned,
             )
 
-        key = (group.architecture.name, work.batch_size, kind, work.variational)
+        key = (group.architecture.name, work.batch_size, kind, type(work.learned))
         return self._measured(key, len(population), run)
 
     def _measured(self, key: tuple[object, ...], networks: int, run: Callable[[Dataset], object]) -> float:

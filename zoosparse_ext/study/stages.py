@@ -21,6 +21,7 @@ from zoosparse_ext.population.evaluate import evaluate
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.training import TRAINING, Training
+from zoosparse_ext.sparsify.methods import LearnedMethod
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.chunks import cut, join, reordered
 from zoosparse_ext.study.grid import ModelGroup
@@ -31,12 +32,14 @@ from zoosparse_ext.study.inheritance import (
     task_record,
     warn_if_unknown,
 )
-from zoosparse_ext.study.method_config import MagnitudeConfig
+from zoosparse_ext.study.method_config import RATIOS
 from zoosparse_ext.study.naming import (
+    VARIATIONAL,
     control_series,
+    learned_method,
+    learned_series,
     magnitude_series,
     variational_population,
-    variational_series,
 )
 from zoosparse_ext.study.populations import (
     at_epoch,
@@ -56,7 +59,6 @@ from zoosparse_ext.zoo import Zoo
 from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 LOCAL = LocalRunner()
-RATIOS = tuple(MagnitudeConfig().ratios)
 
 
 def train_zoo(
@@ -161,9 +163,11 @@ def add_magnitude_twins(
     return with_twins(zoo, series, twins, settings, adding=not pattern)
 
 
-def add_variational_twins(
+def add_learned_twins(
     zoo: Zoo,
     data: Dataset,
+    method: str | LearnedMethod = VARIATIONAL,
+    ratios: Sequence[float] | None = None,
     *,
     replace: bool = False,
     checkpoint: Path | None = None,
@@ -172,21 +176,31 @@ def add_variational_twins(
     begun: Mapping[str, Texts] | None = None,
     **options: Any,
 ) -> Zoo:
-    """Twins by variational dropout, as population `variational`, or beside it if they are made in another way.
+    """Twins by a method that learns what to keep, as the population of its name, or beside it if they are made in
+    another way.
 
     Args:
+        ratios: of a method that is told how much to keep.
         replace: make anew the population that is there.
         begun: as of `add_control_twins`.
-        options: as of `variational_dropout`, otherwise as of `add_control_twins`.
+        options: of the method and of :func:`zoosparse_ext.learn`, otherwise as of `add_control_twins`.
 
     Raises:
         InputError: the population is there already (unless `replace`).
     """
+    chosen, options = learned_method(method, options)
     begun = begun_in(checkpoint) if begun is None else begun
-    series, settings = variational_series(zoo, begun, **options)
+    series, settings = learned_series(zoo, chosen, begun, **options)
     require_missing(zoo, series.key, replacing=replace)
-    stage = _TwinStage(zoo, data, series, settings, begun, checkpoint, progress, runner)
-    return with_twins(zoo, series, stage.run(Dropping, options), settings)
+    texts = settings if ratios is None else {**settings, "ratios": ratios_text(ratios)}
+    stage = _TwinStage(zoo, data, series, texts, begun, checkpoint, progress, runner)
+    twins = stage.run(lambda how, models: Dropping(how, models, chosen, ratios), options)
+    return with_twins(zoo, series, twins, settings)
+
+
+def add_variational_twins(zoo: Zoo, data: Dataset, **options: Any) -> Zoo:
+    """Twins by variational dropout, see `add_learned_twins`."""
+    return add_learned_twins(zoo, data, VARIATIONAL, **options)
 
 
 def add_matched_twins(

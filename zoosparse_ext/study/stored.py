@@ -24,6 +24,8 @@ _BEFORE: dict[str, dict[str, Any]] = {
         "control": False,
         "variants": [],
         "matched_epochs": [],
+        "biases": False,
+        "min_kept": 0,
     },
     "variational": {
         "lr_schedule": "constant",

@@ -14,19 +14,20 @@ import pandas as pd
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import Optimizer
+from zoosparse_ext.sparsify.methods import LearnedMethod
 from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup
 from zoosparse_ext.study.inheritance import TASK, SourceOptimizer, task_record
 from zoosparse_ext.study.method_config import RankingConfig, matched_epochs
-from zoosparse_ext.study.naming import control_series, magnitude_series, variational_series
+from zoosparse_ext.study.naming import control_series, learned_series, magnitude_series
 from zoosparse_ext.study.populations import at_epoch, ratios_of
 from zoosparse_ext.study.stages import (
     add_control_twins,
+    add_learned_twins,
     add_magnitude_twins,
     add_matched_twins,
-    add_variational_twins,
 )
 from zoosparse_ext.study.twin_config import TwinConfig
 from zoosparse_ext.zoo import Zoo
@@ -43,7 +44,7 @@ class Stage:
         training: how they are trained: arguments of `add`.
         needs: the population that it starts from.
         ratios: of sparsity; none where they are not chosen.
-        variational: whether this is variational dropout.
+        learned: the method, if it learns what to keep.
     """
 
     population: str
@@ -52,7 +53,7 @@ class Stage:
     training: dict[str, Any] = field(repr=False)
     needs: str = "original"
     ratios: tuple[float, ...] = ()
-    variational: bool = False
+    learned: LearnedMethod | None = None
 
     @property
     def optimizer(self) -> Optimizer | SourceOptimizer:
@@ -132,24 +133,20 @@ def _ranked(config: StudyConfig, section: RankingConfig, pruning: Pruning) -> di
 
 
 def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
-    """Twins by variational dropout."""
-    for section in config.variational.each() if config.variational else ():
-        training = {
-            **_training(config, section),
-            "preset": section.preset,
-            "threshold": section.threshold,
-            "kl_scale": section.kl_scale,
-            "keep": _kept(config, section),
-        }
-        series, _ = variational_series(zoo, **training)
-        yield _stage("variational dropout", (), series, add_variational_twins, training, variational=True)
+    """Twins by methods that learn what to keep."""
+    for section in (part for learned in config.learned for part in learned.each()):
+        method, ratios = section.learned(), section.asked()
+        training = {**_training(config, section), "method": method, "keep": _kept(config, section)}
+        series, _ = learned_series(zoo, **training)
+        add = add_learned_twins if ratios is None else partial(add_learned_twins, ratios=ratios)
+        yield _stage(method.phrase, (), series, add, training, ratios=tuple(ratios or ()), learned=method)
 
 
 def _matched(config: StudyConfig, zoo: Zoo, dropped: Sequence[Stage]) -> Iterator[Stage]:
     """Twins by magnitude with the sparsity of those by variational dropout, at earlier epochs and in the end."""
     for section in _each_ranking(config):
         training = _ranked(config, section, replace(section.pruning(), schedule=Pruning.schedule))
-        for stage in dropped:
+        for stage in (stage for stage in dropped if not stage.ratios):
             epochs = matched_epochs(section, stage.training["epochs"])
             for scope in section.matched_scopes:
                 for epoch in [*epochs, None]:
@@ -182,7 +179,7 @@ def _training(config: StudyConfig, section: TwinConfig) -> dict[str, Any]:
 
 def _kept(config: StudyConfig, section: TwinConfig) -> tuple[int, ...]:
     """The earlier epochs at which twins are compared, and so kept: those at which others are matched."""
-    if not config.variational:
+    if not config.learned:
         return ()
     parts = [part for part in _each_ranking(config) if part.matched_scopes]
     return tuple(sorted({epoch for part in parts for epoch in matched_epochs(part, section.epochs)}))

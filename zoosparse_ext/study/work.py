@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -19,11 +19,14 @@ from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.train import train
 from zoosparse_ext.sparsify.control import continue_training
+from zoosparse_ext.sparsify.learned import learn
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
-from zoosparse_ext.sparsify.variational import variational_dropout
+from zoosparse_ext.sparsify.methods import LearnedMethod
+from zoosparse_ext.sparsify.methods.variational import VariationalDropout
 from zoosparse_ext.study.grid import ModelGroup
 
 OnProgress = Callable[[Progress], None]
+Twins = TypeVar("Twins", bound="Continuing")
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,8 @@ class Pruning(Work):
 
 
 @dataclass(frozen=True)
-class Dropping(Work):
-    """Twins by variational dropout."""
+class Continuing(Work):
+    """The models themselves, trained on without being pruned."""
 
     population: Population
 
@@ -156,14 +159,14 @@ class Dropping(Work):
     def models(self) -> int:
         return len(self.population)
 
-    def at_rows(self, start: int, stop: int) -> Dropping:
+    def at_rows(self: Twins, start: int, stop: int) -> Twins:
         return replace(self, population=self.population[start:stop], options=_options_of(self, start, stop))
 
-    def alone(self) -> Dropping:
+    def alone(self: Twins) -> Twins:
         return replace(self, population=self.population.clone())
 
     def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
-        return variational_dropout(
+        return continue_training(
             self.population,
             data,
             checkpoint=checkpoint,
@@ -173,13 +176,31 @@ class Dropping(Work):
 
 
 @dataclass(frozen=True)
-class Continuing(Dropping):
-    """The models themselves, trained on without being pruned."""
+class Dropping(Continuing):
+    """Twins by a method that learns what to keep.
+
+    Args:
+        ratios: of a method that is told how much.
+    """
+
+    method: LearnedMethod = VariationalDropout()  # noqa: RUF009
+    ratios: Sequence[float] | None = None
+
+    @property
+    def copies(self) -> int:
+        return 1 if self.ratios is None else len(self.ratios)
+
+    @property
+    def network_epochs(self) -> int:
+        """One training for all ratios."""
+        return self.models * int(self.options.get("epochs", 0))
 
     def run(self, data: Dataset, checkpoint: Path | None, progress: OnProgress | None) -> Population:
-        return continue_training(
+        return learn(
             self.population,
             data,
+            self.method,
+            self.ratios,
             checkpoint=checkpoint,
             progress=progress,
             **_with_images(self.options, data),

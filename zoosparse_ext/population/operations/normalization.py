@@ -90,8 +90,10 @@ class BatchNorm(_Norm):
         if (
             planes.dim() == 2
         ):  # vectors of channels: there are whole ones, else the bits of a model depend on N
-            planes, weight, bias, own_mean, own_var = _in_whole_vectors(
-                planes, weight, bias, own_mean, own_var
+            planes = _in_whole_vectors(planes)
+            weight, bias, own_mean, own_var = (
+                None if tensor is None else _in_whole_vectors(tensor)
+                for tensor in (weight, bias, own_mean, own_var)
             )
         result = F.batch_norm(planes, own_mean, own_var, weight, bias, True, factor, self.eps)
         channels = x.shape[1:3].numel()
@@ -241,9 +243,9 @@ class LayerNorm(_Norm):
         return nn.LayerNorm(self.shape, self.eps, self.affine, self.bias)
 
 
-def _in_whole_vectors(*tensors: Tensor | None) -> list[Tensor | None]:
-    """Tensors [..., channels] with as many channels as fill vectors."""
-    return [None if tensor is None else F.pad(tensor, (0, -tensor.shape[-1] % VECTOR)) for tensor in tensors]
+def _in_whole_vectors(tensor: Tensor) -> Tensor:
+    """A tensor [..., channels] with as many channels as fill vectors."""
+    return F.pad(tensor, (0, -tensor.shape[-1] % VECTOR))
 
 
 def _columns_of(norm: BatchNorm | InstanceNorm) -> dict[str, Shape]:

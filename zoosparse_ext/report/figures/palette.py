@@ -8,10 +8,16 @@ from collections.abc import Iterable
 from matplotlib.colors import to_hex
 
 from zoosparse_ext.analysis.series import series_order
+from zoosparse_ext.sparsify.methods import METHODS
 
 # Okabe & Ito's palette, safe for color-blind readers; the page gives lighter tones of it in dark mode.
 SEQUENCE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
-KNOWN = {"MP global": "#0072b2", "MP per layer": "#009e73", "MP": "#0072b2", "VD": "#d55e00"}
+KNOWN = {"MP per layer": "#009e73"} | {
+    label: cls.color
+    for cls in METHODS.values()
+    if cls.color is not None
+    for label in (cls.label, f"{cls.label} global")
+}
 # For further series: what is left of that palette, then dark tones after Paul Tol's "muted".
 FURTHER = ("#cc79a7", "#e69f00", "#56b4e9", "#882255", "#8c8c1f", "#5e4fa2", "#7a4a1e", "#1f6f6f")
 # Inside the page colors follow the reader's theme: the custom property of each, as in `style.css`.

@@ -13,6 +13,7 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.population.forward import forward
 from zoosparse_ext.population.modules import forward_modules
 from zoosparse_ext.population.population import Population, chunks
+from zoosparse_ext.sparsify.gradients import require_finite, thawed
 from zoosparse_ext.sparsify.methods.base import Ranking, register
 
 MODELS, IMAGES = 16, 128  # whose activations are held at a time
@@ -35,12 +36,15 @@ class Gradient(Ranking):
 
     def score(self, population: Population, images: Split | None, seed: int) -> Tensor:
         assert images is not None
-        return (population.weights.detach() * loss_gradient(population, images)).abs()
+        scores = (population.weights.detach() * loss_gradient(population, images)).abs()
+        return require_finite(self.name, population, scores)
 
 
 def loss_gradient(population: Population, images: Split) -> Tensor:
     """The gradient [N, P] of every model's mean cross-entropy on the images, in evaluation mode."""
     architecture = population.architecture
+    if any(segment.prunable and not segment.trainable for segment in architecture.segments):
+        architecture = thawed(architecture)
     run = forward_modules if architecture.program is None else forward
     total = torch.zeros_like(population.weights)
     for columns in chunks(len(images), IMAGES):
