@@ -34,32 +34,37 @@ bool product_within(int64_t limit, std::initializer_list<int64_t> factors) {
 // [first, first + size) lies in [0, end); size and end are at least 0.
 bool range_within(int64_t end, int64_t first, int64_t size) { return first >= 0 && size <= end && first <= end - size; }
 
+constexpr std::array<const char*, kWeight> kNames{
+    "kind",          "in_channels",  "in_height",     "in_width",     "out_channels",   "out_height",   "out_width",
+    "kernel_height", "kernel_width", "stride_height", "stride_width", "padding_height", "padding_width"};
+
 // Nothing that is computed of a row can overflow after this.
 void check_sizes(const int64_t* row, int64_t index) {
-  for (int column = 1; column <= 12; ++column) {
-    const int64_t least = column <= 10 ? 1 : 0;  // paddings may be 0
-    if (row[column] < least || row[column] > kMostElements)
-      refuse("operation ", index, " has ", row[column], " in column ", column, " of the program; expected ", least,
+  for (int field = kInChannels; field <= kPaddingWidth; ++field) {
+    const int64_t least = field < kPaddingHeight ? 1 : 0;
+    if (row[field] < least || row[field] > kMostElements)
+      refuse("operation ", index, " has ", kNames[static_cast<size_t>(field)], " = ", row[field], "; expected ", least,
              " to ", kMostElements);
   }
-  if (!product_within(kMostElements, {row[1], row[2] + 2 * row[11], row[3] + 2 * row[12]}) ||
-      !product_within(kMostElements, {row[4], row[5], row[6]}))
+  const int64_t height = row[kInHeight] + 2 * row[kPaddingHeight], width = row[kInWidth] + 2 * row[kPaddingWidth];
+  if (!product_within(kMostElements, {row[kInChannels], height, width}) ||
+      !product_within(kMostElements, {row[kOutChannels], row[kOutHeight], row[kOutWidth]}))
     refuse("operation ", index, " is too large: its input with padding and its output may have ", kMostElements,
            " elements");
 }
 
 TrainOp decode(const int64_t* row, double value, double clamp) {
-  const auto number = [row](int column) { return static_cast<int32_t>(row[column]); };
+  const auto number = [row](ProgramField field) { return static_cast<int32_t>(row[field]); };
   TrainOp op{};
-  op.kind = static_cast<OpKind>(number(0));
-  op.in_channels = number(1), op.in_height = number(2), op.in_width = number(3);
-  op.out_channels = number(4), op.out_height = number(5), op.out_width = number(6);
-  op.kernel_height = number(7), op.kernel_width = number(8);
-  op.stride_height = number(9), op.stride_width = number(10);
-  op.padding_height = number(11), op.padding_width = number(12);
-  op.weight = row[13], op.bias = row[14];
-  op.activation = static_cast<ActivationKind>(number(15));
-  op.weight_frozen = (row[16] & 1) != 0, op.bias_frozen = (row[16] & 2) != 0;
+  op.kind = static_cast<OpKind>(number(kKind));
+  op.in_channels = number(kInChannels), op.in_height = number(kInHeight), op.in_width = number(kInWidth);
+  op.out_channels = number(kOutChannels), op.out_height = number(kOutHeight), op.out_width = number(kOutWidth);
+  op.kernel_height = number(kKernelHeight), op.kernel_width = number(kKernelWidth);
+  op.stride_height = number(kStrideHeight), op.stride_width = number(kStrideWidth);
+  op.padding_height = number(kPaddingHeight), op.padding_width = number(kPaddingWidth);
+  op.weight = row[kWeight], op.bias = row[kBias];
+  op.activation = static_cast<ActivationKind>(number(kActivation));
+  op.weight_frozen = (row[kFrozen] & 1) != 0, op.bias_frozen = (row[kFrozen] & 2) != 0;
   op.value = static_cast<float>(value);
   op.clamp = static_cast<float>(clamp);
   return op;
@@ -135,19 +140,19 @@ std::vector<TrainOp> decode_program(const ProgramTable& table) {
   std::vector<TrainOp> ops;
   for (int64_t i = 0; i < table.length; ++i) {
     const int64_t* row = table.rows + i * kProgramColumns;
-    if (row[0] < 0 || row[0] > static_cast<int64_t>(OpKind::global_avg_pool2d) || row[15] < 0 ||
-        row[15] > static_cast<int64_t>(ActivationKind::gelu))
-      refuse("operation ", i, " is of unknown kind ", row[0], " or activation ", row[15]);
-    if (row[16] < 0 || row[16] > 3)
-      refuse("operation ", i, " has ", row[16], " in column 16; frozen are 0: nothing, 1: weight, 2: bias, 3: both");
+    if (row[kKind] < 0 || row[kKind] > static_cast<int64_t>(OpKind::global_avg_pool2d) || row[kActivation] < 0 ||
+        row[kActivation] > static_cast<int64_t>(ActivationKind::gelu))
+      refuse("operation ", i, " is of unknown kind ", row[kKind], " or activation ", row[kActivation]);
+    if (row[kFrozen] < 0 || row[kFrozen] > 3)
+      refuse("operation ", i, " has frozen = ", row[kFrozen], "; expected 0: nothing, 1: weight, 2: bias, 3: both");
     check_sizes(row, i);
     const double clamp = table.clamp != nullptr ? table.clamp[i] : 10.0;
     const TrainOp op = decode(row, table.values[i], clamp);
-    if (!std::equal(shape.begin(), shape.end(), row + 1) || !consistent(op))
+    if (!std::equal(shape.begin(), shape.end(), row + kInChannels) || !consistent(op))
       refuse("operation ", i, " has other shapes than what comes before it gives, or than its own sizes give");
     if (has_weights(op)) check_columns(op, i, table.parameters);
     check_values(op, i, table.values[i], clamp);
-    std::copy_n(row + 4, 3, shape.begin());
+    std::copy_n(row + kOutChannels, 3, shape.begin());
     ops.push_back(op);
   }
   if (std::none_of(ops.begin(), ops.end(), has_weights)) refuse("the program has no weights");

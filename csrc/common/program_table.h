@@ -8,7 +8,29 @@
 
 namespace zoosparse {
 
-constexpr int64_t kProgramColumns = 18;
+// Columns of the table, as FIELDS in zoosparse_ext/ops/_program.py has them; a test holds the two against each other.
+enum ProgramField {
+  kKind,
+  kInChannels,
+  kInHeight,
+  kInWidth,
+  kOutChannels,
+  kOutHeight,
+  kOutWidth,
+  kKernelHeight,
+  kKernelWidth,
+  kStrideHeight,
+  kStrideWidth,
+  kPaddingHeight,
+  kPaddingWidth,
+  kWeight,
+  kBias,
+  kActivation,
+  kFrozen,
+  kReserved,
+  kProgramFields
+};
+constexpr int64_t kProgramColumns = kProgramFields;
 
 struct ProgramTable {
   const int64_t* rows;   // [length, kProgramColumns]

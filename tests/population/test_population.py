@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import zoosparse_ext as zs
 from tests.population import tiny
@@ -92,6 +92,26 @@ def dilated() -> nn.Module:
     return module
 
 
+def randomly() -> nn.Module:
+    module = tiny.chain()
+    module[2] = nn.RReLU()
+    return module
+
+
+class Joined(nn.Module):
+    """Two layers, and a sum of one of their results with the last."""
+
+    def __init__(self, chosen: int) -> None:
+        super().__init__()
+        self.chosen, self.flat = chosen, nn.Flatten()
+        self.first, self.second, self.third = (nn.Linear(size, 4) for size in (64, 4, 4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = [self.first(self.flat(images))]
+        hidden.append(self.second(hidden[0]))
+        return hidden[1 - self.chosen] * 2 + hidden[self.chosen] + self.third(hidden[1])
+
+
 DIFFERENCES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], str]] = {
     "shape": (tiny.chain, wider, r"'3.weight' \[5, 3, 2, 2\] where model 0 has '3.weight' \[2, 3, 2, 2\]"),
     "more tensors": (
@@ -103,7 +123,13 @@ DIFFERENCES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], s
     "stride": (tiny.chain, padded, r"stride=\(1, 1\).* where model 0 computes .*stride=\(2, 2\)"),
     "more operations": (tiny.chain, longer, "'tanh'.* where model 0 computes nothing more"),
     "fewer operations": (longer, tiny.chain, "nothing more where model 0 computes .*'tanh'"),
-    "no chain": (tiny.chain, dilated, "it is no chain .*dilation.* where model 0 is a chain"),
+    "dilation": (tiny.chain, dilated, r"dilation.* is 2 .*dilation=\(2, 2\).* where model 0 computes"),
+    "no program": (tiny.chain, randomly, "it is no program .*RReLU.* where model 0 is one"),
+    "other inputs of one operation": (
+        lambda: Joined(0),
+        lambda: Joined(1),
+        "its operation 3, multiply with a number, takes the result of linear 'first' where .* of linear 'second'",
+    ),
     "no chain, other modules": (
         tiny.Residual,
         lambda: tiny.Residual(dropout=0.2),
@@ -311,8 +337,10 @@ def test_dropout_rates_of_the_table() -> None:
 
 
 def test_an_architecture_from_disk_asks_for_its_module() -> None:
+    """Of a network that is no program, as those with batch norm were in version 0.1."""
     source = tiny.population(tiny.batch_normed)
-    architecture = zs.Architecture.from_dict(source.architecture.to_dict())
+    stored = source.architecture.to_dict() | {"program": None, "reason": "add"}
+    architecture = zs.Architecture.from_dict(stored)
     assert architecture == source.architecture
     population = zs.Population(source.weights, architecture)
     images = torch.randn(2, *tiny.SHAPE)
@@ -321,6 +349,19 @@ def test_an_architecture_from_disk_asks_for_its_module() -> None:
     with pytest.raises(InputError, match=r"the module has 'stem\.weight'"):
         population.with_module(tiny.Residual())
     assert torch.equal(population.with_module(tiny.batch_normed())(images), source(images))
+    program = population.architecture.program
+    assert program is not None and not program.has_streams and architecture.reason == "add"
+
+
+def test_a_graph_from_disk_needs_no_module() -> None:
+    source = tiny.population(tiny.batch_normed)
+    architecture = zs.Architecture.from_dict(source.architecture.to_dict())
+    assert architecture == source.architecture
+    images = torch.randn(2, *tiny.SHAPE)
+    population = zs.Population(source.weights, architecture)
+    assert torch.equal(population(images), source(images))
+    scores = torch.stack([module(images) for module in population.to_modules()])
+    torch.testing.assert_close(scores, source(images))
 
 
 def test_predictions_stay_on_the_cpu() -> None:

@@ -52,7 +52,7 @@ def test_round_trip_through_json() -> None:
 
 @pytest.mark.parametrize("row", [{"kind": "attention"}, {}])
 def test_an_unknown_operation_is_named(row: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"unknown operation .* known: conv2d, linear"):
+    with pytest.raises(InputError, match=r"unknown operation .* known: .*conv2d, .*linear"):
         Program.from_list([row])
 
 

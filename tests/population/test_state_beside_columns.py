@@ -69,7 +69,7 @@ def test_a_number_in_a_dict_and_in_a_closure() -> None:
         return lambda scores: number * scores
 
     models = [Masked(lambda m, mask, i: setattr(m, "options", {"value": 1.0 + i}), i) for i in range(4)]
-    with pytest.raises(InputError, match="model 1 of 'Masked' gives other scores"):
+    with pytest.raises(InputError, match=r"model 1 differs from model 0: options.*its forward reads it"):
         zs.Population.from_modules(models, input_shape=SHAPE)
     models = tiny.make(tiny.Residual, n=4)
     for number, model in enumerate(models):

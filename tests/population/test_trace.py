@@ -1,4 +1,4 @@
-"""From modules to programs: every operation and spelling, and every reason why a module is no chain."""
+"""From modules to programs: every spelling of a chain, and every reason why a module is no program."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.population.operations import NotAProgram
+from zoosparse_ext.population.operations.joining import Combine
 from zoosparse_ext.population.program import (
     Activation,
     AvgPool2d,
@@ -22,7 +24,7 @@ from zoosparse_ext.population.program import (
     MaxPool2d,
     Operation,
 )
-from zoosparse_ext.population.trace import NotAChain, trace
+from zoosparse_ext.population.trace import trace
 
 
 class Calling(nn.Module):
@@ -123,17 +125,12 @@ class TwoInputs(nn.Module):
         return self.head(images)
 
 
-class Residual(nn.Module):
+class Early(nn.Module):
+    """Computes on, but returns what came before."""
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, 1, 3, padding=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images + self.conv(images)
-
-
-class Early(Residual):
-    """Computes on, but returns what came before."""
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = self.conv(images)
@@ -170,41 +167,90 @@ def pruned_linear() -> nn.Module:
     return module
 
 
+class Staying(nn.Sequential):
+    """Its dropout stays in evaluation mode."""
+
+    def train(self, mode: bool = True) -> Staying:
+        super().train(mode)
+        self[0].train(False)
+        return self
+
+
 REASONS: dict[str, tuple[nn.Module, str]] = {
-    "branch": (Residual(), "add"),
-    "result twice": (Calling(lambda x: x + x), "add"),
     "two inputs": (TwoInputs(), "more than one input"),
-    "early result": (Early(), "returns something else"),
-    "layer twice": (Twice(), "more than once"),
     "unused parameter": (Unused(), "'scale' belongs to no"),
     "hook": (pruned_linear(), "'1' has a forward pre-hook"),
     "data-dependent": (Choosing(), "cannot trace Choosing"),
     "no weights": (nn.Sequential(nn.ReLU()), "no layer with weights"),
-    "groups": (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), "'0' has groups"),
-    "dilation": (nn.Sequential(nn.Conv2d(2, 2, 3, dilation=2)), "'0' has groups, dilation"),
-    "padding mode": (nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")), "padding mode"),
-    "same padding": (nn.Sequential(nn.Conv2d(1, 2, 3, padding="same")), "padding='same'"),
-    "max pool, dilation": (nn.Sequential(nn.MaxPool2d(2, dilation=2)), "dilation"),
-    "max pool, ceil": (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), "ceil_mode"),
-    "average pool, padding": (nn.Sequential(nn.AvgPool2d(2, padding=1)), "padding"),
-    "adaptive pool": (nn.Sequential(nn.AdaptiveAvgPool2d(2)), "to 2; only 1"),
-    "flatten": (nn.Sequential(nn.Flatten(2)), "keeps some axes"),
-    "flatten to the end": (Calling(lambda x: torch.flatten(x, end_dim=1)), "keeps some axes"),
-    "flatten all": (Calling(lambda x: x.flatten()), "keeps some axes"),
-    "tanh-gelu": (nn.Sequential(nn.GELU(approximate="tanh")), "approximation of gelu"),
-    "F.tanh-gelu": (Calling(lambda x: F.gelu(x, approximate="tanh")), "approximation of gelu"),
-    "batch norm": (nn.Sequential(nn.BatchNorm2d(2)), "BatchNorm2d"),
-    "functional dropout": (Calling(lambda x: F.dropout(x, 0.5)), "dropout"),
-    "F.max_pool2d, ceil": (Calling(lambda x: F.max_pool2d(x, 2, ceil_mode=True)), "ceil_mode"),
-    "softmax": (Calling(lambda x: x.softmax(1)), "use the module of the same name"),
+    "same padding of an even kernel": (nn.Sequential(nn.Conv2d(1, 2, 2, padding="same")), "padding='same'"),
+    "flatten with the batch": (nn.Sequential(nn.Flatten(0)), "takes the batch"),
+    "flatten to the end": (Calling(lambda x: torch.flatten(x, end_dim=1)), "takes the batch"),
+    "flatten all": (Calling(lambda x: x.flatten()), "takes the batch"),
+    "dropout that is always on": (Calling(lambda x: F.dropout(x, 0.5)), "dropout"),
+    "dropout that is never on": (Calling(lambda x: F.dropout(x, 0.5, False)), "drops also"),
+    "a layer that stays in its mode": (Staying(nn.Dropout(0.5), nn.Linear(4, 2)), "'0' stays in"),
+    "an unknown layer": (nn.Sequential(nn.RReLU(), nn.Linear(4, 2)), "'0' is a RReLU, which programs lack"),
+    "an unknown function": (Calling(lambda x: x.cumsum(1)), "cumsum is not supported"),
+    "pool with indices": (Calling(lambda x: F.max_pool2d(x, 2, return_indices=True)[0]), "indices"),
+    "softmax over no axis": (nn.Sequential(nn.Softmax(), nn.Linear(4, 2)), "over which axis"),
+    "softmax in half precision": (Calling(lambda x: F.softmax(x, 1, dtype=torch.half)), "softmax in"),
+    "sum over the batch": (Calling(lambda x: x - x.mean(0)), "over the batch"),
+    "index into the batch": (Calling(lambda x: x[0]), "into the batch"),
+    "cat along the batch": (Calling(lambda x: torch.cat([x, x])), "along the batch"),
+    "sizes": (Calling(lambda x: x.view(-1, x.shape[1])), "sizes"),
+    "a batch of 32": (Calling(lambda x: x.view(32, 4)), "changes the batch"),
+    "a constant tensor": (Calling(lambda x: x + torch.ones(4)), "no column"),
+    "add with alpha": (Calling(lambda x: torch.add(x, x, alpha=2)), "alpha"),
+    "a tuple": (Calling(lambda x: (x, x)), "Linear|takes|something else"),
 }
 
 
 @pytest.mark.parametrize("name", REASONS)
 def test_reasons(name: str) -> None:
     module, reason = REASONS[name]
-    with pytest.raises(NotAChain, match=reason):
+    with pytest.raises(NotAProgram, match=reason):
         trace(module)
+
+
+def test_a_result_that_comes_early() -> None:
+    """What the result does not need is left out."""
+    assert [op.kind for op in trace(Early()).operations] == ["conv2d"]
+
+
+def test_a_layer_twice() -> None:
+    program = trace(Twice())
+    assert [op.kind for op in program.operations] == ["linear", "activation", "linear"]
+    assert program.why_not_chain == "a second use of layer 'layer'"
+
+
+def test_a_result_twice() -> None:
+    program = trace(Calling(lambda x: torch.relu(x) + x))
+    assert program.operations[1] == Combine("add") and program.inputs[:2] == ((0,), (1, 0))
+    assert program.why_not_chain == "add of two results"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.view(x.shape[0], -1),
+        lambda x: x.reshape(x.size()[0], -1),
+        lambda x: x.flatten(1).contiguous(),
+    ],
+)
+def test_other_spellings_of_flatten(function: Callable[[Tensor], Tensor]) -> None:
+    assert trace(Calling(function)).operations == (Flatten(), Linear("head", 4, 2))
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_a_mean_over_planes_is_global_pooling(keepdim: bool) -> None:
+    operations = trace(Calling(lambda x: x.mean((2, 3), keepdim))).operations
+    assert operations[:-1] == ((GlobalAvgPool2d(),) if keepdim else (GlobalAvgPool2d(), Flatten()))
+
+
+def test_same_padding_of_an_odd_kernel() -> None:
+    layer = nn.Conv2d(1, 2, (3, 5), padding="same", dilation=(1, 2))
+    assert trace(nn.Sequential(layer)).operations[0].padding == (1, 4)
 
 
 def test_a_dropout_rate_of_one_is_refused() -> None:

@@ -184,5 +184,6 @@ def test_errors(options: dict[str, str], message: str) -> None:
 def test_more_errors(data: zs.Dataset) -> None:
     with pytest.raises(InputError, match="pruned at once"):
         zs.magnitude_prune(tiny.population(), "2:4", data=data, epochs=4, schedule="iterative")
-    with pytest.raises(InputError, match="Wanda scores look at what enters each layer of a chain"):
-        zs.magnitude_prune(tiny.population(tiny.Residual), 0.5, score="wanda", data=data)
+    with pytest.raises(InputError, match="Wanda scores look at what enters each layer of a program"):
+        unknown = tiny.population(lambda: nn.Sequential(tiny.chain(), nn.LogSigmoid(), nn.RReLU()))
+        zs.magnitude_prune(unknown, 0.5, score="wanda", data=data)

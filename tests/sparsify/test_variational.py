@@ -92,16 +92,24 @@ def test_equals_the_usual_layers(preset: Preset, engine: str, data: zs.Dataset) 
 
 @pytest.mark.parametrize("preset", [EAGER, WITHOUT_BIASES], ids=["eager", "plain"])
 @pytest.mark.parametrize("build", [tiny.Residual, tiny.batch_normed], ids=["residual", "batch norm"])
-def test_modules_that_are_no_chains(build: Any, preset: Preset, data: zs.Dataset) -> None:
-    """Their noise is PyTorch's, of a generator seeded by model, seed and step; batch norm keeps its statistics."""
+@pytest.mark.parametrize("streams", ["of its own", "of the module"])
+def test_graphs(streams: str, build: Any, preset: Preset, data: zs.Dataset) -> None:
+    """Noise has the streams of the operations; of zoos without a program it is PyTorch's, of a generator seeded by
+    model, seed and step. Batch norm keeps its statistics."""
     modules = tiny.make(build, 2)
     population = zs.Population.from_modules(modules)
+    program = population.architecture.program
+    assert program is not None and not program.is_chain
+    places = {layer.name: program.operations.index(layer) for layer in program.layers}
+    if streams == "of the module":
+        without = dataclasses.replace(population.architecture, program=None)
+        population.architecture, places = without.retraced(modules[0]), None
     options = {"epochs": 2, "batch_size": BATCH, "seed": SEED, "optimizer": zs.Adam(lr=1e-2)}
     twins = zs.variational_dropout(population, data, preset=preset, **options)
     assert twins.masks is not None and twins.log_sigma2 is not None and (twins.sparsity() > 0.02).all()
     segments = {segment.name: segment for segment in twins.layers()}
     for row, module in enumerate(modules):
-        layers = residual_alone(module.train(), preset, data, row, epochs=2, lr=1e-2)
+        layers = residual_alone(module.train(), preset, data, row, places, epochs=2, lr=1e-2)
         for name, tensor in module.state_dict().items():
             layer = layers.get(name.partition(".")[0])
             if layer is None and tensor.is_floating_point():  # batch norm
@@ -121,17 +129,32 @@ def test_modules_that_are_no_chains(build: Any, preset: Preset, data: zs.Dataset
 
 
 def residual_alone(
-    module: Any, preset: Preset, data: zs.Dataset, model_seed: int, epochs: int, lr: float
+    module: Any,
+    preset: Preset,
+    data: zs.Dataset,
+    model_seed: int,
+    places: dict[str, int] | None,
+    epochs: int,
+    lr: float,
 ) -> dict[str, ARDLayer]:
-    """One residual network, its layers replaced by the usual ones."""
+    """One residual network, its layers replaced by the usual ones; `places` are those of the layers in a program."""
     start, with_bias = preset.initial_log_sigma2, preset.conv_biases
-    layers = {}
+    layers, step = {}, 0
+
+    def noise(place: int, mean: Tensor) -> Tensor:
+        if places is None:
+            return torch.randn_like(mean)
+        numbers = random.normal(
+            torch.tensor([model_seed]), SEED, mean[0].numel(), step=step,
+            stream=random.stream_id(random.VARIATIONAL_NOISE, place), samples=len(mean),
+        )  # fmt: skip
+        return numbers.view(mean.shape)
+
     for name in ("stem", "conv", "head"):
-        layer = ARDLayer(getattr(module, name), 0, lambda _, mean: torch.randn_like(mean), start, with_bias)
-        setattr(module, name, layer)
-        layers[name] = layer
+        place = 0 if places is None else places[name]
+        layers[name] = ARDLayer(getattr(module, name), place, noise, start, with_bias)
+        setattr(module, name, layers[name])
     optimizer = torch.optim.Adam(module.parameters(), lr=lr)
-    step = 0
     for epoch in range(epochs):
         order = random.permutation(torch.tensor([model_seed]), SEED, len(data.train), epoch=epoch)[0]
         for batch in order.long().split(BATCH):

@@ -17,7 +17,7 @@ from zoosparse_ext.errors import InputError
 
 from . import _registry
 from ._checks import check_devices, check_dtype, check_matrix, check_tensor
-from ._program import ACTIVATIONS, KINDS, check_program
+from ._program import ACTIVATIONS, COLUMNS, FIELDS, KINDS, check_program, named
 
 MODES = ("auto", "dense", "sparse")  # in the order of their numbers
 DEVICES = ("cpu", "cuda")  # that have a native engine
@@ -126,9 +126,9 @@ def _mode(op: str, sparse: str) -> int:
 def _classes(op: str, program: Tensor) -> int:
     if program.dim() != 2 or program.shape[0] == 0 or program.shape[1] < 5:
         raise InputError(
-            f"{op}: program must be the table [L, 18] of Program.encode, got {list(program.shape)}"
+            f"{op}: program must be the table [L, {COLUMNS}] of Program.encode, got {list(program.shape)}"
         )
-    return int(program[-1, 4])
+    return int(program[-1, FIELDS.index("out_channels")])
 
 
 def _scores_reference(
@@ -165,28 +165,32 @@ def _check_reference(
         if tensor.shape != (images.shape[1],):
             raise InputError(f"infer: {name} must have shape [{images.shape[1]}], got {list(tensor.shape)}")
     check_program("infer", program, values, images.shape[1:], weights.shape[1])
-    if int(program[-1, 4]) != classes:
-        raise InputError(f"infer: the program gives {int(program[-1, 4])} scores, classes is {classes}")
+    if (scores := _classes("infer", program)) != classes:
+        raise InputError(f"infer: the program gives {scores} scores, classes is {classes}")
 
 
-def _operation(fields: list[int], value: float, row: Tensor, hidden: Tensor) -> Tensor:
-    """One line of a program's table on [M, C, H, W]; `row` [P] are the weights of one model."""
-    kind = KINDS[fields[0]]
-    kernel, stride, padding = tuple(fields[7:9]), tuple(fields[9:11]), tuple(fields[11:13])
+def _operation(row: list[int], value: float, weights: Tensor, hidden: Tensor) -> Tensor:
+    """One row of a program's table on [M, C, H, W]; `weights` [P] are those of one model."""
+    fields = named(row)
+    kind = KINDS[fields.kind]
+    kernel = (fields.kernel_height, fields.kernel_width)
+    stride, padding = (
+        (fields.stride_height, fields.stride_width),
+        (fields.padding_height, fields.padding_width),
+    )
     if kind in ("conv2d", "linear"):
-        shape = (fields[4], fields[1], *kernel)
-        size = shape[0] * shape[1] * shape[2] * shape[3]
-        weight = row[fields[13] : fields[13] + size].view(shape)
-        bias = row[fields[14] : fields[14] + fields[4]] if fields[14] >= 0 else None
+        shape = (fields.out_channels, fields.in_channels, *kernel)
+        weight = weights[fields.weight :][: shape[0] * shape[1] * shape[2] * shape[3]].view(shape)
+        bias = weights[fields.bias :][: fields.out_channels] if fields.bias >= 0 else None
         return F.conv2d(hidden, weight, bias, stride, padding)
     if kind == "max_pool2d":
         return F.max_pool2d(hidden, kernel, stride, padding)
     if kind in ("avg_pool2d", "global_avg_pool2d"):
         return F.avg_pool2d(hidden, kernel, stride)
     if kind == "flatten":
-        return hidden.reshape(-1, fields[4], 1, 1)
+        return hidden.reshape(-1, fields.out_channels, 1, 1)
     if kind == "activation":
-        name = ACTIVATIONS[fields[15]]
+        name = ACTIVATIONS[fields.activation]
         if name == "leaky_relu":
             return F.leaky_relu(hidden, value)
         return hidden if name == "identity" else getattr(F, name)(hidden)

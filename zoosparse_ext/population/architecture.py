@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from zoosparse_ext.errors import InputError, require_kind
 from zoosparse_ext.population.likeness import COUNTER
+from zoosparse_ext.population.operations import NotAProgram
 from zoosparse_ext.population.plain import copy_module, plain_module
 from zoosparse_ext.population.program import Program, Shape
+from zoosparse_ext.population.program_module import ProgramModule
 from zoosparse_ext.population.prunable import Prunable, left_out, prunable_names
-from zoosparse_ext.population.trace import NotAChain, trace
+from zoosparse_ext.population.trace import trace
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +61,9 @@ class Architecture:
     Args:
         name: what tables and files call it, e.g. ``"cnn-s-tanh"``.
         segments: the columns, without gaps, in the order of the module's parameters.
-        program: the chain of operations; None when the module is not a chain, then `template` runs it.
-        input_shape: channels, height, width of an image; None if unknown.
-        template: a module of this architecture: it runs what is no chain, and is what models are given back as.
+        program: the operations; None when the module is no program, then `template` runs it.
+        input_shape: channels, height, width of an image, or whatever a sample has; None if unknown.
+        template: a module of this architecture: it runs what is no program, and is what models are given back as.
         reason: why there is no program.
         network: what makes the module of a ready architecture that is no chain, see `networks.network_module`; None
             for others.
@@ -94,7 +96,7 @@ class Architecture:
         input_shape: Shape | None = None,
         prunable: Prunable | None = None,
     ) -> Architecture:
-        """Read the columns and, where the module is a chain, the program off a module.
+        """Read the columns and, where its operations are known, the program off a module.
 
         Parameters with `requires_grad=False` are frozen: no training changes them. The floating-point buffers of the
         state dict become columns that are neither trainable nor prunable; the batch counters of batch norm are counted
@@ -144,7 +146,7 @@ class Architecture:
         program, reason = None, ""
         try:
             program = trace(copy.deepcopy(template))  # which may keep what it saw
-        except NotAChain as error:
+        except NotAProgram as error:
             reason = str(error)
         if program is not None and input_shape is not None:
             program.shapes(input_shape)
@@ -190,22 +192,39 @@ class Architecture:
 
     @cached_property
     def classes(self) -> int | None:
+        """Number of scores, where the program alone says it."""
         return None if self.program is None else self.program.classes
+
+    @property
+    def why_not_chain(self) -> str:
+        """Why native engines do not run the program as it is; empty if they do."""
+        if self.program is None:
+            return f"it is not a program: {self.reason}"
+        return self.program.why_not_chain and f"they lack {self.program.why_not_chain}"
+
+    def runs_program(self, *, training: bool = False, noisy: bool = False) -> bool:
+        """Whether the program runs, rather than the module: not where random numbers are those of the module.
+
+        `noisy` says that noise is put on what layers compute.
+        """
+        if self.program is None or self.program.has_streams:
+            return self.program is not None
+        return not (noisy or (training and self.program.draws))
 
     def module(self) -> nn.Module:
         """A fresh module of this architecture, with the names of the original.
 
         Raises:
-            InputError: the zoo came from disk and its module is not a chain: pass the module again.
+            InputError: the zoo came from disk without a program, and its module is not at hand: pass it again.
         """
         if self.template is not None:
             return copy.deepcopy(self.template)
         if self.program is None:
             raise InputError(
-                f"architecture {self.name!r} is not a chain ({self.reason}) and its module is not at hand; "
+                f"architecture {self.name!r} is not a program ({self.reason}) and its module is not at hand; "
                 "give the module again with population.with_module(module)"
             )
-        module = ProgramModule(self.program)
+        module = ProgramModule(self.program, self.frozen_names)
         for tensor_name, parameter in module.named_parameters():
             parameter.requires_grad_(tensor_name not in self.frozen_names)
         return module
@@ -279,10 +298,29 @@ class Architecture:
         network = data.get("network")
         template = None if network is None else network_module(network)
         counters = tuple(map(str, data.get("counters", ())))
-        return cls(name, segments, program, shape, template, reason, network, counters)
+        stored = cls(name, segments, program, shape, template, reason, network, counters)
+        return stored if program is not None or template is None else stored.retraced(template)
+
+    def retraced(self, module: nn.Module) -> Architecture:
+        """With the program of a module, where a zoo was stored without: its random numbers stay those of the module."""
+        try:
+            program = trace(copy.deepcopy(module)).without_streams()
+        except NotAProgram as error:
+            return replace(self, reason=str(error))
+        return replace(self, program=program, reason="")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Architecture) and self.to_dict() == other.to_dict()
+        """Whether both have the same columns and compute the same, as far as both are known to."""
+        if not isinstance(other, Architecture):
+            return False
+        ours, theirs = self.to_dict(), other.to_dict()
+        if self.program is None or other.program is None or not self.program.is_chain:
+            programs = [a.program and a.program.without_streams() for a in (self, other)]
+            if None not in programs and programs[0] != programs[1]:
+                return False
+            for fields in (ours, theirs):
+                del fields["program"], fields["reason"]
+        return ours == theirs
 
     def __hash__(self) -> int:
         return hash((self.name, self.segments))
@@ -310,37 +348,3 @@ def _tell_left_out(name: str, kept: tuple[tuple[str, str], ...]) -> None:
     if kept:
         shown = ", ".join(f"{tensor} ({reason})" for tensor, reason in kept[:5]) + ", …" * (len(kept) > 5)
         log.warning("%s: not prunable are %s; prunable=… chooses others", name, shown)
-
-
-class ProgramModule(nn.Module):
-    """The `nn.Module` of a program; its state dict has the names of the module the program was traced from."""
-
-    def __init__(self, program: Program) -> None:
-        super().__init__()
-        self.steps: list[nn.Module] = []
-        for op in program.operations:
-            module = op.module()
-            name = getattr(op, "name", None)
-            if name is not None:
-                self._attach(name, module)
-            self.steps.append(module)
-
-    def _attach(self, name: str, module: nn.Module) -> None:
-        parent: nn.Module = self
-        *path, last = name.split(".")
-        for part in path:
-            if part not in parent._modules:
-                parent.add_module(part, nn.Module())
-            parent = parent.get_submodule(part)
-        parent.add_module(last, module)
-
-    def train(self, mode: bool = True) -> ProgramModule:
-        super().train(mode)
-        for module in self.steps:
-            module.train(mode)
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        for module in self.steps:
-            images = module(images)
-        return images

@@ -33,7 +33,8 @@ def check_batches(architecture: Architecture, split: Split, batch_size: int, sam
         raise InputError(
             f"drop_last leaves nothing of {len(split)} images in batches of {batch_size}; choose a smaller batch_size"
         )
-    if architecture.program is not None or architecture.template is None:
+    chain = architecture.program is not None and architecture.program.is_chain
+    if chain or (architecture.program is None and architecture.template is None):
         return
     smallest = samples % batch_size or min(batch_size, samples)
     module = architecture.module().train()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +12,7 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import native
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.cores import OnCores, changed
 from zoosparse_ext.population.learning import Learner
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.steps import Engine, Steps, StepsResult, reference_steps
@@ -53,8 +53,11 @@ def choose_engine(
     else:
         why = missing or "asked for"
         log.info("training %s on the PyTorch reference: %s", population.architecture.name, why)
-        run = reference_steps
-        models = 1 if population.architecture.n_parameters > _LARGE else _REFERENCE_MODELS
+        large = population.architecture.n_parameters > _LARGE
+        run, models = reference_steps, 1 if large else _REFERENCE_MODELS
+        program = population.architecture.program
+        if device.type == "cpu" and not large and program is not None and program.has_own_streams:
+            run = OnCores(run)
     in_place = device.type == "cpu" and population.weights.is_contiguous()
     return ChosenEngine(run if in_place else OnDevice(run, device), models)
 
@@ -78,7 +81,7 @@ class OnDevice:
             self._images = (split, replace(split, **there))
         moved = copy_to(steps, self.device)
         result = self.run(architecture, self._images[1], moved)
-        for here, trained in zip(_changed(steps), _changed(moved), strict=True):
+        for here, trained in zip(changed(steps), changed(moved), strict=True):
             here.copy_(trained)
         return replace(result, loss=result.loss.cpu(), correct=result.correct.cpu())
 
@@ -103,11 +106,3 @@ def copy_to(steps: Steps, device: torch.device) -> Steps:
         dropout=copied(steps.dropout),
         learned=learned,
     )
-
-
-def _changed(steps: Steps) -> Iterator[Tensor]:
-    """The tensors that training changes."""
-    yield steps.weights
-    yield from steps.state.tensors()
-    if steps.learned is not None:
-        yield from steps.learned.matrices.values()

@@ -131,14 +131,13 @@ def check_split(population: Population, split: Split) -> None:
     """Raise InputError unless images and labels fit the architecture, and there is one score per class."""
     require_data(population)
     population.check_images(split.images)
-    program, (_, channels, height, width) = population.architecture.program, split.images.shape
-    if program is not None:
-        scores = program.shapes((channels, height, width))[-1]
-        if scores[1:] != (1, 1):
-            raise InputError(
-                f"architecture {population.architecture.name!r} ends in maps {'×'.join(map(str, scores))}, "
-                "not in one score per class; end it with a linear layer or global average pooling"
-            )
+    program, size = population.architecture.program, tuple(split.images.shape[1:])
+    if program is not None and program.scores(size) is None:
+        maps = "×".join(map(str, program.shapes(size)[-1]))
+        raise InputError(
+            f"architecture {population.architecture.name!r} ends in maps {maps}, "
+            "not in one score per class; end it with a linear layer or global average pooling"
+        )
     classes = _classes(population, split)
     if int(split.labels.max()) >= classes:
         raise InputError(
@@ -149,8 +148,9 @@ def check_split(population: Population, split: Split) -> None:
 
 def _classes(population: Population, split: Split) -> int:
     """Number of classes: stated by the program, else seen from the scores of one image."""
-    if population.architecture.classes is not None:
-        return population.architecture.classes
+    program = population.architecture.program
+    if program is not None and (classes := program.scores(tuple(split.images.shape[1:]))) is not None:
+        return classes
     image = split.normalized(slice(0, 1))
     try:
         return population.scores(population.weights[:1], image).shape[2]

@@ -39,7 +39,8 @@ def example_for(architecture: Architecture, module: nn.Module) -> Tensor | None:
     """
     if architecture.input_shape is not None:
         return torch.randn(1, *architecture.input_shape, dtype=torch.float32, generator=generator(0))
-    if architecture.program is not None and (example := _example_of_chain(architecture.program)) is not None:
+    program = architecture.program
+    if program is not None and program.is_chain and (example := _example_of_chain(program)) is not None:
         return example
     runner = copy_module(module).eval()
     for candidate in _candidates(module):

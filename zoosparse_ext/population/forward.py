@@ -1,6 +1,7 @@
 """The reference executor: a program over many rows of weights at once, in plain PyTorch with autograd.
 
-Activations are `[N, C, B, H, W]`: with the batch inside the channels, a convolution of all models is one batched matrix
+Chains on images run here, to the same bits in every version; others in :mod:`zoosparse_ext.population.graph`. Values of
+a chain are `[N, C, B, H, W]`: with the batch inside the channels, a convolution of all models is one batched matrix
 product on the windows of the image, and no axis has to be moved between layers.
 """
 
@@ -17,17 +18,10 @@ from torch import Tensor
 from zoosparse_ext import random
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.architecture import Architecture
+from zoosparse_ext.population.graph import Watch, forward_graph
 from zoosparse_ext.population.learning import Variances
-from zoosparse_ext.population.program import (
-    Activation,
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
-)
+from zoosparse_ext.population.operations.pooling import Pool
+from zoosparse_ext.population.program import Activation, Conv2d, Dropout, Flatten, Linear
 
 
 @dataclass(frozen=True)
@@ -54,19 +48,35 @@ class StepNoise:
 def forward(
     architecture: Architecture,
     weights: Tensor,  # [N, P]
-    images: Tensor,  # [B, C, H, W] for all models, or [N, B, C, H, W]
+    images: Tensor,  # [B, C, H, W] for all models, or [N, B, C, H, W]; others as the program takes them
     *,
+    each: bool | None = None,
+    counts: Tensor | None = None,
     noise: StepNoise | None = None,
     variances: Variances | None = None,
-    watch: Callable[[Conv2d | Linear, Tensor], None] | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
-    """Class scores [N, B, classes]; in training mode (dropout, noise of `variances`) if there is `noise`.
+    """Class scores [N, B, classes]; in training mode (dropout, noise, statistics of the batch) if there is `noise`.
 
-    `watch` is shown what each layer multiplies with its weights: [N or 1, in·kh·kw, B·h·w].
+    `each` says that the images are every model's own; None: if they have five axes. `counts`, int64 [N, counters], go
+    up in place when training, and running statistics among the columns change. `watch` is shown what each layer
+    multiplies with its weights: [N or 1, in·kh·kw, B·h·w].
     """
     assert architecture.program is not None
+    each = images.dim() == 5 if each is None else each
+    if not architecture.program.is_chain or images.dim() != 4 + each:
+        return forward_graph(
+            architecture,
+            weights,
+            images,
+            each=each,
+            counts=counts,
+            noise=noise,
+            variances=variances,
+            watch=watch,
+        )
     tensors = architecture.unflatten(weights)
-    hidden = (images.unsqueeze(0) if images.dim() == 4 else images).movedim(1, 2)  # [N or 1, C, B, H, W]
+    hidden = (images if each else images.unsqueeze(0)).movedim(1, 2)  # [N or 1, C, B, H, W]
     for index, op in enumerate(architecture.program.operations):
         if isinstance(op, Conv2d | Linear):
             weight = tensors[f"{op.name}.weight"].flatten(2)  # [N, out, in·kh·kw]
@@ -142,30 +152,8 @@ def _dropout(op: Dropout, index: int, hidden: Tensor, noise: StepNoise) -> Tenso
 
 def _pointwise_or_pool(op: object, hidden: Tensor) -> Tensor:
     if isinstance(op, Activation):
-        return _activation(op, hidden)
-    if isinstance(op, MaxPool2d):
-        return _pool(lambda x: F.max_pool2d(x, op.kernel_size, op.stride, op.padding), hidden)
-    if isinstance(op, AvgPool2d):
-        return _pool(lambda x: F.avg_pool2d(x, op.kernel_size, op.stride), hidden)
-    if isinstance(op, GlobalAvgPool2d):
-        return hidden.mean((3, 4), keepdim=True)
+        return op.apply(hidden)
+    if isinstance(op, Pool):
+        return op.pooled(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
     assert isinstance(op, Flatten)
     return hidden.movedim(2, 4).flatten(1, 3)[..., None, None]  # [N, C·H·W, B, 1, 1]
-
-
-def _pool(function: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
-    return function(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
-
-
-def _activation(op: Activation, hidden: Tensor) -> Tensor:
-    if op.function == "leaky_relu":
-        return F.leaky_relu(hidden, op.negative_slope)
-    functions: dict[str, Callable[[Tensor], Tensor]] = {
-        "identity": lambda x: x,
-        "relu": torch.relu,
-        "tanh": torch.tanh,
-        "sigmoid": torch.sigmoid,
-        "silu": F.silu,
-        "gelu": F.gelu,
-    }
-    return functions[op.function](hidden)

@@ -1,4 +1,4 @@
-"""The executor for modules that are no chains: `torch.func`, slower, same results."""
+"""The executor for modules that are no programs: `torch.func`, slower, same results."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.forward import StepNoise
+from zoosparse_ext.population.graph import no_noise
 from zoosparse_ext.population.learning import Variances
 
 log = logging.getLogger(__name__)
@@ -212,7 +213,7 @@ def _noisy(
         for hook in hooks:
             hook.remove()
     if silent:
-        raise _no_noise(architecture, f"{min(silent)}.weight")
+        raise no_noise(architecture, f"{min(silent)}.weight")
 
 
 def _noisy_layers(module: nn.Module, architecture: Architecture) -> dict[str, nn.Module]:
@@ -227,16 +228,9 @@ def _noisy_layers(module: nn.Module, architecture: Architecture) -> dict[str, nn
         layer = module.get_submodule(name)
         plain = any(type(layer).forward is kind.forward for kind in LAYERS) and "forward" not in vars(layer)
         if tensor != "weight" or not plain:
-            raise _no_noise(architecture, segment.name)
+            raise no_noise(architecture, segment.name)
         layers[name] = layer
     return layers
-
-
-def _no_noise(architecture: Architecture, name: str) -> InputError:
-    return InputError(
-        f"the method cannot put noise on {name!r} of {architecture.name!r}, which is not used by calling a "
-        "convolution or linear layer; leave it out with prunable=… when the population is made, or prune by magnitude"
-    )
 
 
 def _variance(

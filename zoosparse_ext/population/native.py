@@ -17,8 +17,8 @@ from zoosparse_ext.population.steps import Steps, StepsResult
 def why_not(population: Population, device: torch.device, learner: Learner | None = None) -> str:
     """The reason why the native engine cannot train this population on a device, by a method; empty if it can."""
     architecture, weights = population.architecture, population.weights
-    if architecture.program is None:
-        return f"{architecture.name!r} is not a chain: {architecture.reason}"
+    if architecture.program is None or architecture.why_not_chain:
+        return f"{architecture.name!r} is not a chain for native engines: {architecture.why_not_chain}"
     if device.type not in engine.DEVICES or weights.dtype != torch.float32:
         return f"it takes float32 on the CPU or on CUDA devices, not {weights.dtype} on {device}"
     of_method = "" if learner is None else learner.why_not_native(architecture)
@@ -28,10 +28,8 @@ def why_not(population: Population, device: torch.device, learner: Learner | Non
 def native_steps(architecture: Architecture, split: Split, steps: Steps) -> StepsResult:
     """Same contract as `reference_steps`."""
     assert architecture.program is not None
-    _, channels, height, width = split.images.shape
-    program, values = architecture.program.encode(
-        (channels, height, width), architecture.offsets, architecture.frozen_names
-    )
+    size = tuple(split.images.shape[1:])
+    program, values = architecture.program.encode(size, architecture.offsets, architecture.frozen_names)
     state, learned = steps.state, steps.learned
     options: dict[str, Any] = {}
     if learned is not None:

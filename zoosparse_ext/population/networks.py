@@ -171,8 +171,8 @@ def architecture(
     >>> architecture("mlp", size=(1, 30), classes=3)  # rows of 30 features, as images [M, 1, 1, 30]
     Architecture('mlp-relu', P = 4163, images 1×1×30)
 
-    `resnet18` is no chain, so it runs on `torch.func`; its columns are 11,173,962 parameters and the 9,600 running
-    statistics of its batch norms.
+    `resnet18` is no chain, so it runs on the reference executor; its columns are 11,173,962 parameters and the 9,600
+    running statistics of its batch norms.
 
     Raises:
         InputError: an unknown name or activation; a dropout rate outside [0, 1), or of `resnet18`.
@@ -195,7 +195,7 @@ def architecture(
         network,
         name=f"{name}-{options['activation']}{suffix}",
         input_shape=(options["channels"], *_pair(side)),
-        network=None if network.program is not None else {"name": name, **options},
+        network={"name": name, **options} if network.why_not_chain else None,
     )
 
 

@@ -52,14 +52,15 @@ class HiddenPermutations:
     """
 
     def __init__(self, architecture: Architecture) -> None:
-        if architecture.program is None:
+        program = architecture.program
+        if program is None or not program.is_chain:
             raise InputError(
-                f"architecture {architecture.name!r} is no chain ({architecture.reason}), so it is not known which "
-                "hidden units may be permuted; use augment=False"
+                f"architecture {architecture.name!r} is no chain ({architecture.why_not_chain}), so it is not known "
+                "which hidden units may be permuted; use augment=False"
             )
         self._columns = torch.arange(architecture.n_parameters)
         columns = architecture.unflatten(self._columns)
-        layers = architecture.program.layers
+        layers = program.layers
         self._hidden: list[Hidden] = []
         for layer, following in pairwise(layers):
             units = layer.weight_shape[0]

@@ -20,7 +20,7 @@ from zoosparse_ext.population.initialise import initialise
 from zoosparse_ext.population.model_table import number_rows, require_own_ids
 from zoosparse_ext.population.optimizer_state import OptimizerState
 from zoosparse_ext.population.plain import plain_module
-from zoosparse_ext.population.plan import Plan, as_images
+from zoosparse_ext.population.plan import Plan, as_images, where_it_runs
 from zoosparse_ext.population.program import Shape
 from zoosparse_ext.population.prunable import Prunable
 from zoosparse_ext.population.stacking import Models, proven_rows, stack
@@ -242,7 +242,9 @@ class Population:
         size = f"P = {self.weights.shape[1]} ({architecture.n_prunable} prunable)"
         pruned = "" if self.packed_masks is None else ", pruned"
         unproven = f", unproven: {architecture.unproven}" if architecture.unproven else ""
-        return f"Population({len(self)} × {architecture.name}, {size}{pruned}{unproven})"
+        where = where_it_runs(architecture)
+        told = f", {where}" if where else ""
+        return f"Population({len(self)} × {architecture.name}, {size}{pruned}{told}{unproven})"
 
     def __call__(self, images: Tensor) -> Tensor:
         """Class scores [N, B, classes] of normalized images [B, C, H, W], in evaluation mode.
@@ -296,21 +298,22 @@ class Population:
             raise InputError(
                 f"images are on the meta device, which holds no data; the weights are on {self.weights.device}"
             )
+        if program is not None and not images.is_floating_point() and images.dtype != torch.uint8:
+            raise InputError(
+                f"images are {images.dtype}, networks take floating-point numbers: images.float()"
+            )
+        given = tuple(images.shape[1:])
         if program is not None:
-            if not images.is_floating_point() and images.dtype != torch.uint8:
-                raise InputError(
-                    f"images are {images.dtype}, networks take floating-point numbers: images.float()"
-                )
             images = as_images(images, program)
-        if images.dim() != 4 if program is not None else images.dim() < 2:
+        if images.dim() != 4 if program is not None and program.takes_images else images.dim() < 2:
             raise InputError(f"images must be [B, C, H, W], got shape {list(images.shape)}")
         size = tuple(images.shape[1:])
         expected = self.architecture.input_shape
-        if expected is not None and size != expected:
+        if expected is not None and expected not in (size, given):
             came, wanted = ("×".join(map(str, shape)) for shape in (size, expected))
             raise InputError(f"images are {came}, architecture {self.architecture.name!r} expects {wanted}")
         if program is not None:
-            program.shapes(size)  # type: ignore[arg-type]
+            program.shapes(size)
 
     def __getitem__(
         self, rows: int | slice | Sequence[int] | Sequence[bool] | Tensor | np.ndarray
@@ -401,7 +404,10 @@ class Population:
             if isinstance(parameter := dict(template.named_parameters()).get(segment.name), nn.Parameter):
                 parameter.requires_grad_(segment.trainable)
         architecture = replace(self.architecture, template=template, counters=its.counters, unproven="")
-        self.architecture = proven_rows(architecture, template, self.weights)
+        anew = architecture.program is None
+        if anew:
+            architecture = architecture.retraced(template)
+        self.architecture = proven_rows(architecture, template, self.weights, may_run_as_module=anew)
         if self.counts is None and its.counters:
             self.counts = torch.zeros(len(self), len(its.counters), dtype=torch.int64)
         return self

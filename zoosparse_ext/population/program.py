@@ -1,282 +1,242 @@
-"""A program: the chain of operations that a network computes, over the columns of a population's matrix.
+"""A program: the operations that a network computes, in order, over the columns of a population's matrix.
 
-Native engines and the PyTorch reference run the same program, forward, sparse and in training. A program knows no
-weights: operations name the layer whose columns they use, and an :class:`~zoosparse_ext.population.Architecture` says
-where those columns are.
+Each operation takes results of those before it, by number: a graph in single-assignment form. A chain, in which each
+takes the result of the one before it alone, is what native engines run. A program knows no weights: operations name the
+layer whose columns they use, and an :class:`~zoosparse_ext.population.Architecture` says where those columns are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.ops import _program as native
+from zoosparse_ext.population.operations import KINDS, Operation, Pair, Shape
+from zoosparse_ext.population.operations.activation import Activation
+from zoosparse_ext.population.operations.base import shown
+from zoosparse_ext.population.operations.convolution import Conv2d, Layer, Linear
+from zoosparse_ext.population.operations.dropout import Dropout
+from zoosparse_ext.population.operations.joining import Combine
+from zoosparse_ext.population.operations.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d, Pool
+from zoosparse_ext.population.operations.shape import Flatten
 
-Shape = tuple[int, int, int]  # channels, height, width; a flat vector of F features is (F, 1, 1)
-Pair = tuple[int, int]
-
-ACTIVATIONS: dict[str, int] = {  # name → number in the encoded program
-    "identity": 0,
-    "relu": 1,
-    "leaky_relu": 2,
-    "tanh": 3,
-    "sigmoid": 4,
-    "silu": 5,
-    "gelu": 6,
-}
-
-
-def _window_output(size: Shape, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    height = (size[1] + 2 * padding[0] - kernel[0]) // stride[0] + 1
-    width = (size[2] + 2 * padding[1] - kernel[1]) // stride[1] + 1
-    return height, width
-
-
-@dataclass(frozen=True)
-class Conv2d:
-    """Convolution with groups = 1 and dilation = 1; `name` is the layer that holds weight and bias."""
-
-    kind: ClassVar[str] = "conv2d"
-    name: str
-    in_channels: int
-    out_channels: int
-    kernel_size: Pair
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    bias: bool = True
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        return (self.out_channels, self.in_channels, *self.kernel_size)
-
-    def output_shape(self, size: Shape) -> Shape:
-        if size[0] != self.in_channels:
-            raise InputError(f"layer {self.name!r} expects {self.in_channels} channels, got {size[0]}")
-        return (self.out_channels, *_window_output(size, self.kernel_size, self.stride, self.padding))
-
-    def module(self) -> nn.Module:
-        return nn.Conv2d(
-            self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, bias=self.bias
-        )
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Fully connected layer on a flat input."""
-
-    kind: ClassVar[str] = "linear"
-    name: str
-    in_features: int
-    out_features: int
-    bias: bool = True
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        return (self.out_features, self.in_features)
-
-    def output_shape(self, size: Shape) -> Shape:
-        if size != (self.in_features, 1, 1):
-            came = size[0] if size[1:] == (1, 1) else "×".join(map(str, size)) + " (not flat)"
-            raise InputError(f"layer {self.name!r} expects {self.in_features} features, got {came}")
-        return (self.out_features, 1, 1)
-
-    def module(self) -> nn.Module:
-        return nn.Linear(self.in_features, self.out_features, bias=self.bias)
-
-
-@dataclass(frozen=True)
-class MaxPool2d:
-    kind: ClassVar[str] = "max_pool2d"
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair = (0, 0)
-
-    def output_shape(self, size: Shape) -> Shape:
-        return (size[0], *_window_output(size, self.kernel_size, self.stride, self.padding))
-
-    def module(self) -> nn.Module:
-        return nn.MaxPool2d(self.kernel_size, self.stride, self.padding)
-
-
-@dataclass(frozen=True)
-class AvgPool2d:
-    kind: ClassVar[str] = "avg_pool2d"
-    kernel_size: Pair
-    stride: Pair
-
-    def output_shape(self, size: Shape) -> Shape:
-        return (size[0], *_window_output(size, self.kernel_size, self.stride, (0, 0)))
-
-    def module(self) -> nn.Module:
-        return nn.AvgPool2d(self.kernel_size, self.stride)
-
-
-@dataclass(frozen=True)
-class GlobalAvgPool2d:
-    """`nn.AdaptiveAvgPool2d(1)`."""
-
-    kind: ClassVar[str] = "global_avg_pool2d"
-
-    def output_shape(self, size: Shape) -> Shape:
-        return (size[0], 1, 1)
-
-    def module(self) -> nn.Module:
-        return nn.AdaptiveAvgPool2d(1)
-
-
-@dataclass(frozen=True)
-class Activation:
-    kind: ClassVar[str] = "activation"
-    function: str
-    negative_slope: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.function not in ACTIVATIONS:
-            raise InputError(f"unknown activation {self.function!r}; known: {', '.join(ACTIVATIONS)}")
-
-    def output_shape(self, size: Shape) -> Shape:
-        return size
-
-    def module(self) -> nn.Module:
-        modules: dict[str, nn.Module] = {
-            "identity": nn.Identity(),
-            "relu": nn.ReLU(),
-            "leaky_relu": nn.LeakyReLU(self.negative_slope),
-            "tanh": nn.Tanh(),
-            "sigmoid": nn.Sigmoid(),
-            "silu": nn.SiLU(),
-            "gelu": nn.GELU(),
-        }
-        return modules[self.function]
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """Element-wise dropout; `rate` is the default, a population may give every model its own."""
-
-    kind: ClassVar[str] = "dropout"
-    rate: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.rate < 1.0:
-            raise InputError(
-                f"dropout rate must lie in [0, 1), got {self.rate}: a rate of 1 drops everything"
-            )
-
-    def output_shape(self, size: Shape) -> Shape:
-        return size
-
-    def module(self) -> nn.Module:
-        return nn.Dropout(self.rate)
-
-
-@dataclass(frozen=True)
-class Flatten:
-    kind: ClassVar[str] = "flatten"
-
-    def output_shape(self, size: Shape) -> Shape:
-        return (size[0] * size[1] * size[2], 1, 1)
-
-    def module(self) -> nn.Module:
-        return nn.Flatten()
-
-
-Operation = Conv2d | Linear | MaxPool2d | AvgPool2d | GlobalAvgPool2d | Activation | Dropout | Flatten
-_KINDS: dict[str, type] = {
-    op.kind: op
-    for op in (Conv2d, Linear, MaxPool2d, AvgPool2d, Activation, Dropout, Flatten, GlobalAvgPool2d)
-}
-_KIND_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
-ENCODED_COLUMNS = 18
+ACTIVATIONS: dict[str, int] = {
+    name: number for number, name in enumerate(native.ACTIVATIONS)
+}  # that engines know
+ENCODED_COLUMNS = native.COLUMNS
 
 
 @dataclass(frozen=True)
 class Program:
-    """A chain of operations from an image to class scores.
+    """Operations from an image, a signal or features to class scores.
 
     >>> program = Program((Flatten(), Linear("head", 4, 3)))
     >>> program.shapes((1, 2, 2))
     [(1, 2, 2), (4, 1, 1), (3, 1, 1)]
+    >>> residual = Program((Linear("a", 4, 4), Combine("add")), inputs=((0,), (0, 1)))
+    >>> residual.shapes((4,)), residual.why_not_chain
+    ([(4,), (4,), (4,)], 'add of two results')
+
+    Args:
+        operations: in an order in which they can be computed; the last gives the scores.
+        inputs: of each operation the numbers of the values that it takes: 0 is the input, i + 1 the result of operation
+            i. Default: each takes the result of the one before it.
+        streams: of each operation the number of its random stream, see :func:`zoosparse_ext.random.stream_id`; None:
+            random numbers are those that the module draws. Default: the place of the operation.
+
+    Raises:
+        InputError: an operation takes what is not computed before it, or another number of values than it needs.
     """
 
     operations: tuple[Operation, ...]
+    inputs: tuple[tuple[int, ...], ...] = ()
+    streams: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        length = len(self.operations)
+        object.__setattr__(self, "inputs", self.inputs or tuple((place,) for place in range(length)))
+        object.__setattr__(self, "streams", self.streams or tuple(range(length)))
+        if not len(self.inputs) == len(self.streams) == length:
+            raise InputError(
+                f"a program of {length} operations has inputs of {len(self.inputs)} and streams of "
+                f"{len(self.streams)}"
+            )
+        for place, (op, taken) in enumerate(zip(self.operations, self.inputs, strict=True)):
+            if not all(type(number) is int and 0 <= number <= place for number in taken):
+                raise InputError(f"operation {place}, {op.told}, takes {taken}; known are 0 to {place}")
+            if len(taken) != op.inputs and (op.inputs is not None or not taken):
+                raise InputError(
+                    f"operation {place}, {op.told}, takes {op.inputs or 'some'} values, got {len(taken)}"
+                )
+
+    @cached_property
+    def why_not_chain(self) -> str:
+        """What native engines lack of it; empty if it is a chain of operations that they know."""
+        for place, (op, taken) in enumerate(zip(self.operations, self.inputs, strict=True)):
+            if lacks := op.why_not_native():
+                return lacks
+            if taken != (place,):
+                return f"{op.told} on a result that is not the last"
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) != len(names):
+            return f"a second use of layer {next(name for name in names if names.count(name) > 1)!r}"
+        return "" if names else "a program without layers"
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each operation takes the result of the one before it, and native engines know all of them."""
+        return not self.why_not_chain
 
     def shapes(self, input_shape: Shape) -> list[Shape]:
-        """Shape before each operation and after the last.
+        """Shape of the input and of each result; in a chain on images a flat vector of F features is (F, 1, 1).
 
         Raises:
-            InputError: an image of this shape does not fit; names the layer, what it expects and what came.
+            InputError: an input of this shape does not fit; names the layer, what it expects and what came.
         """
-        shapes = [input_shape]
-        for op in self.operations:
+        shapes = [tuple(input_shape)]
+        size = shown(shapes[0])
+        for op, taken in zip(self.operations, self.inputs, strict=True):
             try:
-                after = op.output_shape(shapes[-1])
+                after = op.output_shape(*(shapes[number] for number in taken))
             except InputError as error:
-                size = "×".join(map(str, input_shape))
                 raise InputError(f"images of size {size} do not fit the network: {error}") from None
-            if min(after) < 1:
-                size = "×".join(map(str, input_shape))
+            if min(after, default=1) < 1:
                 raise InputError(f"images of size {size} are too small: nothing is left after {op}")
-            shapes.append(after)
+            padded = self.is_chain and len(shapes[0]) == 3
+            shapes.append(after + (1,) * (3 - len(after)) if padded else after)
         return shapes
 
-    @property
-    def layers(self) -> list[Conv2d | Linear]:
-        """The operations that hold weights, in order."""
-        return [op for op in self.operations if isinstance(op, Conv2d | Linear)]
+    @cached_property
+    def takes_images(self) -> bool:
+        """Whether it is a chain that takes nothing but images."""
+        return self.is_chain and any(isinstance(op, Conv2d | Pool) for op in self.operations)
+
+    def scores(self, input_shape: Shape) -> int | None:
+        """Number of scores for an input of this shape; None if it ends in maps or sequences.
+
+        Raises:
+            InputError: as :meth:`shapes`.
+        """
+        last = self.shapes(input_shape)[-1]
+        return last[0] if last and math.prod(last[1:]) == 1 else None
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The operations that are linear in a weight, in order."""
+        return [op for op in self.operations if isinstance(op, Layer)]
 
     @property
-    def classes(self) -> int:
-        last = self.layers[-1]
-        return last.out_features if isinstance(last, Linear) else last.out_channels
+    def classes(self) -> int | None:
+        """Scores of a chain; of other programs they depend on the input."""
+        return self.layers[-1].outputs if self.is_chain else None
+
+    @property
+    def draws(self) -> bool:
+        """Whether training draws random numbers, other than those of variational dropout."""
+        return any(op.draws for op in self.operations)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether each operation has a random stream of its own; if not, the module draws the random numbers."""
+        return None not in self.streams
+
+    @property
+    def has_own_streams(self) -> bool:
+        """Whether random numbers are not those of the module, which version 0.1 ran; it knew chains alone."""
+        return self.has_streams and not self.is_chain
+
+    def without_streams(self) -> Program:
+        """The same, its random numbers being those that the module draws: as zoos without a program were trained."""
+        return self if self.is_chain else replace(self, streams=(None,) * len(self.operations))
+
+    def tensors(self) -> dict[str, Shape]:
+        """Names and shapes of the columns that it computes with."""
+        return {name: shape for op in self.operations for name, shape in op.tensors().items()}
 
     def encode(
         self, input_shape: Shape, offsets: Mapping[str, int], frozen: Collection[str] = ()
     ) -> tuple[Tensor, Tensor]:
-        """The program as native engines read it: int64 [L, 18] and float64 [L].
+        """A chain as native engines read it: int64 [L, 18], whose columns are `FIELDS`, and float64 [L].
 
-        Columns: kind, in channels, height, width, out channels, height, width, kernel height, width, stride height,
-        width, padding height, width, weight column, bias column (−1 without), activation, frozen (1: the weight is,
-        2: the bias is), one reserved. The values are the negative slope of a leaky ReLU or the default rate of a
-        dropout. `offsets` maps parameter names to their first column; `frozen` names those that training leaves alone.
+        The values are the negative slope of a leaky ReLU or the default rate of a dropout. `offsets` maps parameter
+        names to their first column; `frozen` names those that training leaves alone.
+
+        Raises:
+            InputError: the program is not a chain (says what native engines lack), or the input does not fit.
         """
-        rows, values = [], []
+        if not self.is_chain:
+            raise InputError(f"native engines lack {self.why_not_chain}")
+        rows = []
         shapes = self.shapes(input_shape)
         for op, before, after in zip(self.operations, shapes, shapes[1:], strict=False):
-            kernel: Pair = getattr(
-                op, "kernel_size", before[1:] if isinstance(op, GlobalAvgPool2d) else (1, 1)
-            )
-            columns, still = (-1, -1), 0
-            if isinstance(op, Conv2d | Linear):
-                still = (f"{op.name}.weight" in frozen) + 2 * (f"{op.name}.bias" in frozen)
-                columns = (offsets[f"{op.name}.weight"], offsets[f"{op.name}.bias"] if op.bias else -1)
-            activation = ACTIVATIONS[op.function] if isinstance(op, Activation) else 0
-            stride: Pair = getattr(op, "stride", (1, 1))
-            padding: Pair = getattr(op, "padding", (0, 0))
-            number = _KIND_NUMBERS[op.kind]
-            rows.append([number, *before, *after, *kernel, *stride, *padding, *columns, activation, still, 0])
-            value = op.negative_slope if isinstance(op, Activation) else getattr(op, "rate", 0.0)
-            values.append(float(value))
+            columns = {}
+            if isinstance(op, Layer):
+                names = {"weight": f"{op.name}.weight", "bias": f"{op.name}.bias"}
+                columns = {
+                    "weight": offsets[names["weight"]],
+                    "bias": offsets[names["bias"]] if op.bias else -1,
+                }
+                columns["frozen"] = (names["weight"] in frozen) + 2 * (names["bias"] in frozen)
+            sizes = dict(zip(native.FIELDS[1:7], (*before, *after), strict=True))
+            kind = {"kind": native.KINDS.index(op.kind)}
+            fields = native.DEFAULTS | kind | sizes | op.encoded(before) | columns
+            rows.append([fields[name] for name in native.FIELDS])
         table = torch.tensor(rows, dtype=torch.int64).reshape(-1, ENCODED_COLUMNS)
-        return table, torch.tensor(values, dtype=torch.float64)
+        return table, torch.tensor([op.value() for op in self.operations], dtype=torch.float64)
 
     def to_list(self) -> list[dict[str, Any]]:
-        """As plain dictionaries, for JSON."""
-        return [{"kind": op.kind, **asdict(op)} for op in self.operations]
+        """As plain dictionaries, for JSON; those of a chain say nothing of inputs and streams."""
+        rows = [op.to_dict() for op in self.operations]
+        if not self.is_chain:
+            for row, taken, stream in zip(rows, self.inputs, self.streams, strict=True):
+                row |= {"inputs": taken, "stream": stream}
+        return rows
 
     @classmethod
     def from_list(cls, rows: list[dict[str, Any]]) -> Program:
-        """Inverse of :meth:`to_list`."""
-        operations = []
-        for row in rows:
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k != "kind"}
-            if row.get("kind") not in _KINDS:
-                raise InputError(
-                    f"unknown operation {row.get('kind')!r} in a program; known: {', '.join(_KINDS)}"
-                )
-            operations.append(_KINDS[row["kind"]](**fields))
-        return cls(tuple(operations))
+        """Inverse of :meth:`to_list`.
+
+        Raises:
+            InputError: an unknown kind of operation, or inputs that do not fit.
+        """
+        operations, inputs, streams = [], [], []
+        for place, row in enumerate(rows):
+            fields = {name: _frozen(value) for name, value in row.items()}
+            kind = fields.pop("kind", None)
+            inputs.append(fields.pop("inputs", (place,)))
+            streams.append(fields.pop("stream", place))
+            if kind not in KINDS:
+                raise InputError(f"unknown operation {kind!r} in a program; known: {', '.join(KINDS)}")
+            operations.append(KINDS[kind](**fields))
+        return cls(tuple(operations), tuple(inputs), tuple(streams))
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, as fields hold them."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "AvgPool2d",
+    "Combine",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "Layer",
+    "Linear",
+    "MaxPool2d",
+    "Operation",
+    "Pair",
+    "Program",
+    "Shape",
+]

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from zoosparse_ext.errors import InputError, ZoosparseError
-from zoosparse_ext.population.architecture import Architecture, ProgramModule
+from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.examples import BATCH, batch_like, generator
 from zoosparse_ext.population.forward import StepNoise, forward
 from zoosparse_ext.population.likeness import Difference, attributes_read, differences, own_behavior
 from zoosparse_ext.population.modules import forward_modules, seeded, set_dropout
 from zoosparse_ext.population.plain import copy_module
 from zoosparse_ext.population.plan import Plan, as_images
+from zoosparse_ext.population.program_module import ProgramModule
 
 _MODELS = 8  # whose scores are compared, from the first to the last
 _TOLERANCE = {
@@ -63,7 +64,7 @@ def prove(
         architecture: with a template.
         models: those to compare.
         example: inputs [B, …] of the shape and kind that the modules take.
-        may_run_as_module: a chain may become a module where its program computes something else.
+        may_run_as_module: a program may be left where it computes something else than the module.
 
     Returns:
         The architecture; without its program, or with `one_by_one`, where the program or `vmap` computes something
@@ -76,12 +77,12 @@ def prove(
     attempts = [architecture]
     if may_run_as_module and architecture.program is not None:
         # torch.fx does not see all that a forward does.
-        reason = "it computes something else than the chain of its layers"
+        reason = "it computes something else than the operations that torch.fx finds"
         attempts.append(without_program(architecture, models[0].module, reason))
     if may_run_as_module or architecture.program is None:
         attempts.append(replace(attempts[-1], one_by_one=True))
     for attempt in attempts:
-        if attempt.program is None:
+        if attempt.why_not_chain:
             _require_no_trace_left(architecture, models[0], batches[0])
         try:
             _compare(attempt, models, batches)
@@ -228,11 +229,12 @@ def _compare_training(architecture: Architecture, model: Model, inputs: Tensor) 
         gradients = torch.autograd.grad(objective, list(parameters.values()), materialize_grads=True)
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return  # it cannot be trained, which train says
-    if architecture.program is None:
+    if architecture.why_not_chain:
         _require_state_kept(architecture, before, module, inputs)
     row, counts = model.row[None].clone().requires_grad_(), model.counts[None].clone()
-    if architecture.program is not None:
-        ours = forward(architecture, row, as_images(inputs, architecture.program), noise=_NOTHING)
+    if architecture.program is not None and architecture.runs_program(training=True):
+        images = as_images(inputs, architecture.program)
+        ours = forward(architecture, row, images, each=False, counts=counts, noise=_NOTHING)
     else:
         ours = forward_modules(architecture, row, inputs, counts=counts, noise=_NOTHING)
     (gradient,) = torch.autograd.grad((ours[0].flatten(1) * factors).sum(), row, materialize_grads=True)
@@ -266,8 +268,9 @@ def _differs(architecture: Architecture, model: Model, what: str, layer: str) ->
 
 def _layer_that_differs(architecture: Architecture, model: Model, inputs: Tensor) -> str:
     """The first layer, in the order in which they are called, that gives something else; empty if none does."""
-    program = architecture.program
-    common = architecture.module() if program is None else ProgramModule(program)
+    common = architecture.module()
+    if architecture.program is not None and architecture.program.is_chain:
+        common = ProgramModule(architecture.program)
     common.load_state_dict(dict(architecture.unflatten(model.row)), strict=False)
     outputs = [_outputs(module, inputs) for module in (copy_module(model.module), common)]
     for name, theirs in outputs[0].items():

@@ -15,9 +15,10 @@ from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.devices import full_float32
 from zoosparse_ext.population.examples import example_for
 from zoosparse_ext.population.likeness import Difference, attributes_read, differences
+from zoosparse_ext.population.operations import NotAProgram
 from zoosparse_ext.population.plain import copy_module, plain_module, tell
 from zoosparse_ext.population.plan import as_images
-from zoosparse_ext.population.program import Shape
+from zoosparse_ext.population.program import Program, Shape
 from zoosparse_ext.population.proof import (
     Model,
     both_ways,
@@ -28,7 +29,7 @@ from zoosparse_ext.population.proof import (
 )
 from zoosparse_ext.population.prunable import Prunable
 from zoosparse_ext.population.states import plain_state
-from zoosparse_ext.population.trace import NotAChain, trace
+from zoosparse_ext.population.trace import trace
 
 Models = Iterable[nn.Module | Mapping[str, Tensor]] | Mapping[str, Tensor]
 
@@ -123,8 +124,12 @@ def loaded(module: nn.Module, architecture: Architecture, row: Tensor) -> nn.Mod
     return copied
 
 
-def proven_rows(architecture: Architecture, module: nn.Module, weights: Tensor) -> Architecture:
+def proven_rows(
+    architecture: Architecture, module: nn.Module, weights: Tensor, *, may_run_as_module: bool
+) -> Architecture:
     """The architecture of rows [N, P], compared with a module that holds them one after the other.
+
+    `may_run_as_module` says that its program may be left.
 
     Raises:
         InputError: it computes something else.
@@ -134,7 +139,15 @@ def proven_rows(architecture: Architecture, module: nn.Module, weights: Tensor) 
         modules = {number: loaded(module, architecture, weights[number]) for number in spread(len(weights))}
         counts = torch.zeros(len(weights), len(architecture.counters), dtype=torch.int64)
         return _proven(
-            architecture, module, architecture.input_shape, None, modules, {}, weights, counts, False
+            architecture,
+            module,
+            architecture.input_shape,
+            None,
+            modules,
+            {},
+            weights,
+            counts,
+            may_run_as_module,
         )
 
 
@@ -142,7 +155,7 @@ def require_same(architecture: Architecture, first: nn.Module, other: nn.Module)
     """What a module has other than the first beside its columns, and may not matter: see `attributes_read`.
 
     Raises:
-        InputError: another tensor, frozen flag, class, hook, or, of chains, another operation.
+        InputError: another tensor, frozen flag, class, hook, or, of programs, another operation or other inputs of one.
     """
     _require_columns(architecture, _columns(other))
     found = differences(first, other, [segment.name for segment in architecture.segments])
@@ -155,14 +168,31 @@ def require_same(architecture: Architecture, first: nn.Module, other: nn.Module)
         return found
     try:
         program = trace(copy_module(other))
-    except NotAChain as error:
-        raise InputError(f"it is no chain ({error}) where model 0 is a chain") from None
-    for ours, its in zip_longest(architecture.program.operations, program.operations):
-        if ours != its:
-            raise InputError(
-                f"it computes {its or 'nothing more'} where model 0 computes {ours or 'nothing more'}"
+    except NotAProgram as error:
+        raise InputError(f"it is no program ({error}) where model 0 is one") from None
+    if different := _where_programs_differ(architecture.program, program):
+        read = ", and its forward reads it" if found[0].attribute else ""
+        raise InputError(f"{found[0]}{read}: {different}")
+    return []  # a program holds all that it computes
+
+
+def _where_programs_differ(first: Program, other: Program) -> str:
+    """The first operation of another program that is not that of the first; empty if there is none."""
+    operations, inputs = (first.operations, other.operations), (first.inputs, other.inputs)
+    for place, (mine, its) in enumerate(zip_longest(*operations)):
+        if mine != its:
+            return f"it computes {its or 'nothing more'} where model 0 computes {mine or 'nothing more'}"
+        taken = [
+            ", ".join(
+                "the input" if n == 0 else f"the result of {first.operations[n - 1].told}" for n in numbers
             )
-    return []  # a program holds all that a chain computes
+            for numbers in (inputs[1][place], inputs[0][place])
+        ]
+        if taken[0] != taken[1]:
+            return (
+                f"its operation {place}, {mine.told}, takes {taken[0]} where that of model 0 takes {taken[1]}"
+            )
+    return ""
 
 
 def _require_columns(architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
@@ -234,11 +264,11 @@ def _fitting(architecture: Architecture, first: nn.Module, example: Tensor, *, t
     if architecture.program is not None:
         try:
             images = as_images(example, architecture.program)
-            if images.dim() != 4 or not images.is_floating_point():
+            if not images.is_floating_point() or (architecture.program.takes_images and images.dim() != 4):
                 raise InputError(
                     f"a chain takes images [B, C, H, W], not {example.dtype} {list(example.shape)}"
                 )
-            architecture.program.shapes(tuple(images.shape[1:]))  # type: ignore[arg-type]
+            architecture.program.shapes(tuple(images.shape[1:]))
         except InputError as error:
             try:
                 check_runs(architecture, first, example)

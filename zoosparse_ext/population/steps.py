@@ -162,21 +162,18 @@ def _gradients(
         matrices = {name: matrix.detach().requires_grad_() for name, matrix in learned.matrices.items()}
         used = learned.learner.perturb(architecture, weights, matrices, noise)
     leaves = [weights, *matrices.values()]
-    if architecture.program is not None:
-        logits = forward(architecture, used.weights, images, noise=noise, variances=used.variances)
-    else:
-        each = steps.order.shape[0] > 1 or steps.augment is not None
-        logits = forward_modules(
-            architecture,
-            used.weights,
-            images,
-            each=each,
-            counts=steps.counts,
-            noise=noise,
-            variances=used.variances,
-        )
-        if used.weights is not weights:
-            _copy_buffers_(architecture, used.weights.detach(), steps.weights)
+    runs_program = architecture.runs_program(training=True, noisy=used.variances is not None)
+    logits = (forward if runs_program else forward_modules)(
+        architecture,
+        used.weights,
+        images,
+        each=steps.order.shape[0] > 1 or steps.augment is not None,
+        counts=steps.counts,
+        noise=noise,
+        variances=used.variances,
+    )
+    if used.weights is not weights:
+        _copy_buffers_(architecture, used.weights.detach(), steps.weights)
     n, batch, _ = logits.shape
     labels = labels.expand(n, batch)
     loss = _losses(steps.loss, logits, labels).mean(1)

@@ -1,60 +1,32 @@
-"""From an `nn.Module` to a :class:`Program`: torch.fx finds the operations, accepted here if they are a chain."""
+"""From an `nn.Module` to a :class:`Program`: torch.fx finds the operations, `operations` says what each of them is."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 import torch.fx
-import torch.nn.functional as F
 from torch import nn
 
 from zoosparse_ext.population.likeness import own_behavior
-from zoosparse_ext.population.program import (
-    Activation,
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Linear,
-    MaxPool2d,
+from zoosparse_ext.population.operations.base import (
+    CALLED,
+    CALLED_MODULES,
+    MODULES,
+    BatchSize,
+    Call,
+    NotAProgram,
     Operation,
-    Pair,
-    Program,
+    Shape,
+    Value,
 )
+from zoosparse_ext.population.operations.joining import Column
+from zoosparse_ext.population.operations.shape import Sizes
+from zoosparse_ext.population.program import Program
 
-
-class NotAChain(Exception):
-    """The module computes something a program cannot express; the message says what."""
-
-
-_ACTIVATION_MODULES: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu",
-    nn.Tanh: "tanh",
-    nn.Sigmoid: "sigmoid",
-    nn.SiLU: "silu",
-}
-
-
-def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Flatten:
-    return nn.Flatten(start_dim, end_dim)
-
-
-_CALLS: dict[Any, Callable[..., nn.Module]] = {  # each takes the arguments of the call, less the input
-    **dict.fromkeys((torch.relu, F.relu, "relu"), nn.ReLU),
-    **dict.fromkeys((torch.tanh, F.tanh, "tanh"), nn.Tanh),
-    **dict.fromkeys((torch.sigmoid, F.sigmoid, "sigmoid"), nn.Sigmoid),
-    F.silu: nn.SiLU,
-    F.gelu: nn.GELU,
-    F.leaky_relu: nn.LeakyReLU,
-    F.max_pool2d: nn.MaxPool2d,
-    F.avg_pool2d: nn.AvgPool2d,
-    F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    **dict.fromkeys((torch.flatten, "flatten"), _flatten),
-}
+Found = Value | Column | BatchSize | Sizes  # what a node of torch.fx gives
+_BY_MODE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 
 
 def trace(module: nn.Module) -> Program:
@@ -64,17 +36,31 @@ def trace(module: nn.Module) -> Program:
     Linear(name='1', in_features=4, out_features=2, bias=True)
 
     Raises:
-        NotAChain: the module branches, uses an operation that programs lack, has hooks or methods of its own, or
-            computes something else while it is trained.
+        NotAProgram: the module uses an operation that programs lack, has hooks or methods of its own, or computes
+            something else while it is trained.
     """
     if behavior := own_behavior(module):
-        raise NotAChain(behavior)
+        raise NotAProgram(behavior)
+    saved = module.state_dict()
+    columns = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+    parameters = tuple(columns)
+    columns |= {
+        name: tuple(buffer.shape)
+        for name, buffer in module.named_buffers()
+        if name in saved and buffer.is_floating_point()
+    }
     programs = []
     for training in (False, True):
         with in_mode(module, training):
-            programs.append(_trace(module))
+            program = _Tracing(module, training, columns).program()
+        used = program.tensors()
+        if unused := [name for name in parameters if name not in used]:
+            raise NotAProgram(f"parameter {unused[0]!r} belongs to no operation")
+        if not program.layers:
+            raise NotAProgram("the module has no layer with weights")
+        programs.append(program)
     if programs[0] != programs[1]:
-        raise NotAChain("the module computes something else while it is trained")
+        raise NotAProgram("the module computes something else while it is trained")
     return programs[0]
 
 
@@ -90,115 +76,118 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
             layer.training = mode
 
 
-def _trace(module: nn.Module) -> Program:
-    try:
-        graph = torch.fx.symbolic_trace(module).graph
-    except Exception as error:  # torch.fx raises whatever the module's own code raises on a proxy
-        raise NotAChain(f"torch.fx cannot trace {type(module).__name__}: {error}") from error
-    operations: list[Operation] = []
-    last: torch.fx.Node | None = None
-    for node in graph.nodes:
+class _Tracing:
+    """The operations of a module in one of its modes, node by node."""
+
+    def __init__(self, module: nn.Module, training: bool, columns: Mapping[str, Shape]) -> None:
+        self.module, self.training, self.columns = module, training, columns
+        self.operations: list[Operation] = []
+        self.inputs: list[tuple[int, ...]] = []
+        self.found: dict[torch.fx.Node, Found] = {}
+
+    def program(self) -> Program:
+        try:
+            graph = torch.fx.symbolic_trace(self.module).graph
+        except Exception as error:  # torch.fx raises whatever the module's own code raises on a proxy
+            raise NotAProgram(f"torch.fx cannot trace {type(self.module).__name__}: {error}") from error
+        result: Any = None
+        for node in graph.nodes:
+            if node.op == "output":
+                result = self._known(node.args[0])
+            else:
+                self.found[node] = self._node(node)
+        if not isinstance(result, Value):
+            raise NotAProgram("the module returns something else than the result of an operation")
+        return self._needed(result.number)
+
+    def _node(self, node: torch.fx.Node) -> Found:
         if node.op == "placeholder":
-            if last is not None:
-                raise NotAChain("the module takes more than one input")
-        elif node.op == "output":
-            if node.args[0] is not last:
-                raise NotAChain("the module returns something else than the result of its last operation")
-        elif node.all_input_nodes != [last]:
-            raise NotAChain(f"{node.name} does not take the result of the operation before it alone")
-        else:
-            operations += _operation(module, node)
-        last = node
-    used = [op.name for op in operations if isinstance(op, Conv2d | Linear)]
-    if len(set(used)) != len(used):
-        raise NotAChain("a layer is used more than once")
-    read = {f"{layer}.{tensor}" for layer in used for tensor in ("weight", "bias")}
-    unused = [name for name, _ in module.named_parameters() if name not in read]
-    if unused:
-        raise NotAChain(f"parameter {unused[0]!r} belongs to no convolution or linear layer of the chain")
-    if not used:
-        raise NotAChain("the module has no layer with weights")
-    return Program(tuple(operations))
+            if self.found:
+                raise NotAProgram("the module takes more than one input")
+            return Value(0)
+        if node.op == "get_attr":
+            return self._column(str(node.target))
+        args, kwargs = self._known(node.args), self._known(node.kwargs)
+        if node.op == "call_module":
+            if len(args) != 1 or kwargs or not isinstance(args[0], Value):
+                raise NotAProgram(f"{node.target!r} is called with something else than one result")
+            return self._of_module(str(node.target), self.module.get_submodule(str(node.target)), args[0])
+        shown = getattr(node.target, "__name__", node.target)
+        call = Call(f"the call of {shown}", args, kwargs, self.training)
+        if node.target in CALLED:
+            return self._add(CALLED[node.target](call))
+        if node.target not in CALLED_MODULES:
+            raise NotAProgram(f"the call of {node.target} is not supported; use the module of the same name")
+        options = {name: value for name, value in kwargs.items() if name != "input"}
+        x, *settings = args or (kwargs.get("input"),)
+        if not isinstance(x, Value) or any(_is_found(value) for value in (*settings, *options.values())):
+            raise NotAProgram(f"{call.name} takes something else than one result and numbers")
+        try:
+            standing_for = CALLED_MODULES[node.target](*settings, **options).train(self.training)
+        except TypeError as error:
+            raise NotAProgram(f"{call.name}: {error}") from error
+        return self._of_module(node.name, standing_for, x)
+
+    def _of_module(self, name: str, module: nn.Module, x: Value) -> Value:
+        recognize = MODULES.get(type(module))
+        if recognize is None:
+            raise NotAProgram(f"{name!r} is a {type(module).__name__}, which programs lack")
+        if isinstance(module, _BY_MODE) and module.training is not self.training:
+            mode = "evaluation" if self.training else "training"
+            raise NotAProgram(f"{name!r} stays in {mode} mode when the module leaves it")
+        for operation in recognize(name, module):
+            x = self._append(operation, (x,))
+        return x
+
+    def _add(self, steps: Any) -> Found:
+        """The result of operations, each of which takes the values that are named or the result before it."""
+        if isinstance(steps, Found):
+            return steps
+        x: Value | None = None
+        for operation, taken in steps:
+            if any(not isinstance(value, Value) for value in taken):
+                raise NotAProgram(f"{operation.told} of something else than results")
+            x = self._append(operation, taken or (x,))
+        assert x is not None
+        return x
+
+    def _append(self, operation: Operation, taken: Any) -> Value:
+        self.operations.append(operation)
+        self.inputs.append(tuple(value.number for value in taken))
+        return Value(len(self.operations))
+
+    def _known(self, argument: Any) -> Any:
+        """An argument of a node, with what is known of the nodes in it."""
+        if isinstance(argument, torch.fx.Node):
+            return self.found[argument]
+        if isinstance(argument, tuple | list):
+            return type(argument)(map(self._known, argument))
+        if isinstance(argument, dict):
+            return {key: self._known(value) for key, value in argument.items()}
+        if isinstance(argument, slice):
+            return slice(*map(self._known, (argument.start, argument.stop, argument.step)))
+        return argument
+
+    def _column(self, name: str) -> Column:
+        if name not in self.columns:
+            raise NotAProgram(
+                f"{name!r} is a tensor that is no column: no parameter, and no buffer that is saved"
+            )
+        return Column(name, self.columns[name])
+
+    def _needed(self, result: int) -> Program:
+        """The program of the operations that a result depends on, which is the last of them."""
+        needed = {result}
+        for place in range(result, 0, -1):
+            if place in needed:
+                needed |= set(self.inputs[place - 1])
+        kept = [place for place in range(1, result + 1) if place in needed]
+        number = {0: 0} | {place: new for new, place in enumerate(kept, start=1)}
+        return Program(
+            tuple(self.operations[place - 1] for place in kept),
+            tuple(tuple(number[taken] for taken in self.inputs[place - 1]) for place in kept),
+        )
 
 
-def _operation(root: nn.Module, node: torch.fx.Node) -> list[Operation]:
-    if node.op == "call_module":
-        name = str(node.target)
-        return _from_module(name, root.get_submodule(name))
-    if node.op in ("call_function", "call_method"):
-        return _from_call(node)
-    raise NotAChain(f"{node.name} ({node.op}) is not supported")
-
-
-def _pair(value: Any) -> Pair:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-
-
-def _from_conv(name: str, module: nn.Conv2d) -> list[Operation]:
-    if module.groups != 1 or _pair(module.dilation) != (1, 1) or module.padding_mode != "zeros":
-        raise NotAChain(f"convolution {name!r} has groups, dilation or a padding mode other than zeros")
-    if isinstance(module.padding, str) and module.padding != "valid":
-        raise NotAChain(f"convolution {name!r} has padding={module.padding!r}; write it as a number")
-    padding = (0, 0) if isinstance(module.padding, str) else _pair(module.padding)
-    kernel, stride = _pair(module.kernel_size), _pair(module.stride)
-    bias = module.bias is not None
-    return [Conv2d(name, module.in_channels, module.out_channels, kernel, stride, padding, bias)]
-
-
-def _from_max_pool(name: str, module: nn.MaxPool2d) -> list[Operation]:
-    if _pair(module.dilation) != (1, 1) or module.ceil_mode or module.return_indices:
-        raise NotAChain(f"pooling {name!r} uses dilation, ceil_mode or return_indices")
-    return [MaxPool2d(_pair(module.kernel_size), _pair(module.stride), _pair(module.padding))]
-
-
-def _from_avg_pool(name: str, module: nn.AvgPool2d) -> list[Operation]:
-    if _pair(module.padding) != (0, 0) or module.ceil_mode or module.divisor_override:
-        raise NotAChain(f"pooling {name!r} uses padding, ceil_mode or divisor_override")
-    return [AvgPool2d(_pair(module.kernel_size), _pair(module.stride))]
-
-
-def _from_adaptive_pool(name: str, module: nn.AdaptiveAvgPool2d) -> list[Operation]:
-    if module.output_size not in (1, (1, 1)):
-        raise NotAChain(f"adaptive pooling {name!r} to {module.output_size}; only 1 is supported")
-    return [GlobalAvgPool2d()]
-
-
-def _from_flatten(name: str, module: nn.Flatten) -> list[Operation]:
-    if (module.start_dim, module.end_dim) != (1, -1):
-        raise NotAChain(f"flatten {name!r} keeps some axes or takes the first")
-    return [Flatten()]
-
-
-def _from_gelu(name: str, module: nn.GELU) -> list[Operation]:
-    if module.approximate != "none":
-        raise NotAChain(f"{name!r} is the tanh approximation of gelu; only the exact one is supported")
-    return [Activation("gelu")]
-
-
-_MODULES: dict[type[nn.Module], Callable[[str, Any], list[Operation]]] = {
-    nn.Conv2d: _from_conv,
-    nn.Linear: lambda name, m: [Linear(name, m.in_features, m.out_features, m.bias is not None)],
-    nn.MaxPool2d: _from_max_pool,
-    nn.AvgPool2d: _from_avg_pool,
-    nn.AdaptiveAvgPool2d: _from_adaptive_pool,
-    nn.Flatten: _from_flatten,
-    nn.GELU: _from_gelu,
-    nn.LeakyReLU: lambda _, m: [Activation("leaky_relu", m.negative_slope)],
-    nn.Dropout: lambda _, m: [Dropout(m.p)],
-    nn.Identity: lambda *_: [],
-}
-
-
-def _from_module(name: str, module: nn.Module) -> list[Operation]:
-    if type(module) in _ACTIVATION_MODULES:
-        return [Activation(_ACTIVATION_MODULES[type(module)])]
-    if type(module) in _MODULES:
-        return _MODULES[type(module)](name, module)
-    raise NotAChain(f"{name!r} is a {type(module).__name__}, which programs lack")
-
-
-def _from_call(node: torch.fx.Node) -> list[Operation]:
-    if node.target not in _CALLS:
-        raise NotAChain(f"the call of {node.target} is not supported; use the module of the same name")
-    options = {name: value for name, value in node.kwargs.items() if name != "input"}
-    return _from_module(node.name, _CALLS[node.target](*node.args[1:], **options))
+def _is_found(value: Any) -> bool:
+    return isinstance(value, Found) or (isinstance(value, tuple | list) and any(map(_is_found, value)))

@@ -79,6 +79,9 @@ class TrainingRun:
         settings = [*self.training.key(self.splits), self.data.fingerprint, key]
         if self.samples != len(self.data.train):
             settings.append(f"{self.samples} images an epoch")
+        program, learns = population.architecture.program, self.learned is not None
+        if program is not None and program.has_own_streams and (program.draws or learns):
+            settings.append("random numbers of the operations")  # version 0.1 drew those of the module
         tensors = [population.weights, population.seeds, population.packed_masks, population.dropout]
         if (rounds := self.hooks.rounds) is not None:
             settings.append(f"rounds of {rounds.epochs} epochs after epoch {rounds.start}")

@@ -71,7 +71,7 @@ def model_gradients(
             scores = forward_modules(architecture, group, pixels)
         else:
             group = torch.cat([group, group[-1:].expand(size - len(group), -1)]).requires_grad_()
-            scores = forward(architecture, group, pixels.expand(size, *pixels.shape))
+            scores = forward(architecture, group, pixels.expand(size, *pixels.shape), each=True)
         number = objective(scores, rows.start)
         if not number.requires_grad:
             raise InputError(

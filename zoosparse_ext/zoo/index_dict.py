@@ -16,7 +16,7 @@ def index_dict(architecture: Architecture) -> dict[str, list[int]] | None:
     >>> index_dict(architecture("cnn-s"))["idx_start"]
     [0, 208, 1414, 1514, 2254]
     """
-    if architecture.program is None:
+    if architecture.program is None or not architecture.program.is_chain:
         return None
     rows: list[dict[str, Any]] = []
     for op in architecture.program.layers:

@@ -19,7 +19,7 @@ from zoosparse_ext.population.forward import StepNoise
 from zoosparse_ext.population.learning import Learned, Matrices, Moments, Perturbed
 from zoosparse_ext.population.optimizers import Adam, Optimizer
 from zoosparse_ext.population.population import Population
-from zoosparse_ext.population.program import Conv2d, Linear
+from zoosparse_ext.population.program import Layer
 from zoosparse_ext.sparsify.methods.base import register
 from zoosparse_ext.sparsify.methods.learned import LearnedMethod
 from zoosparse_ext.sparsify.settings import differences
@@ -168,7 +168,7 @@ class WithVariances(LearnedMethod):
     ) -> dict[str, Any]:
         assert architecture.program is not None
         clamps = [
-            self.objective.clamp(op.weight_shape) if isinstance(op, Conv2d | Linear) else 0.0
+            self.objective.clamp(op.weight_shape) if isinstance(op, Layer) else 0.0
             for op in architecture.program.operations
         ]
         first, second = moments[MATRIX]

@@ -12,7 +12,7 @@ from zoosparse_ext.data import Split
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.forward import forward
 from zoosparse_ext.population.population import Population, chunks
-from zoosparse_ext.population.program import Conv2d, Linear
+from zoosparse_ext.population.program import Layer
 from zoosparse_ext.sparsify.methods.base import Ranking, register
 
 MODELS, IMAGES = 16, 128  # whose activations are held at a time
@@ -43,12 +43,12 @@ def _norms(population: Population, images: Split) -> Tensor:
     """‖x‖₂ [N, P]; 1 for biases.
 
     Raises:
-        InputError: the architecture is no chain.
+        InputError: the architecture is not a program, or outputs of a layer see different inputs (groups).
     """
     architecture = population.architecture
     if architecture.program is None:
         raise InputError(
-            f"Wanda scores look at what enters each layer of a chain; {architecture.name!r} is none: "
+            f"Wanda scores look at what enters each layer of a program; {architecture.name!r} is none: "
             f"{architecture.reason}"
         )
     segments = {segment.name: segment for segment in architecture.segments}
@@ -58,7 +58,7 @@ def _norms(population: Population, images: Split) -> Tensor:
 
     for rows in chunks(len(population), MODELS):
 
-        def add(op: Conv2d | Linear, windows: Tensor, rows: slice = rows) -> None:
+        def add(op: Layer, windows: Tensor, rows: slice = rows) -> None:
             columns = segments[f"{op.name}.weight"].slice
             norms = windows.square().sum(2)  # [n or 1, in·kh·kw]
             squares[rows, columns] += norms.repeat(1, (columns.stop - columns.start) // norms.shape[1])

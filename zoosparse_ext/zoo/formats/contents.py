@@ -140,10 +140,11 @@ def read_architecture(entry: Record, available: int) -> Architecture:
             )
         offset += segment.size
     shapes = {segment.name: tuple(segment.shape) for segment in architecture.segments}
-    for op in architecture.program.layers if architecture.program is not None else ():
-        if shapes.get(f"{op.name}.weight") != tuple(op.weight_shape):
+    tensors = {} if architecture.program is None else architecture.program.tensors()
+    for name, shape in tensors.items():
+        if shapes.get(name) != shape:
             raise StoreError(
-                f"architecture {architecture.name!s:.80}: layer {op.name!s:.80} does not fit its weight"
+                f"architecture {architecture.name!s:.80}: layer {name!s:.80} does not fit its weight"
             )
     if not 0 < offset <= available:
         raise StoreError(
