@@ -44,7 +44,7 @@ class L0(LearnedMethod):
         1.0, "λ: what an open gate costs, divided by the number of training images.", low=0, below=math.inf
     )
     temperature: float = option(
-        2 / 3, "β of the concrete distribution: the smaller, the nearer to 0 and 1.", above=0
+        2 / 3, "β of the concrete distribution: the smaller, the nearer to 0 and 1.", above=0, below=math.inf
     )
     stretch_low: float = option(-0.1, "γ: lower end of the stretched gate.", above=-math.inf, below=0)
     stretch_high: float = option(1.1, "ζ: upper end of the stretched gate.", above=1, below=math.inf)
