@@ -43,7 +43,7 @@ TwinMomentum = Annotated[
 OptimizerState = Annotated[
     str,
     typer.Option(
-        "--optimizer-state", help="new, or source: go on with the moments that the zoo's models keep."
+        "--optimizer-state", help="new, or source: continue with the moments that the zoo's models keep."
     ),
 ]
 Recalibrate = Annotated[

@@ -32,7 +32,7 @@ class Pruning:
         "one-shot", f"Schedule of the sparsity: {', '.join(SCHEDULES)}.", choices=SCHEDULES
     )
     biases: bool = option(False, "Prune biases as well.")
-    min_kept: int = option(0, "How many weights of every output stay at least.", low=0)
+    min_kept: int = option(0, "Least number of weights that every output keeps.", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)
