@@ -159,7 +159,8 @@ def _bounds(said: Said) -> list[tuple[str, Callable[[float], bool]]]:
         (said.below, "less than {}", operator.lt),
     ):
         if bound is not None:
-            found.append((text.format(bound), partial(_compared, compare, bound)))
+            words = "finite" if math.isinf(bound) else text.format(bound)
+            found.append((words, partial(_compared, compare, bound)))
     return found
 
 

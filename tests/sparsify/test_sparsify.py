@@ -78,5 +78,21 @@ def test_the_verb_does_not_hide_its_package() -> None:
 
 
 def test_an_option_of_another_method() -> None:
-    with pytest.raises(TypeError, match="rounds"):
+    with pytest.raises(InputError, match="'random' has no option 'rounds'; it has none of its own"):
         zs.sparsify(tiny.population(), "random", rounds=3)
+
+
+def test_options_that_a_method_does_not_have(data: zs.Dataset) -> None:
+    with pytest.raises(InputError, match="'l0' has no option 'schedule'; its own options are strength, "):
+        zs.sparsify(tiny.population(), "l0", data=data, schedule="cubic")
+    with pytest.raises(InputError, match="'snip' has no option 'epoch'; did you mean 'epochs'"):
+        zs.sparsify(tiny.population(), "snip", data=data, epoch=3)
+    with pytest.raises(InputError, match="'random' has no option 'score'"):
+        zs.sparsify(tiny.population(), "random", score="snip")
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_no_models(name: str, data: zs.Dataset) -> None:
+    asks = not issubclass(METHODS[name], LearnedMethod) or METHODS[name].asks_sparsity  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="the population has no models"):
+        zs.sparsify(tiny.population()[:0], name, 0.5 if asks else None, data=data, epochs=1)

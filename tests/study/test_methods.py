@@ -87,3 +87,14 @@ def test_mistakes_are_named(words: tuple[object, ...], message: str, tmp_path: P
     succeed("train", "--out", tmp_path / "zoo", "--models", 1, "--limit", 40, "--epochs", 0)
     result = zoosparse("sparsify", tmp_path / "zoo", *words)
     assert result.code == 2 and message in result.message
+
+
+def test_the_seed_of_a_study_is_usual_and_another_is_named_once(tmp_path: Path) -> None:
+    section = {"ratios": [0.5], "scopes": ["global"], "epochs": 0, "variants": [{"seed": 5}]}
+    values = {"seed": 3, "data": {"limit": 40}, "zoo": {"seeds": 2, "epochs": 0}, "random": section}
+    config = make_config({**values, "magnitude": False, "variational": False})
+    zoo = run_study(config, tmp_path / "zoo", tmp_path / "epochs", Stages().bar)
+    assert {*zoo.populations} == {
+        *("original", "control", "control-seed_5"),
+        *("random-global", "random-global-seed_5"),
+    }

@@ -29,7 +29,6 @@ from zoosparse_ext.study.method_config import (
     VariationalConfig,
 )
 from zoosparse_ext.study.naming import (
-    VARIATIONAL,
     control_series,
     learned_series,
     magnitude_series,
@@ -210,7 +209,7 @@ def sparsify(
     _refuse(options, {item.name for item in _method_flags()} - set(own), method, own)
     options = {key: value for key, value in options.items() if key not in own or value is not None}
     if issubclass(section, RankingConfig):
-        _refuse(options, {"keep"}, method, own)
+        _refuse(options, {item.name for item in parameters_of(_of_learned)}, method, own)
         _rank("sparsify", section, zoo_path, options)
         return
     assert issubclass(section, LearnedConfig)
@@ -346,7 +345,7 @@ def _print_twins(zoo: Zoo, series: Series, as_json: bool) -> None:
     ids = {twin for group in zoo.groups(series.key) for twin in group.ids}
     rows = zoo.twins[zoo.twins.twin_id.isin(ids)]
     final = rows[rows.epoch == rows.epoch.max()].assign(target=lambda frame: frame.target.round(6))
-    single = series.matched or series.method == VARIATIONAL  # every model has a ratio of its own, or none
+    single = series.matched or final.target.isna().all()  # every model has a ratio of its own, or none
     groups = final.groupby("method" if single else "target", dropna=False)
     table: pd.DataFrame = groups[["sparsity", "accuracy", "agreement", "kappa"]].median().reset_index()
     if as_json:

@@ -22,7 +22,7 @@ def method_name(series: str) -> str:
     >>> method_name("MP global"), method_name("VD"), method_name("MP per layer, cubic, lr 0.001")
     ('global magnitude pruning', 'variational dropout', 'per-layer magnitude pruning (cubic, lr 0.001)')
     >>> method_name("log α global"), method_name("SNIP ERK")
-    ('global pruning by log α of variational dropout', 'ERK SNIP pruning')
+    ('global log α pruning', 'ERK SNIP pruning')
     >>> method_name("random global"), method_name("MP 2:4"), method_name("VD molchanov")
     ('global random pruning', '2:4 magnitude pruning', 'variational dropout (molchanov)')
     """

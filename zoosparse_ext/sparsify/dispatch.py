@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +16,14 @@ from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.training import Training
 from zoosparse_ext.sparsify.learned import learn
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
-from zoosparse_ext.sparsify.methods import LearnedMethod, Method, Ranking, chosen_method, method_class
+from zoosparse_ext.sparsify.methods import (
+    METHODS,
+    LearnedMethod,
+    Method,
+    Ranking,
+    chosen_method,
+    method_class,
+)
 
 
 def sparsify(
@@ -59,6 +68,8 @@ def sparsify(
     names = [item.name for item in options_of(cls)] if issubclass(cls, Method) else []
     chosen = chosen_method(method, **{name: options[name] for name in names if name in options})
     others = {name: value for name, value in options.items() if name not in names}
+    for name in others:
+        _require_option(chosen, name)
     if isinstance(chosen, Ranking):
         asked = 0.8 if sparsity is None else sparsity
         where = "global" if scope is None else scope
@@ -71,3 +82,19 @@ def sparsify(
     if isinstance(sparsity, str):
         raise InputError(f"method {chosen.name!r} takes no pattern, got {sparsity!r}")
     return learn(population, data, chosen, sparsity, training=training, **others)
+
+
+def _require_option(method: Method, name: str) -> None:
+    """Raise InputError unless the method, or the function that carries it out, has an option of this name."""
+    ranking, learning = (
+        set(inspect.signature(of).parameters) - {"score", "method"} for of in (magnitude_prune, learn)
+    )
+    known = ranking if isinstance(method, Ranking) else learning
+    if name in known:
+        return
+    own = [item.name for item in options_of(type(method))]
+    elsewhere = {*ranking, *learning, *(item.name for cls in METHODS.values() for item in options_of(cls))}
+    close = difflib.get_close_matches(name, [*own, *known], 1) if name not in elsewhere else []
+    others = f"its own options are {', '.join(own)}" if own else "it has none of its own"
+    told = f"did you mean {close[0]!r}?" if close else others
+    raise InputError(f"method {method.name!r} has no option {name!r}; {told}")

@@ -16,10 +16,15 @@ from zoosparse_ext.sparsify.collapse import warn_of_collapse
 from zoosparse_ext.sparsify.twins import predictions_of, twin_rows, with_identity
 
 
-def require_prunable(population: Population) -> None:
-    """Raise InputError unless there are models, and weights in them that can be pruned."""
+def require_models(population: Population) -> None:
+    """Raise InputError unless there are models."""
     if len(population) == 0:
         raise InputError("the population has no models: there is nothing to prune")
+
+
+def require_prunable(population: Population) -> None:
+    """Raise InputError unless there are models, and weights in them that can be pruned."""
+    require_models(population)
     if population.architecture.n_prunable == 0:
         name = population.architecture.name
         raise InputError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -23,9 +24,9 @@ from zoosparse_ext.population.tensors import as_arguments, tensors_of
 from zoosparse_ext.population.train import run_training
 from zoosparse_ext.population.training import Training, gathered, shows_training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
-from zoosparse_ext.sparsify.fine_tuning import require_prunable
+from zoosparse_ext.sparsify.fine_tuning import require_models, require_prunable
 from zoosparse_ext.sparsify.methods import METHODS, LearnedMethod, chosen_method
-from zoosparse_ext.sparsify.ratios import ratio_text, ratios_of
+from zoosparse_ext.sparsify.ratios import in_range, ratio_text, ratios_of
 from zoosparse_ext.sparsify.series import Series, named
 from zoosparse_ext.sparsify.twins import MATCHED_EPOCH, predictions_of, twin_rows, with_identity
 
@@ -61,8 +62,9 @@ def learn(
         population: N models; stays as it is. What their masks prune stays pruned.
         data: images and labels.
         method: its name or an object, see :mod:`zoosparse_ext.sparsify.methods`.
-        sparsity: what methods are told that keep a number of weights that is asked for: a number, or a sequence of
-            ratios, which gives (ratios × N) twins of one training. Others find the sparsity by themselves.
+        sparsity: for methods that keep a given number of weights: a number; a sequence of ratios, which gives
+            (ratios × N) twins of one training; or a tensor [N] with one per model. Other methods find the sparsity by
+            themselves and take none.
         training: see :class:`zoosparse_ext.Training`; its options are keywords as well. By default there are 25 epochs
             by the usual optimizer of the method; 0 epochs give twins that keep what the method keeps before it has
             learned anything.
@@ -87,10 +89,12 @@ def learn(
     chosen = _chosen(method)
     training, execution = gathered("learn", training, options, epochs=EPOCHS, optimizer=chosen.optimizer)
     epochs = training.epochs
-    ratios = _asked(chosen, sparsity)
+    ratios = _asked(chosen, sparsity, len(population))
     make_trainable_(population)
     if chosen.asks_sparsity:
         require_prunable(population)
+    else:
+        require_models(population)
     if not allow_nan:
         require_numbers(population)
     batch_norm.require_other_split(population, recalibrate, data)
@@ -99,7 +103,7 @@ def learn(
         series = Series(chosen.name, scope, options=chosen.series_options(epochs, len(data.train)))
     table = _table(population, chosen, named(series), ratios)
     trained = _started(population, chosen, population.models if ratios is not None else table)
-    of_twins = None if ratios is None else ratios.repeat_interleave(len(population))
+    of_twins = None if ratios is None else ratios.flatten()
 
     def sparse() -> Population:
         twins = _sparse(trained, chosen, table, of_twins)
@@ -109,7 +113,7 @@ def learn(
     source_predictions = source_predictions.repeat(len(table) // max(1, len(population)), 1)
 
     def hooks(method: LearnedMethod, earlier: Hooks | None = None) -> Hooks:
-        asked = "" if ratios is None else f" {ratios.tolist()}"
+        asked = "" if ratios is None else f" {_key(ratios)}"
         key = method.training_key(epochs, len(data.train)) + asked + batch_norm.key(population, recalibrate)
         return Hooks(
             rows=lambda r: twin_rows(r.population, r.epoch, r.evaluations["test"], source_predictions),
@@ -148,19 +152,36 @@ def _chosen(method: str | LearnedMethod) -> LearnedMethod:
     return chosen
 
 
-def _asked(method: LearnedMethod, sparsity: float | Sequence[float] | Tensor | None) -> Tensor | None:
-    """The ratios that are asked for, float64 [ratios]; None where the method finds the sparsity by itself."""
+def _asked(method: LearnedMethod, sparsity: float | Sequence[float] | Tensor | None, n: int) -> Tensor | None:
+    """The sparsity of each twin [copies, N], in the type that it came in, else float64; None where the method finds it
+    by itself."""
     if method.asks_sparsity:
         if sparsity is None:
             raise InputError(
                 f"method {method.name!r} keeps a number of weights: pass sparsity=…, such as 0.8"
             )
-        return ratios_of(sparsity)
+        if not isinstance(sparsity, Tensor) or sparsity.dim() != 1:
+            return ratios_of(sparsity)[:, None].expand(-1, n)
+        if len(sparsity) != n:
+            raise InputError(
+                f"sparsity has shape {list(sparsity.shape)}, expected [{n}], one per model; pass a list for twins of "
+                "every model at several ratios"
+            )
+        each = sparsity.detach().to(
+            "cpu", torch.float32 if sparsity.dtype == torch.float32 else torch.float64
+        )
+        return in_range(each)[None]
     if sparsity is not None:
         raise InputError(
             f"method {method.name!r} finds the sparsity by itself, got sparsity={sparsity!r:.40}"
         )
     return None
+
+
+def _key(ratios: Tensor) -> str:
+    """What identifies ratios [copies, N] in a checkpoint."""
+    same = bool((ratios == ratios[:, :1]).all()) and ratios.dtype == torch.float64
+    return str(ratios[:, 0].tolist()) if same else f"each {ratios.tolist()}"
 
 
 def _table(
@@ -175,8 +196,9 @@ def _table(
     table["target"], table[Series.column] = math.nan, series.key
     ends = [""] * len(table)
     if ratios is not None:
-        table["target"] = ratios.repeat_interleave(len(population)).numpy()
-        ends = [f"-{ratio_text(ratio)}" for ratio in table["target"]]
+        told = ratios.flatten().numpy()
+        table["target"] = told.astype(np.float64)
+        ends = [f"-{ratio_text(ratio)}" for ratio in told]
     table["twin_id"] = [
         f"{source}/{series.key}{end}" for source, end in zip(table["source_id"], ends, strict=True)
     ]
@@ -202,7 +224,7 @@ def _sparse(
 ) -> Population:
     """The twins inside of trained networks."""
     whole = trained if ratios is None else _repeated(trained, table)
-    kept, weights = method.keep(whole, ratios)
+    kept, weights = method.keep(whole, None if ratios is None else ratios.to(torch.float64))
     if (masks := whole.masks) is not None:
         kept = kept & masks
     packed = ops.pack_mask(kept)

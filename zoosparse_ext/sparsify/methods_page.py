@@ -20,7 +20,7 @@ _HEAD = """# Methods
 
 Every method is a name for `zs.sparsify(population, method, …)`, for `zoosparse sparsify ZOO --method …` and for a
 section of a study. Its options are keywords in Python, flags on the command line (`--kl-scale`) and keys of the section
-(`kl_scale`). This page is made of what the methods say of themselves.
+(`kl_scale`). This page is generated from the docstrings and options of the methods.
 """
 
 

@@ -56,7 +56,7 @@ class Pruning:
         "one-shot", f"Schedule of the sparsity: {', '.join(SCHEDULES)}.", choices=SCHEDULES
     )
     biases: bool = option(False, "Prune biases as well.")
-    min_kept: int = option(0, "How many weights of every output stay at least.", low=0)
+    min_kept: int = option(0, "Least number of weights that every output keeps.", low=0)
     schedule_rounds: int | None = option(
         None, "Rounds of the schedules iterative (3) and lottery (5), which then trains as often.", low=1
     )

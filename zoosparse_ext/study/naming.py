@@ -22,10 +22,10 @@ from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.sparsify.settings import differences
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
-from zoosparse_ext.study.method_config import LearnedConfig, RankingConfig
+from zoosparse_ext.study.method_config import SECTIONS, LearnedConfig, RankingConfig
 from zoosparse_ext.study.stored import stored_config
 from zoosparse_ext.study.twin_config import TwinConfig
-from zoosparse_ext.words import Texts
+from zoosparse_ext.words import Texts, number_text
 from zoosparse_ext.zoo import Zoo
 
 SETTINGS = "twins"  # in the provenance of a zoo: the settings of every series, in words
@@ -68,8 +68,10 @@ def magnitude_series(
         *differences(method.texts(), own),
         *differences({name: text for name, text in texts.items() if name != "schedule"}, usual),
     ]
-    if isinstance(method, Ranking) and method.is_random and options.get("seed", 0) != 0:
-        selecting += differences({"seed": f"seed {options['seed']}"}, {})
+    if isinstance(method, Ranking) and method.is_random:
+        usual_seed = 0 if config is None else config.options(_seed_of_study(zoo))["seed"]
+        if (seed := options.get("seed", 0)) != usual_seed:
+            selecting.append(f"seed {number_text(seed)}")
     if matched_to is not None and matched_to != VARIATIONAL:
         selecting.append(f"to {Series.parse(matched_to).label}".replace(",", ""))
     if matched_epoch is not None:
@@ -137,7 +139,7 @@ def control_series(
         begun: settings of unfinished series.
         options: of :func:`zoosparse_ext.continue_training`; loss and augmentation are by default those of the zoo.
     """
-    config = _of_study(zoo, "magnitude") or _of_study(zoo, "variational")
+    config = next((found for name in SECTIONS if (found := _of_study(zoo, name)) is not None), None)
     training = _texts(zoo, options)
     base = Series(CONTROL)
     return _series(base, {}, training, _trained(zoo, base, config, begun or {}))
@@ -175,7 +177,8 @@ def _series(base: Series, selection: Texts, training: Texts, there: Texts | None
     settings = {**selection, **training}
     if there is None:
         return base, settings
-    return replace(base, options=(*base.options, *differences(training, {**_UNNOTED, **there}))), settings
+    others = [text for text in differences(training, {**_UNNOTED, **there}) if text not in base.options]
+    return replace(base, options=(*base.options, *others)), settings
 
 
 def _trained(
@@ -208,9 +211,13 @@ def _trained(
 
 def _training_of(zoo: Zoo, config: TwinConfig, epochs: int, optimizer: Optimizer | None = None) -> Texts:
     """How a study trains the twins of a section."""
-    seed = zoo.provenance.get("settings", {}).get("seed", 0)
-    options = {**config.options(seed), "epochs": epochs}
+    options = {**config.options(_seed_of_study(zoo)), "epochs": epochs}
     return _texts(zoo, options if optimizer is None else {**options, "optimizer": optimizer})
+
+
+def _seed_of_study(zoo: Zoo) -> int:
+    seed: int = zoo.provenance.get("settings", {}).get("seed", 0)
+    return seed
 
 
 def _texts(zoo: Zoo, options: Mapping[str, Any], usual: Training = _USUAL) -> Texts:

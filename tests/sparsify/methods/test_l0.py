@@ -340,3 +340,10 @@ def test_what_is_refused(data: zs.Dataset) -> None:
         zs.learn(population, data, "l0", epochs=1)
     kept = zs.learn(population, data, "l0", epochs=1, allow_nan=True)
     assert kept.weights[:2].isfinite().all() and kept.weights[2].isnan().any()
+
+
+def test_numbers_that_are_not_finite() -> None:
+    with pytest.raises(InputError, match="temperature must be more than 0 and finite, got inf"):
+        L0(temperature=math.inf)
+    with pytest.raises(InputError, match="strength must be 0 or more and finite, got nan"):
+        L0(strength=math.nan)

@@ -125,3 +125,16 @@ def test_what_it_cannot_be_asked(data: zs.Dataset) -> None:
         zs.learn(tiny.population()[:0], data, "log_alpha", 0.5, **HOW)
     with pytest.raises(InputError, match=r"one that learns what to keep: .*'magnitude' ranks weights"):
         zs.learn(tiny.population(), data, "magnitude", **HOW)
+
+
+def test_one_sparsity_for_each_model(data: zs.Dataset) -> None:
+    population = tiny.population()
+    each = torch.tensor([0.25, 0.5, 0.75])
+    twins = zs.learn(population, data, "log_alpha", each, **HOW)
+    every = zs.learn(population, data, "log_alpha", each.tolist(), **HOW)
+    assert len(twins) == 3 and twins.sparsity().tolist() == pytest.approx(each.tolist(), abs=0.02)
+    places = [every.ids.index(name) for name in twins.ids]
+    assert torch.equal(twins.weights, every.weights[places])
+    assert zs.learn(population, data, "log_alpha", each + 0.05, **HOW).ids[0].endswith("-0.3")
+    with pytest.raises(InputError, match=r"shape \[2\], expected \[3\], one per model; pass a list"):
+        zs.learn(population, data, "log_alpha", each[:2], **HOW)

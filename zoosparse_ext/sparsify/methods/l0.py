@@ -26,10 +26,11 @@ _STEEP = 30.0  # where 1 − sigmoid vanishes in float32
 @dataclass(frozen=True)
 class L0(LearnedMethod):
     """Hard concrete gates: in training a weight is w · z, z being a concrete random number in (0, 1), stretched beyond
-    both ends and cut off there, so that it is exactly 0 or 1 at times; the loss pays for every gate that may be open.
+    both ends and clipped to [0, 1], so that it is sometimes exactly 0 or 1; the loss penalizes the expected number of
+    open gates.
 
-    Twins have the gate that there is without noise: a weight w · z, which is pruned where z is not above `threshold`.
-    Gates are on the prunable weights alone. A gate that begins nearly open (a small `drop_rate`) leaves a trained
+    Twins use the gate without noise: their weights are w · z, pruned where z is at most `threshold`. Only prunable
+    weights have gates. A gate that begins nearly open (a small `drop_rate`) leaves a trained
     network as it is at first, and has a way to go before it closes.
 
     Source: Louizos, Welling, Kingma, "Learning Sparse Neural Networks through L0 Regularization", ICLR 2018.
@@ -41,18 +42,21 @@ class L0(LearnedMethod):
     source: ClassVar[str] = "Louizos et al. 2018"
 
     strength: float = option(
-        1.0, "λ: what an open gate costs, divided by the number of training images.", low=0, below=math.inf
+        1.0, "λ: cost of an open gate; it is divided by the number of training images.", low=0, below=math.inf
     )
     temperature: float = option(
-        2 / 3, "β of the concrete distribution: the smaller, the nearer to 0 and 1.", above=0
+        2 / 3,
+        "β of the concrete distribution: smaller values bring gates nearer to 0 or 1.",
+        above=0,
+        below=math.inf,
     )
     stretch_low: float = option(-0.1, "γ: lower end of the stretched gate.", above=-math.inf, below=0)
     stretch_high: float = option(1.1, "ζ: upper end of the stretched gate.", above=1, below=math.inf)
     drop_rate: float = option(
-        0.1, "Chance of a gate to be closed at first, before it is stretched.", above=0, below=1
+        0.1, "Initial probability that a gate is closed, before stretching.", above=0, below=1
     )
     threshold: float = option(
-        0.0, "Of the gate without noise, up to which a weight is pruned.", low=0, below=1
+        0.0, "A weight is pruned where its gate without noise is at most this.", low=0, below=1
     )
     gate_lr: float = option(
         10.0, "Learning rate of the gates, as a multiple of that of the weights.", above=0, below=math.inf

@@ -32,7 +32,7 @@ class LogAlpha(WithVariances):
 
     name: ClassVar[str] = "log_alpha"
     label: ClassVar[str] = "log α"
-    phrase: ClassVar[str] = "pruning by log α of variational dropout"
+    phrase: ClassVar[str] = "log α pruning"
     source: ClassVar[str] = "Molchanov et al. 2017"
     asks_sparsity: ClassVar[bool] = True
 

@@ -47,7 +47,7 @@ class Snip(Ranking):
     needs_images: ClassVar[bool] = True
     is_random: ClassVar[bool] = True
 
-    images: int = option(128, "How many training images each network is scored on.", low=1)
+    images: int = option(128, "Number of training images that each network is scored on.", low=1)
 
     def score(self, population: Population, images: Split | None, seed: int) -> Tensor:
         assert images is not None

@@ -86,7 +86,7 @@ class Synflow(Ranking):
     phrase: ClassVar[str] = "synaptic flow pruning"
     source: ClassVar[str] = "Tanaka et al. 2020"
 
-    rounds: int = option(100, "In how many rounds weights are pruned.", low=1)
+    rounds: int = option(100, "Number of rounds in which weights are pruned.", low=1)
 
     def score(self, population: Population, images: Split | None, seed: int) -> Tensor:
         """Shares of the largest [N, P].

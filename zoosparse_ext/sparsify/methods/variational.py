@@ -216,7 +216,7 @@ class VariationalDropout(WithVariances):
     color: ClassVar[str | None] = "#d55e00"
     source: ClassVar[str] = "Molchanov et al. 2017"
 
-    threshold: float = option(vardrop.THRESHOLD, "Of log α, from which a weight is dropped.")
+    threshold: float = option(vardrop.THRESHOLD, "A weight is dropped where log α is at least this.")
 
     def keep(self, trained: Population, ratios: Tensor | None) -> tuple[Tensor, Tensor]:
         kept = torch.ones_like(trained.weights, dtype=torch.bool)

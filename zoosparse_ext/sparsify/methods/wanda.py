@@ -23,7 +23,8 @@ MODELS, IMAGES = 16, 128  # whose activations are held at a time
 class Wanda(Ranking):
     """|w| · ‖x‖₂, x being everything that the weight is multiplied with over the training images; biases: |b|.
 
-    Meant to be compared within one output (scope ``"output"``). Architectures that are no chain are refused.
+    Meant to be compared within one output (scope ``"output"``). Only chains of layers are supported; other
+    architectures are refused.
 
     Source: Sun, Liu, Bair, Kolter, "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024.
     """
