@@ -12,7 +12,7 @@ from tests.study.test_run import Stages, config
 from zoosparse_ext.errors import InputError, StoreError
 from zoosparse_ext.study.log import RunLog
 from zoosparse_ext.study.run import run_study
-from zoosparse_ext.study.work import Training
+from zoosparse_ext.study.work import Learning
 
 ONE_STAGE = {"magnitude": False, "variational": False, "zoo.vary": {}}
 
@@ -49,14 +49,14 @@ def test_a_run_that_stopped_says_so_and_the_next_goes_on(tmp_path: Path) -> None
 
 def test_a_chunk_that_is_tried_again_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = [RuntimeError("a cosmic ray")]
-    proper = Training.run
+    proper = Learning.run
 
-    def run_once(self: Training, *arguments: Any) -> Any:
+    def run_once(self: Learning, *arguments: Any) -> Any:
         if broken:
             raise broken.pop()
         return proper(self, *arguments)
 
-    monkeypatch.setattr(Training, "run", run_once)
+    monkeypatch.setattr(Learning, "run", run_once)
     warning = run(tmp_path, Stages())[1]
     assert (warning["event"], warning["stage"]) == ("warning", "train")
     assert warning["message"].endswith("failed, attempt 1 of 2: RuntimeError('a cosmic ray')")
