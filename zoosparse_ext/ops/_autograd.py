@@ -63,18 +63,17 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 def _changing(operator: Operator) -> Callable[..., Any]:
     """A function (run, args, *first) that runs an operator and raises the versions of what it changes, by one each."""
     changed = changed_arguments(operator)
-    names = [operator._schema.arguments[i].name for i in changed]
     once, increment_version = (
         torch._C._AutoDispatchBelowADInplaceOrView,
         torch.autograd.graph.increment_version,
     )
 
     def change(run: Kernel, args: tuple[Any, ...], *first: Any) -> Any:
-        for i, name in zip(changed, names, strict=True):
+        for i in changed:
             if args[i].is_inference() and not torch.is_inference_mode_enabled():
                 raise RuntimeError(
-                    f"{operator._schema.name}: {name}: Inplace update to inference tensor outside InferenceMode is "
-                    "not allowed; pass a clone"
+                    f"{operator._schema.name}: {operator._schema.arguments[i].name}: Inplace update to inference "
+                    "tensor outside InferenceMode is not allowed; pass a clone"
                 )
         with once():  # below Autograd; what the operator calls raises no version again
             results = run(*first, *args)
