@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,66 @@ def test_zoo_on_disk(tmp_path: Path, population: zs.Population) -> None:
     zoo.save(tmp_path / "zoo")
     again = zs.Zoo.open(tmp_path / "zoo")
     assert torch.equal(again.population("original").weights, population.weights)
+
+
+def test_five_lines(tmp_path: Path, population: zs.Population, data: zs.Dataset) -> None:
+    zs.train(population, data, epochs=1, batch_size=8)
+    zoo = zs.Zoo.create(tmp_path / "zoo", population, data)
+    zoo = zs.run_study({"magnitude": {"ratios": [0.5], "epochs": 1}, "variational": {"epochs": 1}}, zoo)
+    found = zs.analyze(zoo)
+    page = zs.write_report(zoo, tmp_path / "report")
+    assert found.summary and found.answers and len(found.claims) and len(found.tables["performance"])
+    assert found.summary[0].partition(":")[0] in page.read_text(encoding="utf-8")
+
+
+def test_one_population_in_a_file_and_several_as_one(tmp_path: Path, population: zs.Population) -> None:
+    path = zs.save_population(population, tmp_path / "population.safetensors")
+    again = zs.open_population(path)
+    again.models["model_id"] = [f"{id}-again" for id in again.ids]
+    assert torch.equal(zs.concat([population, again]).weights, population.weights.repeat(2, 1))
+
+
+def test_schedules_presets_hooks_and_methods(population: zs.Population, data: zs.Dataset) -> None:
+    for schedule in (
+        zs.Constant(),
+        zs.Step(milestones=(0.5,)),
+        zs.Cosine(final=0.1),
+        zs.OneCycle(warmup=0.2),
+    ):
+        zs.train(population, data, epochs=1, batch_size=20, lr_schedule=schedule)
+        assert population.trained_by is not None
+        assert population.trained_by["lr_schedule"]["name"] == type(schedule).__name__
+    for pruning in (zs.OneShot(), zs.Iterative(rounds=2), zs.Cubic(ramp=1.0)):
+        twins = zs.magnitude_prune(population, 0.5, data=data, epochs=2, schedule=pruning)
+        assert torch.all(twins.sparsity() == 0.5)
+        assert zs.Pruning(schedule=pruning).phases(2)[-1].fraction == 1.0
+    gentle = replace(zs.PRESETS["molchanov"], initial_log_sigma2=-12.0)
+    assert isinstance(gentle, zs.Preset)
+    assert zs.variational_dropout(population, data, epochs=1, preset=gentle).masks is not None
+    seen: list[int] = []
+    hooks = zs.Hooks(before_epoch=lambda epoch, population: seen.append(epoch))
+    zs.train(population, data, epochs=2, batch_size=20, hooks=hooks)
+    assert seen == [1, 2] and zs.EpochResult.rows is zs.Hooks().rows
+
+
+def test_methods_are_listed_and_own_ones_registered(population: zs.Population) -> None:
+    known = zs.methods()
+    assert {"magnitude", "variational", "snip", "l0"} <= set(known) and list(known) == sorted(known)
+    known.clear()
+    assert zs.methods()
+    assert all(issubclass(cls, zs.Ranking | zs.LearnedMethod) for cls in zs.methods().values())
+    with pytest.raises(ValueError):
+
+        @zs.register
+        class Magnitude(zs.Ranking):
+            name = "magnitude"
+
+
+def test_every_public_name_is_there_and_says_what_it_is() -> None:
+    assert len(set(zs.__all__)) == len(zs.__all__)
+    for name in zs.__all__:
+        thing = getattr(zs, name)
+        assert name in ("__version__", "PRESETS") or (thing.__doc__ or "").strip(), name
 
 
 def test_dataset_of_own_tensors() -> None:

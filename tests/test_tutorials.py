@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -26,6 +27,20 @@ def test_tutorial_runs(script: Path, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout
+
+
+@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_needs_nothing_but_the_public_surface(script: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            imported |= {name.name for name in node.names}
+    ours = {name for name in imported if name.partition(".")[0] == "zoosparse_ext"}
+    others = {name.partition(".")[0] for name in imported - ours} - sys.stdlib_module_names
+    assert ours == {"zoosparse_ext"} and others <= {"numpy", "pandas", "torch"}
+    assert "from zoosparse_ext" not in script.read_text(encoding="utf-8")
 
 
 def test_the_readme_leads_to_every_tutorial() -> None:

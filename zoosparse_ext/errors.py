@@ -25,6 +25,10 @@ class StoreError(ZoosparseError):
     """A zoo on disk that is damaged, foreign, of a newer version, or could not be written."""
 
 
+class ExtraError(ZoosparseError, ImportError):
+    """A function that needs libraries which are installed with an extra of the package, and are not there."""
+
+
 def require_kind(what: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
     """Raise InputError unless a value is of one of these kinds; `expected` says what would do."""
     if not isinstance(value, kinds):

@@ -218,7 +218,7 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "scope": ({"scope": "filter"}, "scope must be one of .*; got .filter."),
     "schedule": (
         {"schedule": "linear"},
-        "schedule must be one of one-shot, iterative, cubic; got 'linear'",
+        "schedule must be one of one-shot, iterative, cubic, lottery; got 'linear'",
     ),
     "no data": ({"epochs": 2}, "2 epochs of fine-tuning need data"),
     "matched": ({"matched": ["a"]}, "matched names 1 twins for 3 models"),

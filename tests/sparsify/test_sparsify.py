@@ -70,6 +70,13 @@ def test_errors(words: tuple[Any, ...], options: dict[str, Any], message: str, d
         zs.sparsify(tiny.population(), *words, **given)
 
 
+def test_the_verb_does_not_hide_its_package() -> None:
+    import zoosparse_ext.sparsify.methods as registry
+
+    assert zs.sparsify.methods is registry  # type: ignore[attr-defined]
+    assert callable(zs.sparsify)
+
+
 def test_an_option_of_another_method() -> None:
     with pytest.raises(TypeError, match="rounds"):
         zs.sparsify(tiny.population(), "random", rounds=3)

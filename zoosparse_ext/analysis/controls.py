@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from zoosparse_ext.analysis.series import series_labels
+from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import series_keys
 
 CONTROL = "control"  # method of the twins table
@@ -61,6 +62,13 @@ def controls_of(twins: pd.DataFrame, settings: Mapping[str, Mapping[str, str]] |
 
 
 def _trained_alike(series: Mapping[str, str], control: Mapping[str, str]) -> bool:
-    """Whether all settings that both tell, and leave no room, are equal; without any it is not known."""
+    """Whether all settings that both tell, and leave no room, are equal; without any it is not known.
+
+    What is rewound, or trained in every round anew, has no control.
+    """
     common = (series.keys() & control.keys()) - _FREE
-    return bool(common) and all(series[name] == control[name] for name in common)
+    return (
+        bool(common)
+        and Pruning.have_control(series)
+        and all(series[name] == control[name] for name in common)
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoosparse_ext.population.hooks import Progress
-from zoosparse_ext.zoo.folder import locked
+from zoosparse_ext.study.resume import kept_epochs_of
 from zoosparse_ext.zoo.plain import plain
 
 out = Console(highlight=False)  # results
@@ -89,9 +88,7 @@ def resumable(zoo: Path, work: str) -> Iterator[Path]:
         StoreError: somebody else is at work on this zoo.
         typer.Exit: Ctrl-C, after saying how to go on.
     """
-    folder = resume_folder(zoo)
-    checkpoints = folder / work
-    with locked(folder, owner=zoo):
+    with kept_epochs_of(zoo, work) as checkpoints:
         try:
             yield checkpoints
         except KeyboardInterrupt:
@@ -101,12 +98,6 @@ def resumable(zoo: Path, work: str) -> Iterator[Path]:
                 message = "Nothing lies half done; run the same command again to go on."
             say(f"\nInterrupted. {escape(message)}")
             raise typer.Exit(INTERRUPTED) from None
-        shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def resume_folder(zoo: Path) -> Path:
-    """Where unfinished work on a zoo is kept: `<zoo>.resume`."""
-    return zoo.with_name(zoo.name + ".resume")
 
 
 def print_table(frame: pd.DataFrame, title: str, shares: Collection[str] = ()) -> None:

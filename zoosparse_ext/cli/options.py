@@ -13,6 +13,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.optimizers import OPTIMIZERS, Optimizer
 from zoosparse_ext.study.inheritance import SourceOptimizer, inherited
 from zoosparse_ext.study.sections import make_optimizer
+from zoosparse_ext.study.zoo_data import data_of_zoo
 from zoosparse_ext.zoo import Zoo
 
 _DATA = "digits, idx:DIR (MNIST family), npz:FILE or torchvision:NAME."
@@ -42,6 +43,15 @@ Keep = Annotated[
     typer.Option(
         help="Epochs at which the twins are kept too, as populations NAME@EPOCH; those from the last on are left out. "
         "'' for none."
+    ),
+]
+KeepModels = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        help="Epochs after which the models are kept too, as populations original@EPOCH, for twins with --rewind-to: "
+        "0,2; 0 is the initialization.",
+        show_default=False,
     ),
 ]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate.")]
@@ -91,18 +101,7 @@ def data_of(zoo: Zoo, spec: str | None) -> Dataset:
     Raises:
         InputError: the zoo names no data and none were given; the data are not those that the zoo was trained on.
     """
-    known = zoo.dataset or {}
-    if spec is None and not known.get("spec"):
-        raise InputError("this zoo does not say what it was trained on; pass --data")
-    data = load_dataset(spec or known["spec"], mean=known.get("mean"), std=known.get("std"))
-    if known.get("limit"):
-        data = data.limit(known["limit"])
-    if known.get("fingerprint") not in (None, data.fingerprint):
-        raise InputError(
-            f"the data {spec or known['spec']!r} are not those the zoo was trained on (other images, labels or split); "
-            "pass --data with the right place"
-        )
-    return data
+    return data_of_zoo(zoo, spec)
 
 
 def task_of(zoo: Zoo, loss: str | None, crop: int | None, flip: bool | None) -> dict[str, Any]:
@@ -138,13 +137,22 @@ def parse_epochs(text: str, epochs: int) -> tuple[int, ...]:
     Raises:
         InputError: something else, or one below 1.
     """
-    try:
-        chosen = sorted({int(part) for part in text.split(",") if part.strip()})
-    except ValueError:
-        raise InputError(f"--keep {text!r}: write epochs, as in 5,10,15") from None
+    chosen = sorted({*listed_epochs(text)})
     if chosen and chosen[0] < 1:
         raise InputError(f"--keep {text!r}: epochs are counted from 1")
     return tuple(epoch for epoch in chosen if epoch < epochs)
+
+
+def listed_epochs(text: str) -> list[int]:
+    """Epochs from "0,2".
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"--keep {text!r}: write epochs, as in 5,10,15") from None
 
 
 def parse_ratios(text: str) -> list[float]:

@@ -14,7 +14,7 @@ import pandas as pd
 import typer
 
 from zoosparse_ext.cli import options as o
-from zoosparse_ext.cli.console import print_json, print_table, resumable, resume_folder, training_bar
+from zoosparse_ext.cli.console import print_json, print_table, resumable, training_bar
 from zoosparse_ext.cli.derived import flags, parameters_of, section_of, with_flags, with_panel
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import options_of
@@ -36,6 +36,7 @@ from zoosparse_ext.study.naming import (
     variational_population,
 )
 from zoosparse_ext.study.populations import earlier_epoch, lacking_ratios
+from zoosparse_ext.study.resume import resume_folder
 from zoosparse_ext.study.stages import (
     RATIOS,
     add_control_twins,

@@ -13,9 +13,9 @@ from zoosparse_ext.cli.console import percent, print_json, resumable, say, train
 from zoosparse_ext.cli.derived import flags, with_flags
 from zoosparse_ext.study.config import ZooConfig, make_config
 from zoosparse_ext.study.grid import model_groups
-from zoosparse_ext.study.provenance import command_line
 from zoosparse_ext.study.stages import train_zoo
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.provenance import command_line
 
 _NAMES = {"architecture": "--arch", "seeds": "--models"}
 _LEFT_OUT = ("seeds_of_points", "keep_optimizer_state")
@@ -32,6 +32,7 @@ def train(
     lr: o.LearningRate = 1e-3,
     weight_decay: o.WeightDecay = 0.0,
     momentum: o.Momentum = 0.0,
+    keep: o.KeepModels = "",
     keep_optimizer_state: Annotated[
         bool,
         typer.Option(
@@ -56,7 +57,7 @@ def train(
     zoosparse train --out mnist-zoo --data idx:path/to/mnist --lr 3e-4
     """
     chosen = {"name": optimizer, "lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-    zoo_settings = {**options, "seeds": seeds, "optimizer": chosen}
+    zoo_settings = {**options, "seeds": seeds, "optimizer": chosen, "keep": o.listed_epochs(keep)}
     config = make_config({"seed": seed, "zoo": zoo_settings}, origin="zoosparse train")
     Zoo.require_new(out)
     images = o.open_data(data, limit)
@@ -70,6 +71,7 @@ def train(
             progress=progress,
             settings={"command": command_line(), "seed": seed, "zoo": config.zoo.model_dump(mode="json")},
             device=device,
+            keep=config.kept_epochs,
             keep_optimizer_state=keep_optimizer_state,
             **config.zoo.options(seed),
         )

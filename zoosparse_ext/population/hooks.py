@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoosparse_ext.population.evaluate import Evaluation
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.rounds import Rounds
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Hooks:
         evaluated: the population to evaluate in place of the one that is trained.
         models: its table; None: that of the one that is trained.
         penalty_weight: of an epoch counted from 0, where something is learned beside the weights.
+        rounds: in which the epochs come. None: one training, whose schedule is that of all its epochs.
         key: what identifies these hooks in a checkpoint.
         earlier: what an earlier version did in place of these; a checkpoint that began with them goes on with them.
         told: what these hooks do, for the log where they are the earlier ones.
@@ -80,6 +82,7 @@ class Hooks:
     evaluated: Callable[[Population], Population] = lambda population: population
     models: pd.DataFrame | None = None
     penalty_weight: Callable[[int], float] = lambda epoch: 1.0
+    rounds: Rounds | None = None
     key: str = ""
     earlier: Hooks | None = None
     told: str = ""

@@ -58,6 +58,10 @@ class Population:
         kept: this population at earlier epochs of that training, by epoch, where it was asked to keep them. In a zoo
             they are populations of their own: ``"original@5"``.
 
+    Attributes:
+        trained_by: the options of the last :func:`zoosparse_ext.train` as plain values; None where there was none. A
+            selection of rows has neither history nor these.
+
     Raises:
         InputError: weights that are no matrix of as many columns as the architecture has, or of another type; a table,
             masks or predictions of another number of rows; a table that gives two networks one id.
@@ -120,6 +124,7 @@ class Population:
         self.counts = counts
         self.optimizer_state = optimizer_state
         self.kept: dict[int, Population] = dict(kept or {})
+        self.trained_by: dict[str, Any] | None = None  # the options of the last `zs.train`, as plain values
         if counts is None and architecture.counters:
             self.counts = torch.zeros(len(self), len(architecture.counters), dtype=torch.int64)
         for name, tensor in tensors_of(self).items():
@@ -341,7 +346,7 @@ class Population:
         def copy(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.clone()
 
-        return Population.from_rows(
+        cloned = Population.from_rows(
             self.weights.clone(),
             self.architecture,
             self.models.copy(),
@@ -353,6 +358,8 @@ class Population:
             kept={epoch: population.clone() for epoch, population in self.kept.items()},
             learned={name: matrix.clone() for name, matrix in self.learned.items()},
         )
+        cloned.trained_by = self.trained_by
+        return cloned
 
     def _state(self, change: Callable[[Tensor], Tensor]) -> OptimizerState | None:
         return None if self.optimizer_state is None else self.optimizer_state.map(change)

@@ -48,6 +48,12 @@ class TrainState:
         learned = {name: (change(first), change(second)) for name, (first, second) in self.learned.items()}
         return TrainState(self.step, change(self.first), change(self.second), learned)
 
+    def restart_(self) -> None:
+        """Go back to the state before the first step, in place."""
+        self.step = 0
+        for moments in self.tensors():
+            moments.zero_()
+
     def at_rows(self, rows: slice) -> TrainState:
         """Views of some rows."""
         return self.map(lambda moments: moments[rows])

@@ -77,13 +77,14 @@ def train(
             one model, a checkpoint of another training; batches that batch norm cannot take, for there is one value
             per channel.
 
-    Frozen parameters (`Segment.trainable`) keep their bits. Models whose weights or loss become NaN or infinite are
-    named in a warning after the epoch in which they do.
+    The population has the options in `trained_by` then, and the history as well, unless it holds twins, whose history
+    is that of their making. Frozen parameters (`Segment.trainable`) keep their bits. Models whose weights or loss
+    become NaN or infinite are named in a warning after the epoch in which they do.
     """
     training, execution = gathered("train", training, options)
     if masks is not None:
         masks = _packed(masks, population)
-    return run_training(
+    history = run_training(
         population,
         data,
         training,
@@ -95,6 +96,11 @@ def train(
         learned=learned,
         hooks=hooks,
     )
+    if training.epochs:
+        population.trained_by = training.record()
+    if "twin_id" not in population.models:  # the history of twins is a table of its own, made with them
+        population.history = history.copy()
+    return history
 
 
 def run_training(

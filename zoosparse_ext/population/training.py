@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +106,24 @@ class Training:
         _refuse_unknown("Training.but", changes, TRAINING)
         return replace(self, **changes)
 
+    def record(self) -> dict[str, Any]:
+        """Its options as plain values, for JSON: what `Population.trained_by` and the provenance of a zoo hold.
+
+        >>> Training(epochs=2, lr_schedule="cosine").record()["optimizer"]["lr"]
+        0.001
+        """
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        optimizer = {name: _plain(value) for name, value in self.optimizer.describe().items()}
+        chosen = schedule(self.lr_schedule)
+        parameters = asdict(chosen) if is_dataclass(chosen) else {}
+        augment = None if self.augment is None else asdict(self.augment)
+        return {
+            **plain,
+            "optimizer": {"name": optimizer.pop("optimizer"), **optimizer},
+            "lr_schedule": {"name": type(chosen).__name__, **parameters},
+            "augment": augment,
+        }
+
     def at_rows(self, start: int, stop: int) -> Training:
         """The training of some of the models."""
         return replace(self, optimizer=self.optimizer.at_rows(start, stop))
@@ -172,6 +190,11 @@ class Execution:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise InputError(f"engine must be 'auto', 'native' or 'reference', got {self.engine!r}")
+
+
+def _plain(value: Any) -> Any:
+    """A hyperparameter as JSON has it: a number, or a list with one for each model."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 TRAINING = tuple(item.name for item in fields(Training))

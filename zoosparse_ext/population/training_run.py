@@ -57,9 +57,12 @@ class TrainingRun:
         self.samples = images // batch * batch if training.drop_last else images  # of an epoch
         check_batches(population.architecture, data.train, batch, self.samples)
         self.steps = math.ceil(self.samples / batch)  # of an epoch
-        self.factors = schedule(training.lr_schedule).factors(
-            self.steps * training.epochs
-        )  # of the rate, by step
+        factors, rounds = schedule(training.lr_schedule), hooks.rounds
+        self.factors = (  # of the rate, by step
+            factors.factors(self.steps * training.epochs)
+            if rounds is None
+            else rounds.factors(factors, self.steps)
+        )
         self.state = TrainState.fresh(population.weights, () if learned is None else learned.matrices)
         self.epochs_before = 0
         self.keep = keep - {training.epochs}  # the last is the population itself
@@ -80,6 +83,8 @@ class TrainingRun:
         if program is not None and program.has_own_streams and (program.draws or learns):
             settings.append("random numbers of the operations")  # version 0.1 drew those of the module
         tensors = [population.weights, population.seeds, population.packed_masks, population.dropout]
+        if (rounds := self.hooks.rounds) is not None:
+            settings.append(f"rounds of {rounds.epochs} epochs after epoch {rounds.start}")
         if self.start is not None:
             settings.append(f"after {self.start.epochs} epochs, {self.start.step} steps")
             tensors += [self.start.first, self.start.second]
@@ -134,6 +139,8 @@ class TrainingRun:
         self.epoch += 1
         n = len(self.population)
         loss, accuracy = torch.zeros(2, n, dtype=torch.float64)
+        if self.hooks.rounds is not None and self.hooks.rounds.begins(self.epoch):
+            self.state.restart_()
         self.hooks.before_epoch(self.epoch, self.population)
         self._apply_masks_()
 
@@ -160,7 +167,9 @@ class TrainingRun:
             learned = replace(learned, weight=weight).map(lambda matrix: matrix[rows])
         seeds = population.seeds[rows]
         images, steps = len(self.data.train), self.steps
-        order = _order(training.order, seeds, training.seed, images, self.epochs_before + self.epoch - 1)
+        rounds = self.hooks.rounds
+        before = self.epochs_before + self.epoch - 1 if rounds is None else rounds.before(self.epoch)
+        order = _order(training.order, seeds, training.seed, images, before)
         return Steps(
             population.weights.detach()[rows],
             self.state.at_rows(rows),

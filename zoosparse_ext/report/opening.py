@@ -52,18 +52,23 @@ class Opening:
 def opening(results: Results, questions: Iterable[Question]) -> Opening:
     """The sentences and the first key figure of the questions, in their order."""
     questions = list(questions)
-    said = [sentence for question in questions if question.opening for sentence in question.opening(results)]
     drawn = [
         picture
         for question in questions
         if question.key_figure and len(results.data.twins)
         for picture in pictures(question.key_figure(results))
     ]
-    headline, *sentences = said or [NO_TWINS]
+    headline, *sentences = headlines(results, questions)
     told = " ".join(filter(None, (conditions(results), controlled(results))))
     figure = drawn[0] if drawn else None
     claims = results["claims"] if "claims" in results else check_claims(results.data)
     return Opening(headline, sentences, told, reading(results), figure, claims)
+
+
+def headlines(results: Results, questions: Iterable[Question]) -> list[str]:
+    """The sentences of the first screen, at least one."""
+    said = [sentence for question in questions if question.opening for sentence in question.opening(results)]
+    return said or [NO_TWINS]
 
 
 def reading(results: Results) -> str:

@@ -9,6 +9,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population import batch_norm
 from zoosparse_ext.population.hooks import Hooks
 from zoosparse_ext.population.population import Population
+from zoosparse_ext.population.rounds import Rounds
 from zoosparse_ext.population.train import run_training
 from zoosparse_ext.population.training import Execution, Training
 from zoosparse_ext.sparsify.collapse import warn_of_collapse
@@ -33,6 +34,7 @@ def fine_tune_(
     *,
     key: str,
     before_epoch: Callable[[int, Population], None] = Hooks.before_epoch,
+    rounds: Rounds | None = None,
     recalibrate: Split | None = None,
     training: Training,
     execution: Execution,
@@ -44,7 +46,7 @@ def fine_tune_(
         twins: R × N networks with masks, N for each ratio.
         source: the N models that they come from.
         key: what else than their weights and masks tells these twins from others in a checkpoint.
-        before_epoch: as of `Hooks`.
+        before_epoch, rounds: as of `Hooks`.
         recalibrate: where running statistics are measured.
         training, execution, keep: as of :func:`zoosparse_ext.train`.
     """
@@ -62,6 +64,7 @@ def fine_tune_(
                 twins, result.epoch, result.evaluations["test"], source_predictions
             ),
             before_epoch=before_epoch,
+            rounds=rounds,
             key=key + batch_norm.key(source, recalibrate),
         ),
     )

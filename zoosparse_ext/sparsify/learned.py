@@ -203,8 +203,8 @@ def _sparse(
     """The twins inside of trained networks."""
     whole = trained if ratios is None else _repeated(trained, table)
     kept, weights = method.keep(whole, ratios)
-    if whole.masks is not None:
-        kept = kept & whole.masks
+    if (masks := whole.masks) is not None:
+        kept = kept & masks
     packed = ops.pack_mask(kept)
     return Population(
         ops.apply_mask_(weights.clone(), packed),

@@ -27,6 +27,8 @@ from zoosparse_ext.sparsify.fine_tuning import fine_tune_, recalibrate_, require
 from zoosparse_ext.sparsify.methods import Ranking, chosen_method
 from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.ratios import in_range, numbers_of, ratio_text, require_once
+from zoosparse_ext.sparsify.rewinding import Rewinding, require_new_optimizer
+from zoosparse_ext.sparsify.schedules import Phase
 from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, pattern_sparsity
 from zoosparse_ext.sparsify.selection import Lots, prune_
 from zoosparse_ext.sparsify.series import Series, named
@@ -53,6 +55,7 @@ def magnitude_prune(
     matched_epoch: int | None = None,
     series: Series | str | None = None,
     keep: Sequence[int] = (),
+    rewound: Population | None = None,
     **options: Any,
 ) -> Population:
     """Sparse twins of every model: the smallest weights are set to zero, the rest fine-tuned with the mask held.
@@ -93,7 +96,10 @@ def magnitude_prune(
             method, scope, and a schedule or biases if there are any. Twins that differ in their fine-tuning alone need
             names of their own before they can stand in one zoo: ``series="magnitude-global-lr_0.0001"``.
         keep: epochs after which the twins are kept, in `kept` of the result, see :func:`zoosparse_ext.train`.
-        options: of the pruning, `schedule`, `biases` and `min_kept`, see
+        rewound: with `rewind_to`, the models as they were after that epoch, found by `model_id`. Default:
+            ``population.kept[rewind_to]``, which `train` fills where it is asked to keep that epoch. Twins that are
+            pruned further have kept epochs of their own fine-tuning; this names those of the original training.
+        options: of the pruning, such as `schedule`, `min_kept` and `rewind_to`, see
             :class:`~zoosparse_ext.sparsify.pruning.Pruning`; of `Training`; and `engine`, `device`, `checkpoint` and
             `progress`, see :class:`~zoosparse_ext.population.training.Execution`.
 
@@ -109,23 +115,26 @@ def magnitude_prune(
             sparsity below what the masks of a model prune already (names model, layer and both); one that `min_kept`
             does not allow, or masks that prune more already (names model, layer or output, and numbers); NaN weights
             (names row and layer); a scope, schedule, score or pattern that is not known, a pattern with a schedule in
-            phases; epochs or a score without the data they need; what `train` refuses; an architecture without
-            convolution and linear layers.
+            phases; an epoch to rewind to that was not kept, or of other models; epochs or a score without the data they
+            need; what `train` refuses; an architecture without convolution and linear layers.
     """
     pruning, options = taken(Pruning, options)
     training, execution = gathered("magnitude_prune", training, options, epochs=0)
     if training.epochs and data is None:
         raise InputError(f"{training.epochs} epochs of fine-tuning need data=…")
+    phases, rounds = pruning.phases(training.epochs), pruning.rounds(training.epochs)
+    training = training.but(epochs=pruning.all_epochs(training.epochs))
     checked_epochs(keep, training.epochs)
     _check_matched(matched, matched_epoch)
     chosen_scope(scope)
     method = _ranking(score, data)
     require_prunable(population)
+    require_new_optimizer(pruning, training.optimizer_state)
     state = starting_state(population, training.optimizer_state, training.optimizer.kind)
     make_trainable_(population)
     if not allow_nan:
         require_numbers(population)
-    phases = pruning.phases(training.epochs)
+    rewinding = Rewinding.of(pruning, population, rewound, allow_nan=allow_nan)
     starts = dict(zip(accumulate((phase.epochs for phase in phases), initial=1), phases, strict=False))
     if isinstance(sparsity, str) and len(phases) > 1:
         raise InputError(f"the pattern {sparsity!r} is pruned at once; schedules in phases need ratios")
@@ -142,7 +151,7 @@ def magnitude_prune(
         twins.optimizer_state = state.map(lambda moments: moments.repeat(copies, 1))
     images = None if data is None else data.train
     lots = Lots.of(twins, ratios, scope, pruning.biases, pruning.min_kept)
-    _prune_in_rounds_(twins, population, method, lots, images, training.seed, phases[0].fraction)
+    _prune_in_rounds_(twins, population, method, lots, images, training.seed, phases[0], rewinding)
     recalibrate_(twins, recalibrate)
     if data is None:
         twins.history = twin_rows(twins, 0, None, None)
@@ -151,9 +160,10 @@ def magnitude_prune(
 
     def prune_further(epoch: int, trained: Population) -> None:
         if epoch in starts and epoch > 1:
-            prune_(
-                trained, method.score(trained, images, training.seed), lots, lots.at(starts[epoch].fraction)
-            )
+            rewinding.before_(trained)
+            scores = method.score(trained, images, training.seed)
+            prune_(trained, scores, lots, lots.at_phase(starts[epoch]))
+            rewinding.after_(trained)
             recalibrate_(trained, recalibrate)
 
     fine_tune_(
@@ -162,6 +172,7 @@ def magnitude_prune(
         data,
         key=f"{method.key} {sparsity if isinstance(sparsity, str) else scope} {pruning.key}",
         before_epoch=prune_further,
+        rounds=rounds,
         recalibrate=recalibrate,
         training=training.but(optimizer=training.optimizer.repeated(len(population), copies)),
         execution=execution,
@@ -187,15 +198,18 @@ def _prune_in_rounds_(
     lots: Lots,
     images: Split | None,
     seed: int,
-    fraction: float,
+    phase: Phase,
+    rewinding: Rewinding,
 ) -> None:
-    """Prune in the rounds of the method, to a fraction of what is asked for; the first scores are those of the source,
-    which all its twins share."""
-    scores = method.score(source, images, seed).repeat(len(twins) // len(source), 1)
+    """Prune in the rounds of the method, as far as a phase goes; the first scores are those of the source, which all
+    its twins share."""
+    rewinding.before_(twins)
+    scores = method.score(rewinding.scored(source), images, seed).repeat(len(twins) // len(source), 1)
     for number in range(1, method.rounds):
-        prune_(twins, scores, lots, lots.at_density(number / method.rounds, fraction))
+        prune_(twins, scores, lots, lots.at_density(number / method.rounds, lots.at_phase(phase)))
         scores = method.score(twins, images, seed)
-    prune_(twins, scores, lots, lots.at(fraction))
+    prune_(twins, scores, lots, lots.at_phase(phase))
+    rewinding.after_(twins)
 
 
 def _series(

@@ -13,6 +13,7 @@ from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.sparsify.floors import Floor, starts, sums
+from zoosparse_ext.sparsify.schedules import Phase
 from zoosparse_ext.sparsify.scopes import Pattern, chosen_scope, outputs
 
 
@@ -94,13 +95,19 @@ class Lots:
         there = torch.zeros_like(self.ratios) if self.pruned is None else self.pruned / sizes
         return ((there + (self.ratios - there) * fraction) * sizes).round().to(torch.int64)
 
-    def at_density(self, exponent: float, fraction: float = 1.0) -> Tensor:
-        """How many go on the way to `at(fraction)`, the share that stays being multiplied with the same factor in each
+    def at_phase(self, phase: Phase) -> Tensor:
+        """How many go in a phase of a schedule: int64 [N, L]."""
+        if phase.compound and phase.fraction != 1.0:
+            return self.at_density(phase.fraction, self.counts)
+        return self.at(phase.fraction)
+
+    def at_density(self, exponent: float, counts: Tensor) -> Tensor:
+        """How many go on the way to `counts` [N, L], the share that stays being multiplied with the same factor in each
         of several rounds: (what stays in the end) ** exponent of what is there; int64 [N, L]."""
         sizes = torch.tensor(self.sizes, dtype=torch.float64)
         there = torch.zeros_like(self.counts) if self.pruned is None else self.pruned
         left = sizes - there
-        share = (sizes - self.at(fraction)) / left.clamp(min=1)
+        share = (sizes - counts) / left.clamp(min=1)
         return (sizes - left * share**exponent).round().to(torch.int64)
 
     def _refuse_fewer(self, twins: Population, pattern: Pattern | None) -> None:

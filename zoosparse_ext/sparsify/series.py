@@ -16,10 +16,11 @@ import pandas as pd
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.sparsify.methods import METHODS
+from zoosparse_ext.sparsify.schedules import SCHEDULES
 from zoosparse_ext.sparsify.scopes import SCOPES
 
 CONTROL = "control"  # the method of twins that are trained on unpruned
-_SCHEDULES = ("one shot", "iterative", "cubic")  # as keys spell them
+_SCHEDULES = tuple(name.replace("-", " ") for name in SCHEDULES)  # as keys spell them
 _PATTERN = re.compile(r"\d+:\d+")  # N:M sparsity
 _UNSAFE = re.compile(r"[/\\\s\x00-\x1f\x7f]")
 

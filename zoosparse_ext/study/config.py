@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, create_model, field_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.augment import Augment
@@ -87,6 +87,11 @@ class ZooConfig(_Trained, _Networks):
     Loss, crop and flip are those of the twins as well.
     """
 
+    keep: list[int] = Field(
+        [],
+        description="epochs after which the models are kept as well, as original@EPOCH; 0 is the initialization; "
+        "those that twins are rewound to are kept in any case",
+    )
     vary: dict[str, list[str | float]] = Field(
         {}, description="activation, init, optimizer, lr, weight_decay, dropout"
     )
@@ -105,6 +110,17 @@ class ZooConfig(_Trained, _Networks):
     @classmethod
     def _known_activation(cls, name: str | None) -> str | None:
         return None if name is None else one_of(name, ACTIVATIONS)
+
+    @model_validator(mode="after")
+    def _are_epochs(self) -> ZooConfig:
+        for epoch in self.keep:
+            if not 0 <= epoch <= self.epochs:
+                raise ValueError(
+                    f"keep: epoch {epoch} is not one of the training, which has 0 … {self.epochs}"
+                )
+        if twice := sorted({epoch for epoch in self.keep if self.keep.count(epoch) > 1}):
+            raise ValueError(f"keep: epoch {', '.join(map(str, twice))} stands there more than once")
+        return self
 
     def task(self) -> dict[str, Any]:
         """What models and twins learn from the images: arguments of :func:`zoosparse_ext.train` that both share."""
@@ -191,6 +207,26 @@ class StudyConfig(_WithMethods, _Study):
     def learned(self) -> list[LearnedConfig]:
         """Those of methods that learn what to keep."""
         return [section for section in self.twins if isinstance(section, LearnedConfig)]
+
+    @property
+    def kept_epochs(self) -> tuple[int, ...]:
+        """The epochs before the last one after which the models are kept: those that are named, and those that the
+        weights of twins are rewound to."""
+        rewound = {
+            part.rewind_to for section in self.rankings for part in section.each() if part.rewind == "weights"
+        }
+        return tuple(sorted(({*self.zoo.keep} | rewound) - {None, self.zoo.epochs}))
+
+    @model_validator(mode="after")
+    def _have_the_epochs(self) -> StudyConfig:
+        for section in self.rankings:
+            for part in section.each():
+                if part.rewind_to is not None and part.rewind_to > self.zoo.epochs:
+                    raise ValueError(
+                        f"{part.method.name}.rewind_to is {part.rewind_to}, the models are trained for "
+                        f"{self.zoo.epochs} epochs"
+                    )
+        return self
 
 
 FULL = "full"

@@ -14,21 +14,11 @@ from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.population.optimizers import OPTIMIZERS, SGD, Adam, Optimizer, optimizer_texts
 from zoosparse_ext.words import Texts, number_text
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.provenance import TASK
 
 log = logging.getLogger(__name__)
 
-TASK = "task"  # in the provenance of a zoo
 _UNKNOWN = {"loss": "cross_entropy", "crop": 0, "flip": False}
-
-
-def task_record(loss: str = "cross_entropy", augment: Augment | None = None, **_: Any) -> dict[str, Any]:
-    """Loss and augmentation out of the options of a training, as plain values for the provenance.
-
-    >>> task_record(loss="mse", augment=Augment(crop=2), lr_schedule="cosine")
-    {'loss': 'mse', 'crop': 2, 'flip': False}
-    """
-    augment = augment if augment is not None else Augment()
-    return {"loss": loss, "crop": augment.crop, "flip": augment.flip}
 
 
 def known_task(zoo: Zoo) -> dict[str, Any] | None:

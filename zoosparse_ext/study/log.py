@@ -14,11 +14,11 @@ from typing import Any
 
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.hooks import Progress
-from zoosparse_ext.study.provenance import provenance
 from zoosparse_ext.study.run import StageBar
 from zoosparse_ext.study.runner import StageProgress
 from zoosparse_ext.study.work import OnProgress
 from zoosparse_ext.zoo.plain import plain
+from zoosparse_ext.zoo.provenance import provenance
 
 _study = logging.getLogger("zoosparse_ext.study")
 

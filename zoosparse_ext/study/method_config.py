@@ -7,13 +7,15 @@ from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from zoosparse_ext.errors import InputError
 from zoosparse_ext.options import options_of
 from zoosparse_ext.sparsify.methods import METHODS, LearnedMethod, Method, Ranking
 from zoosparse_ext.sparsify.methods.magnitude import Magnitude
 from zoosparse_ext.sparsify.methods.variational import VariationalDropout
 from zoosparse_ext.sparsify.pruning import Pruning
+from zoosparse_ext.sparsify.rewinding import require_new_optimizer
 from zoosparse_ext.sparsify.scopes import SCOPES
 from zoosparse_ext.study.derived import with_options
 from zoosparse_ext.study.sections import one_of
@@ -77,7 +79,23 @@ class RankingConfig(_Pruned, TwinConfig):
 
     def full_variants(self, seed: int) -> list[Variant]:
         """As for all twins; and those on the cubic schedule."""
-        return [{"schedule": "cubic"}, *super().full_variants(seed)]
+        cubic: Variant = {"schedule": "cubic"}
+        if self.schedule_rounds is not None:
+            cubic["schedule_rounds"] = None
+        return [cubic, *super().full_variants(seed)]
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> RankingConfig:
+        try:
+            require_new_optimizer(self.pruning(), self.optimizer_state)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def has_control(self) -> bool:
+        """As for all twins, but for those whose training that of the models on is not."""
+        return self.control and self.pruning().has_control
 
     def pruning(self) -> Pruning:
         """How weights are pruned."""

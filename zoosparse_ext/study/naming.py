@@ -63,7 +63,7 @@ def magnitude_series(
     if isinstance(config, RankingConfig):
         own, pruning = config.ranking().texts(), config.pruning()
         # A study prunes matched twins at once.
-        usual = (pruning if matched_to is None else replace(pruning, schedule=Pruning.schedule)).texts()
+        usual = (pruning if matched_to is None else pruning.at_once()).texts()
     selecting = [
         *differences(method.texts(), own),
         *differences({name: text for name, text in texts.items() if name != "schedule"}, usual),

@@ -70,7 +70,8 @@ class _Work:
     learned: LearnedMethod | None = None
     masks: bool = True
     density: float = 1.0  # share of the weights that stays, as far as it is known before
-    kept: int = 0  # earlier epochs at which the twins are kept
+    kept: int = 0  # earlier epochs at which the networks are kept
+    rewound: bool = False  # to an earlier epoch of the models
     state: bool = False  # the optimizer's is kept as well
 
 
@@ -99,6 +100,7 @@ def plan_study(
             images = evaluated.get(work.population, len(data.test))
             moments = (4 if work.learned is not None else 2) * _FLOAT * parameters
             earlier = work.kept * kept
+            rewound = 2 * _FLOAT * parameters // work.twins if work.rewound else 0  # as read, and masked
             pruned = round((1 - work.density) * _FLOAT * parameters)  # zeros, which the store leaves out
             stages.append(
                 Stage(
@@ -107,7 +109,7 @@ def plan_study(
                     work.epochs,
                     seconds=sum(_seconds(work, group, speeds, len(data.train), images) for group in groups),
                     # The state is copied once more when the file of the epoch is written.
-                    memory=held + 2 * (kept + moments) + earlier,
+                    memory=held + 2 * (kept + moments) + earlier + rewound,
                     disk=kept - pruned + earlier + (moments if work.state else 0),
                     resume=kept + moments + earlier,
                 )
@@ -132,10 +134,10 @@ def rough_seconds(config: StudyConfig, data: Dataset, done: Collection[str] = ()
 
 def _seconds(work: _Work, group: ModelGroup, speeds: _Speeds, images: int, evaluated: int) -> float:
     """What the networks of a group take, from the first step to the last."""
+    trained = 1 if work.learned is not None else work.twins  # one training gives the twins of all ratios
     training = work.epochs * images * speeds.training(group, work) if work.epochs else 0.0
-    return (
-        len(group.models) * work.twins * (training + (work.epochs + 1) * evaluated * speeds.evaluation(group))
-    )
+    evaluation = (work.epochs + 1) * evaluated * speeds.evaluation(group)
+    return len(group.models) * (trained * training + work.twins * evaluation)
 
 
 def _works(config: StudyConfig, groups: list[ModelGroup]) -> list[_Work]:
@@ -143,7 +145,14 @@ def _works(config: StudyConfig, groups: list[ModelGroup]) -> list[_Work]:
     stages = twin_stages(config, planned_zoo(config, groups))
     keeps_state = any(stage.training["optimizer_state"] == "source" for stage in stages)
     original = _Work(
-        "original", 1, config.zoo.epochs, config.zoo.batch_size, None, masks=False, state=keeps_state
+        "original",
+        twins=1,
+        epochs=config.zoo.epochs,
+        batch_size=config.zoo.batch_size,
+        optimizer=None,
+        masks=False,
+        kept=len(config.kept_epochs),
+        state=keeps_state,
     )
     return [
         original,
@@ -151,12 +160,13 @@ def _works(config: StudyConfig, groups: list[ModelGroup]) -> list[_Work]:
             _Work(
                 stage.population,
                 max(1, len(stage.ratios)),
-                stage.training["epochs"],
+                stage.epochs,
                 stage.training["batch_size"],
                 None if isinstance(stage.optimizer, SourceOptimizer) else stage.optimizer,
                 learned=stage.learned,
                 density=1 - sum(stage.ratios) / max(1, len(stage.ratios)),
                 kept=len(stage.keep),
+                rewound=stage.pruning.rewind_to is not None and stage.pruning.rewind == "weights",
             )
             for stage in stages
         ),

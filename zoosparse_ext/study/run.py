@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,15 @@ def run_study(
                 settings=config.model_dump(mode="json"),
                 runner=runner,
                 device=device,
+                keep=config.kept_epochs,
                 keep_optimizer_state=any(
                     part.optimizer_state == "source" for twins in config.twins for part in twins.each()
                 ),
                 **config.zoo.options(config.seed),
             )
         zoo = _keep(zoo, path, checkpoint / "original")
-    return _sparsify(zoo, data, stages, path, checkpoint, bar, runner, device)
+    order = ["original", *(stage.population for stage in stages), *zoo.populations]
+    return add_twins(zoo, data, stages, path, checkpoint, bar, runner, device, order)
 
 
 def as_begun(config: StudyConfig, zoo: Zoo, path: Path) -> StudyConfig:
@@ -95,16 +97,27 @@ def load_data(config: DataConfig) -> Dataset:
     return data if config.limit is None else data.limit(config.limit)
 
 
-def _sparsify(
+def add_twins(
     zoo: Zoo,
     data: Dataset,
-    stages: list[Stage],
+    stages: Sequence[Stage],
     path: Path,
     checkpoint: Path,
     bar: StageBar,
-    runner: Runner,
-    device: str | None,
+    runner: Runner = LOCAL,
+    device: str | None = None,
+    order: Sequence[str] = (),
+    opened: Callable[[Path], Zoo] = Zoo.open,
 ) -> Zoo:
+    """Run those stages of twins that a zoo lacks, each saved when it is finished; arguments as of `run_study`.
+
+    Args:
+        order: of the populations in the end; default: in which they are made.
+        opened: opens the zoo again after each stage.
+
+    Raises:
+        ChunkError: as `run_study`.
+    """
     failures: list[ChunkError] = []
     for stage in stages:
         if stage.is_done(zoo) or stage.needs not in zoo.populations:
@@ -117,19 +130,19 @@ def _sparsify(
         except ChunkError as error:
             failures.append(error)
             continue
-        zoo = _keep(zoo, path, checkpoint / stage.population)
+        zoo = _keep(zoo, path, checkpoint / stage.population, opened)
     if failures:
         told = "; ".join(map(str, failures))
         raise ChunkError(f"{told}; run the same command again to try these again")
-    ordered = in_order(zoo, ["original", *(stage.population for stage in stages), *zoo.populations])
+    ordered = in_order(zoo, [*order, *zoo.populations])
     if ordered is not zoo:  # a stage that failed at first came later than planned
         ordered.save(path)
-        zoo = Zoo.open(path)
+        zoo = opened(path)
     return zoo
 
 
-def _keep(zoo: Zoo, path: Path, epochs: Path) -> Zoo:
+def _keep(zoo: Zoo, path: Path, epochs: Path, opened: Callable[[Path], Zoo] = Zoo.open) -> Zoo:
     """Save a finished stage, whose epochs are then no longer needed; the zoo with its matrices left on disk."""
     zoo.save(path)
     shutil.rmtree(epochs, ignore_errors=True)
-    return Zoo.open(path)
+    return opened(path)

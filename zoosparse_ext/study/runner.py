@@ -31,12 +31,16 @@ _OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory")  # in what PyTorch rai
 
 @dataclass(frozen=True)
 class StageProgress(Progress):
-    """Where one chunk stands, and the stage that it is part of; counted in networks × epochs."""
+    """Where one chunk stands, and the stage that it is part of; counted in networks × epochs.
+
+    `stage` is the title of the stage, where whoever shows the progress knows it.
+    """
 
     chunk: str
     chunks: int
     stage_done: int
     stage_total: int
+    stage: str = ""
 
     @property
     def done(self) -> int:

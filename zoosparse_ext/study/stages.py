@@ -25,13 +25,7 @@ from zoosparse_ext.sparsify.methods import LearnedMethod
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.chunks import cut, join, reordered
 from zoosparse_ext.study.grid import ModelGroup
-from zoosparse_ext.study.inheritance import (
-    TASK,
-    SourceOptimizer,
-    inherited,
-    task_record,
-    warn_if_unknown,
-)
+from zoosparse_ext.study.inheritance import SourceOptimizer, inherited, warn_if_unknown
 from zoosparse_ext.study.method_config import RATIOS
 from zoosparse_ext.study.naming import (
     VARIATIONAL,
@@ -49,13 +43,14 @@ from zoosparse_ext.study.populations import (
     require_missing,
     with_twins,
 )
-from zoosparse_ext.study.provenance import provenance
+from zoosparse_ext.study.rewound import ORIGINAL, earlier_originals, with_rewound
 from zoosparse_ext.study.runner import LocalRunner, Runner
 from zoosparse_ext.study.unfinished import begun as begun_in
 from zoosparse_ext.study.unfinished import noted, place
 from zoosparse_ext.study.work import Continuing, Dropping, Learning, OnProgress, Pruning, Work
 from zoosparse_ext.words import Texts, number_text
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.provenance import TASK, provenance, task_record
 from zoosparse_ext.zoo.stored_rows import StoredGroup
 
 LOCAL = LocalRunner()
@@ -75,14 +70,15 @@ def train_zoo(
 
     Args:
         settings: go into the provenance of the zoo.
-        options: as of :func:`zoosparse_ext.train`; the optimizer is that of each group.
+        options: as of :func:`zoosparse_ext.train`; the optimizer is that of each group. Epochs to `keep` become
+            populations: `original@2`.
     """
     works = [Learning(options, group) for group in groups]
     training = {name: value for name, value in options.items() if name in TRAINING}
     texts = Training(**training, optimizer=groups[0].optimizer).texts() if groups else {}
-    populations = _run("original", works, data, runner, checkpoint, progress, texts)
+    populations = _run(ORIGINAL, works, data, runner, checkpoint, progress, texts)
     return Zoo(
-        populations={"original": populations},
+        populations={ORIGINAL: populations, **earlier_originals(populations)},
         models=pd.concat([population.models for population in populations], ignore_index=True),
         history=pd.concat([population.history for population in populations], ignore_index=True),
         labels=data.test.labels,
@@ -278,7 +274,7 @@ class _TwinStage:
         """The twins of every group of models; `work` says what is done with some of them, by options of the library."""
         warn_if_unknown(self.zoo, options)
         options = {**inherited(self.zoo), **options, "series": self.series}
-        groups = _originals(self.zoo, self.data)
+        groups = with_rewound(self.zoo, _originals(self.zoo, self.data), options)
         parts = [
             (number, rows, work({**options, **optimizer}, models if rows is None else models[rows]))
             for number, models in enumerate(groups)

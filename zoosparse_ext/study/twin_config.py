@@ -53,7 +53,9 @@ class TwinConfig(_TwinTraining, Section):
         True, description="measure the running statistics of batch norm anew for the sparse networks"
     )
     control: bool = Field(
-        True, description="train the unpruned models on in the same way, for what twins are compared with"
+        True,
+        description="train the unpruned models on in the same way, for what twins are compared with; not for those "
+        "that are rewound or pruned by a lottery",
     )
     variants: list[Variant] = Field(
         [], description="tables of keys of this section; each makes further twins, with these keys changed"
@@ -88,6 +90,11 @@ class TwinConfig(_TwinTraining, Section):
         except ValidationError as error:
             told = "; ".join(explain(item, type(self)) for item in error.errors())
             raise ValueError(f"variant {number}: {told}") from None
+
+    @property
+    def has_control(self) -> bool:
+        """Whether the models are trained on as these twins are."""
+        return self.control
 
     def options(self, seed: int) -> dict[str, Any]:
         """How the twins are trained, as keywords of `add_control_twins` and its like.

@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from zoosparse_ext.errors import InputError
+from zoosparse_ext.options import taken
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.sparsify.methods import LearnedMethod
 from zoosparse_ext.sparsify.pruning import Pruning
 from zoosparse_ext.sparsify.series import Series
 from zoosparse_ext.study.config import StudyConfig
 from zoosparse_ext.study.grid import ModelGroup
-from zoosparse_ext.study.inheritance import TASK, SourceOptimizer, task_record
+from zoosparse_ext.study.inheritance import SourceOptimizer
 from zoosparse_ext.study.method_config import RankingConfig, matched_epochs
 from zoosparse_ext.study.naming import control_series, learned_series, magnitude_series
 from zoosparse_ext.study.populations import at_epoch, ratios_of
@@ -31,6 +32,7 @@ from zoosparse_ext.study.stages import (
 )
 from zoosparse_ext.study.twin_config import TwinConfig
 from zoosparse_ext.zoo import Zoo
+from zoosparse_ext.zoo.provenance import TASK, task_record
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ class Stage:
         """That the twins are trained with."""
         found: Optimizer | SourceOptimizer = self.training["optimizer"]
         return found
+
+    @property
+    def pruning(self) -> Pruning:
+        """How weights are pruned; as usual where none are."""
+        return taken(Pruning, self.training)[0]
+
+    @property
+    def epochs(self) -> int:
+        """How many there are, in all rounds."""
+        return self.pruning.all_epochs(self.training["epochs"])
 
     @property
     def keep(self) -> Sequence[int]:
@@ -103,7 +115,7 @@ def planned_zoo(config: StudyConfig, groups: Sequence[ModelGroup]) -> Zoo:
 def _controls(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
     """The models trained on as twins are, once for every training."""
     known: list[dict[str, str]] = []
-    for section in (part for twins in config.twins for part in twins.each() if part.control):
+    for section in (part for twins in config.twins for part in twins.each() if part.has_control):
         training = {**_training(config, section), "keep": _kept(config, section)}
         series, settings = control_series(zoo, **training)
         if settings not in known:
@@ -145,7 +157,7 @@ def _dropped(config: StudyConfig, zoo: Zoo) -> Iterator[Stage]:
 def _matched(config: StudyConfig, zoo: Zoo, dropped: Sequence[Stage]) -> Iterator[Stage]:
     """Twins by magnitude with the sparsity of those by variational dropout, at earlier epochs and in the end."""
     for section in _each_ranking(config):
-        training = _ranked(config, section, replace(section.pruning(), schedule=Pruning.schedule))
+        training = _ranked(config, section, section.pruning().at_once())
         for stage in (stage for stage in dropped if not stage.ratios):
             epochs = matched_epochs(section, stage.training["epochs"])
             for scope in section.matched_scopes:

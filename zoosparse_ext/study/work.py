@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from zoosparse_ext.data import Dataset
+from zoosparse_ext.options import taken
 from zoosparse_ext.population.hooks import Progress
 from zoosparse_ext.population.optimizers import Optimizer
 from zoosparse_ext.population.population import Population
 from zoosparse_ext.population.train import train
+from zoosparse_ext.sparsify import pruning
 from zoosparse_ext.sparsify.control import continue_training
 from zoosparse_ext.sparsify.learned import learn
 from zoosparse_ext.sparsify.magnitude import magnitude_prune
@@ -94,9 +96,10 @@ class Learning(Work):
             progress=progress,
             **self.options,
         )
-        final = history[history.epoch == self.options["epochs"]]
-        population.models["loss"] = final.test_loss.to_numpy()
-        population.models["accuracy"] = final.test_accuracy.to_numpy()
+        for epoch, then in {**population.kept, self.options["epochs"]: population}.items():
+            rows = history[history.epoch == epoch]
+            then.models["loss"] = rows.test_loss.to_numpy()
+            then.models["accuracy"] = rows.test_accuracy.to_numpy()
         population.history = history
         return population
 
@@ -125,6 +128,11 @@ class Pruning(Work):
     @property
     def copies(self) -> int:
         return 1 if self.matched is not None or isinstance(self.sparsity, str) else len(self.sparsity)
+
+    @property
+    def network_epochs(self) -> int:
+        how, _ = taken(pruning.Pruning, self.options)
+        return self.models * self.copies * how.all_epochs(int(self.options.get("epochs", 0)))
 
     def at_rows(self, start: int, stop: int) -> Pruning:
         part = replace(self, population=self.population[start:stop], options=_options_of(self, start, stop))

@@ -13,14 +13,13 @@ from pathlib import Path
 import torch
 
 import zoosparse_ext as zs
-from zoosparse_ext.study.stages import add_magnitude_twins
 
 folder = Path(tempfile.mkdtemp(prefix="zoosparse-tutorial-"))
 data = zs.load_dataset("digits").limit(300)
 
 published = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 9))
-history = zs.train(published, data, epochs=2, optimizer=zs.Adam(lr=1e-3))
-zoo = zs.Zoo({"original": [published]}, models=published.models, history=history)
+zs.train(published, data, epochs=2, optimizer=zs.Adam(lr=1e-3))
+zoo = zs.Zoo.create(folder / "their-zoo", published, data)
 zs.export_zoo(zoo, folder / "published", format="modelzoos")
 print(*sorted(path.name for path in (folder / "published").rglob("*") if path.is_dir())[:4], sep="\n")
 
@@ -37,12 +36,14 @@ assert torch.equal(models.weights, published.weights[[published.ids.index(name) 
 
 # %% [markdown]
 # ## Twins
-# Data are needed for fine-tuning and for measuring; pruning alone needs none.
+# What is imported is a zoo on disk, and a study adds twins to it: here by magnitude alone. The data are given, for a
+# zoo from elsewhere does not say where they lie. Every finished stage is saved; after an interruption the same call
+# resumes.
 
 # %%
-zoo = add_magnitude_twins(imported, data, ratios=[0.5, 0.9], epochs=1, loss="cross_entropy", augment=None)
+pruned = {"ratios": [0.5, 0.9], "scopes": ["global"], "epochs": 1, "control": False}
+zoo = zs.run_study({"magnitude": pruned, "variational": False}, imported, data=data)
 print(zoo.twins.groupby(["target", "epoch"])[["sparsity", "accuracy", "agreement"]].median().round(3))
-zoo.save(folder / "my-zoo")
 
 # %% [markdown]
 # ## Back to the form it came in

@@ -14,11 +14,10 @@ os.environ["ZOOSPARSE_DISABLE_EXT"] = "1"
 import torch
 
 import zoosparse_ext as zs
-from zoosparse_ext import ops
 
-for row in ops.implementations():
+for row in zs.ops.implementations():
     print(f"{row.operator}: {row.implementation}")
-assert all(row.implementation == "reference" for row in ops.implementations())
+assert all(row.implementation == "reference" for row in zs.ops.implementations())
 
 # %% [markdown]
 # ## The same masks, to the bit
@@ -26,8 +25,8 @@ assert all(row.implementation == "reference" for row in ops.implementations())
 
 # %%
 weights = torch.tensor([[0.5, -0.1, 0.1, 2.0, float("nan"), 0.0]])
-print(ops.magnitude_mask(weights, 2))
-assert ops.magnitude_mask(weights, 2).tolist() == [[True, False, True, True, True, False]]
+print(zs.ops.magnitude_mask(weights, 2))
+assert zs.ops.magnitude_mask(weights, 2).tolist() == [[True, False, True, True, True, False]]
 
 # %% [markdown]
 # ## The same study, slower

@@ -2,14 +2,14 @@
 # # The operators in your own pipeline
 #
 # You have networks of your own, as rows of a matrix or as modules, and want exact sparsity in each of them. Nothing but
-# `zoosparse_ext.ops` is needed: no zoo, no data set, no files.
+# `zs.ops` is needed: no zoo, no data set, no files.
 
 # %%
 from __future__ import annotations
 
 import torch
 
-from zoosparse_ext import ops
+import zoosparse_ext as zs
 
 torch.manual_seed(0)
 weights = torch.randn(500, 2464)  # [N, P]: one row per model
@@ -21,7 +21,7 @@ k = round(0.8 * weights.shape[1])
 
 # %%
 pruned = weights.clone()
-mask = ops.magnitude_prune_(pruned, k)  # bool [N, P]
+mask = zs.ops.magnitude_prune_(pruned, k)  # bool [N, P]
 assert ((pruned == 0).sum(dim=1) == k).all()
 print(f"{mask.float().mean():.1%} of the weights are left in each of {len(mask)} models")
 
@@ -31,11 +31,11 @@ print(f"{mask.float().mean():.1%} of the weights are left in each of {len(mask)}
 
 # %%
 counts = torch.randint(0, 2464, (500,))  # [N]
-mask = ops.magnitude_mask(weights, counts)
+mask = zs.ops.magnitude_mask(weights, counts)
 assert torch.equal((~mask).sum(dim=1), counts)
 
 layers = [0, 208, 1414, 2464]
-mask = ops.magnitude_mask(weights, torch.tensor([100, 1000, 900]), segments=layers)
+mask = zs.ops.magnitude_mask(weights, torch.tensor([100, 1000, 900]), segments=layers)
 for start, end, name in zip(layers[:-1], layers[1:], ("conv 1", "conv 2", "the rest"), strict=True):
     print(f"{name}: {(~mask[:, start:end]).float().mean():.1%} pruned")
 
@@ -45,7 +45,7 @@ for start, end, name in zip(layers[:-1], layers[1:], ("conv 1", "conv 2", "the r
 # weight at exactly zero, whatever the optimizer did.
 
 # %%
-packed = ops.pack_mask(mask)  # uint8 [N, ceil(P / 8)]
+packed = zs.ops.pack_mask(mask)  # uint8 [N, ceil(P / 8)]
 print(f"{mask.numel():,} bytes as bool, {packed.numel():,} packed")
 
 student = torch.nn.Parameter(weights.clone())
@@ -56,6 +56,6 @@ for _ in range(5):
     (student - target).square().mean().backward()
     optimizer.step()
     with torch.no_grad():
-        ops.apply_mask_(student, packed)
-assert not student[~ops.unpack_mask(packed, 2464)].any()
+        zs.ops.apply_mask_(student, packed)
+assert not student[~zs.ops.unpack_mask(packed, 2464)].any()
 print("after five steps of Adam every pruned weight is still 0.0")

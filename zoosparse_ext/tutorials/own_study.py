@@ -14,8 +14,6 @@ import torch
 from torch import nn
 
 import zoosparse_ext as zs
-from zoosparse_ext.study import reporting
-from zoosparse_ext.study.stages import add_magnitude_twins, add_matched_twins, add_variational_twins
 
 torch.manual_seed(0)
 labels = torch.arange(360) % 4  # where the bar is
@@ -50,38 +48,45 @@ population = zs.Population.from_modules(
 )
 history = zs.train(population, data, epochs=8, optimizer=zs.Adam(lr=3e-3))
 final = history[history.epoch == 8]
-population.models["accuracy"] = final.test_accuracy.to_numpy()
-population.models["loss"] = final.test_loss.to_numpy()
 print(f"accuracy of the originals: {final.test_accuracy.min():.0%} to {final.test_accuracy.max():.0%}")
 
 # %% [markdown]
-# ## The twins
-# A zoo holds the originals and their twins. Variational dropout chooses its own sparsity, so every model is also pruned
-# by magnitude to exactly the sparsity that its variational twin reached.
+# ## The zoo and its twins
+# A zoo is a folder: the originals with their predictions, how they were trained, and their twins, which a study adds.
+# Variational dropout chooses its own sparsity, so every model is also pruned by magnitude to exactly the sparsity that
+# its variational twin reached. Twins are trained with the optimizer and the loss of their models, unless the study says
+# otherwise.
 
 # %%
-zoo = zs.Zoo(
-    {"original": [population]},
-    models=population.models,
-    history=history,
-    labels=data.test.labels,
-    dataset=data.describe(),
-    provenance={"task": {"loss": "cross_entropy"}},  # twins learn what their originals learned
-)
-zoo = add_magnitude_twins(zoo, data, ratios=[0.5, 0.8, 0.9], epochs=2)
-zoo = add_variational_twins(zoo, data, epochs=6, preset="molchanov", optimizer=zs.Adam(lr=3e-3))
-zoo = add_matched_twins(zoo, data, epochs=2)
+folder = Path(tempfile.mkdtemp(prefix="zoosparse-tutorial-"))
+zoo = zs.Zoo.create(folder / "bars-zoo", population, data)
+study = {
+    "magnitude": {
+        "ratios": [0.5, 0.8, 0.9],
+        "scopes": ["global"],
+        "matched_scopes": ["global"],
+        "matched_epochs": [],
+        "epochs": 2,
+        "control": False,
+    },
+    "variational": {"epochs": 6, "preset": "molchanov", "control": False},
+}
+zoo = zs.run_study(study, zoo, data=data)
+print(zoo)
 ends = zoo.twins.sort_values("epoch").drop_duplicates("twin_id", keep="last")
 ends["asked"] = ends.target.map("{:.0%}".format).where(ends.method == "magnitude", "nothing")
 ends.loc[ends.matched.notna(), "asked"] = "what VD reached"
 print(ends.groupby(["method", "asked"])[["sparsity", "accuracy", "agreement"]].median().round(3))
 
 # %% [markdown]
-# ## The report
-# One page that needs nothing else, with all figures and tables as files beside it.
+# ## What it shows, and the report
+# Tables, claims and answers as objects; and one page that needs nothing else, with all figures and tables as files
+# beside it.
 
 # %%
-with tempfile.TemporaryDirectory() as folder:
-    zoo.save(Path(folder) / "bars-zoo")
-    page, claims = reporting.write(zoo, Path(folder) / "bars-report", title="Sparse twins of bars")
-    print(f"{page.name}: {page.stat().st_size / 1e6:.1f} MB, claims checked: {len(claims)}")
+found = zs.analyze(zoo)
+print(*found.summary, sep="\n")
+print(found.tables["performance"][["series", "level_label", "n", "accuracy_median"]])
+
+page = zs.write_report(zoo, folder / "bars-report", title="Sparse twins of bars")
+print(f"{page.name}: {page.stat().st_size / 1e6:.1f} MB, claims checked: {len(found.claims)}")

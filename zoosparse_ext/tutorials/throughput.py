@@ -15,7 +15,6 @@ from collections.abc import Callable
 import torch
 
 import zoosparse_ext as zs
-from zoosparse_ext import ops
 
 N, M = 32, 100  # models, images
 population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(N))
@@ -23,7 +22,7 @@ population = zs.magnitude_prune(population, sparsity=0.9)
 modules = [module.eval() for module in population.to_modules()]
 images = torch.randn(M, 1, 28, 28)
 print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-for row in ops.implementations():
+for row in zs.ops.implementations():
     print(f"  {row.operator}: {row.implementation}")
 
 
@@ -72,12 +71,12 @@ def by_topk() -> torch.Tensor:
 
 
 kept_by_topk, kept = (
-    (weights.abs() * mask).sort(dim=1).values for mask in (by_topk(), ops.magnitude_mask(weights, k))
+    (weights.abs() * mask).sort(dim=1).values for mask in (by_topk(), zs.ops.magnitude_mask(weights, k))
 )
 assert torch.equal(kept_by_topk, kept)  # the magnitudes, since topk keeps whichever it likes of equal ones
 show(
     "select",
     "models",
     len(weights),
-    alternate({"topk": by_topk, "magnitude_mask": lambda: ops.magnitude_mask(weights, k)}),
+    alternate({"topk": by_topk, "magnitude_mask": lambda: zs.ops.magnitude_mask(weights, k)}),
 )

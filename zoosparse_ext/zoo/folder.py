@@ -24,7 +24,7 @@ from zoosparse_ext.zoo.plain import plain
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
-_TEMPORARY = ".tmp"
+TEMPORARY = ".tmp"
 _FOLDERS = ("shards", "tables")
 _UNCHANGED = "what was there is unchanged"
 _OURS = re.compile(
@@ -118,7 +118,7 @@ def write_file(folder: Path, stem: str, suffix: str, content: Sequence[bytes | m
     with disk_errors(path):
         there = path.is_file() and path.stat().st_size == size and _digest(_blocks(path)) == digest
     if not there:
-        _replace(path, content)
+        replace_file(path, content)
     return FileEntry(name, size, digest)
 
 
@@ -131,13 +131,13 @@ def carry_file(source: Path, target: Path, entry: FileEntry) -> None:
     same = source.resolve() == target.resolve()
     path = check_file(source, entry, content=not same)
     if not same:
-        _replace(target / entry.file, _blocks(path))
+        replace_file(target / entry.file, _blocks(path))
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> str:
     """Make a new manifest count, then remove the files it does not name; returns its hash."""
     content = json.dumps(plain(manifest), indent=1, allow_nan=False).encode()
-    _replace(folder / MANIFEST, [content])
+    replace_file(folder / MANIFEST, [content])
     sweep(folder)
     return hashlib.sha256(content).hexdigest()
 
@@ -243,7 +243,7 @@ def sweep(folder: Path) -> None:
             kept = {entry.file for entry in file_entries(read_manifest(folder)[0])}
         except StoreError:
             return  # who knows what counts
-    candidates = [folder / (MANIFEST + _TEMPORARY)]
+    candidates = [folder / (MANIFEST + TEMPORARY)]
     candidates += [path for name in _FOLDERS for path in folder.glob(f"{name}/*")]
     for path in candidates:
         if _OURS.fullmatch(path.name) and path.relative_to(folder).as_posix() not in kept:
@@ -263,8 +263,13 @@ def _remove_unused(folder: Path, made: list[Path]) -> None:
                 path.rmdir()
 
 
-def _replace(path: Path, content: Iterable[bytes | memoryview]) -> None:
-    temporary = path.with_name(path.name + _TEMPORARY)
+def replace_file(path: Path, content: Iterable[bytes | memoryview]) -> None:
+    """Write a file whole or not at all, synced to disk; its folder is made.
+
+    Raises:
+        StoreError: the disk is full, or cannot be written to.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import StoreError
 from zoosparse_ext.population.architecture import Architecture, Segment
 from zoosparse_ext.population.population import Population
@@ -74,6 +75,64 @@ class Zoo:
 
     def __post_init__(self) -> None:
         self._states = dict(self._states)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        populations: Population | Sequence[Population],
+        data: Dataset,
+        *,
+        history: pd.DataFrame | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        device: torch.device | str | None = None,
+    ) -> Zoo:
+        """A zoo on disk out of a population in memory.
+
+        >>> import tempfile
+        >>> import zoosparse_ext as zs
+        >>> data = zs.load_dataset("digits").limit(100)
+        >>> population = zs.Population.initialise(zs.architecture("cnn-s"), seeds=range(1, 5))
+        >>> history = zs.train(population, data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     zoo = zs.Zoo.create(f"{folder}/zoo", population, data)
+        ...     print(zoo, len(zoo.history), sorted(zoo.models)[:3], zoo.provenance["task"]["loss"])
+        Zoo(original: 4) 8 ['accuracy', 'architecture', 'batch_size'] cross_entropy
+
+        Originals are evaluated on the test images where their predictions, or accuracy and loss in their table, are
+        missing. How they were trained, if :func:`zoosparse_ext.train` trained them, goes into the provenance and, by
+        model, into the columns `optimizer`, `lr`, `weight_decay`, `momentum`, `batch_size` and `epochs`: twins are
+        trained in the same way. Kept epochs become populations of their own: ``"original@5"``. The populations
+        themselves stay as they are.
+
+        Args:
+            path: a folder, made if it is not there.
+            populations: the originals, or several populations of them, one an architecture. Twins of these models,
+                as :func:`zoosparse_ext.sparsify` returns them, become populations of twins, called by their series.
+            data: that the models were trained on; labels and a description of it are stored, images are not.
+            history: of the training of all models. Default: what the populations have; none is needed.
+            provenance: plain values to keep beside versions, machine and training.
+            device: where to evaluate, ``"cpu"`` or ``"cuda"``; None: where the weights are.
+
+        Returns:
+            The zoo, opened from its folder, with the modules of networks that are no chain.
+
+        Raises:
+            StoreError: there is a zoo in the folder, or something else; two networks have one id; a table cannot be
+                stored; the disk is full.
+            InputError: no originals; data that do not fit; a table whose accuracy is not that of the predictions; a
+                history, or twins, of other models; twins without history or of several series.
+        """
+        from zoosparse_ext.zoo.create import create_zoo  # which makes zoos
+
+        return create_zoo(
+            Path(path), populations, data, history=history, provenance=provenance, device=device
+        )
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it was last saved, or opened from; None for a zoo that is in memory only."""
+        return next(reversed(self._states), None)
 
     def __repr__(self) -> str:
         return f"Zoo({', '.join(f'{name}: {rows}' for name, (rows, _) in self._sizes().items())})"
@@ -145,6 +204,7 @@ class Zoo:
                 "dataset": self.dataset,
                 "provenance": self.provenance,
             }
+            self._states.pop(folder.resolve(), None)  # the last one that was saved comes last
             self._states[folder.resolve()] = write_manifest(folder, manifest)
 
     @classmethod

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 
 from zoosparse_ext import ops
+from zoosparse_ext.population.augment import Augment
 from zoosparse_ext.version import package_version
+
+TASK = "task"  # in the provenance: what twins learn as their originals did
 
 
 def provenance(**settings: Any) -> dict[str, Any]:
@@ -27,6 +30,16 @@ def provenance(**settings: Any) -> dict[str, Any]:
         "kernels": sorted({row.implementation for row in ops.implementations() if row.device == "cpu"}),
         "settings": settings,
     }
+
+
+def task_record(loss: str = "cross_entropy", augment: Augment | None = None, **_: Any) -> dict[str, Any]:
+    """Loss and augmentation out of the options of a training, as plain values for the provenance.
+
+    >>> task_record(loss="mse", augment=Augment(crop=2), lr_schedule="cosine")
+    {'loss': 'mse', 'crop': 2, 'flip': False}
+    """
+    augment = augment if augment is not None else Augment()
+    return {"loss": loss, "crop": augment.crop, "flip": augment.flip}
 
 
 def revision() -> str | None:
