@@ -48,6 +48,8 @@ IMAGES: dict[str, Callable[[int], nn.Module]] = {  # layers on [B, C, H, W] by t
     "conv without bias": lambda c: nn.Conv2d(c, 2, (3, 2), (2, 1), (1, 0), bias=False),
     "conv with groups": lambda c: nn.Conv2d(c, 4, 3, padding=1, groups=2),
     "depthwise conv": lambda c: nn.Conv2d(c, 2 * c, 3, padding=1, groups=c),
+    "conv of one position": lambda c: nn.Conv2d(c, 6, 1),
+    "conv of one position with stride": lambda c: nn.Conv2d(c, 4, 1, (2, 3), bias=False),
     "conv with dilation": lambda c: nn.Conv2d(c, 4, 2, dilation=2, padding=1),
     "conv with same padding": lambda c: nn.Conv2d(c, 4, (3, 5), padding="same"),
     "conv, reflect": lambda c: nn.Conv2d(c, 4, 3, padding=1, padding_mode="reflect"),
@@ -89,6 +91,7 @@ IMAGES: dict[str, Callable[[int], nn.Module]] = {  # layers on [B, C, H, W] by t
 SIGNALS: dict[str, Callable[[int], nn.Module]] = {  # layers on [B, C, L]
     "conv1d": lambda c: nn.Conv1d(c, 4, 3, padding=1),
     "conv1d with groups and dilation": lambda c: nn.Conv1d(c, 4, 3, padding=2, groups=2, dilation=2),
+    "conv1d of one position": lambda c: nn.Conv1d(c, 4, 1, 2),
     "conv1d, same, circular": lambda c: nn.Conv1d(c, 4, 3, padding="same", padding_mode="circular"),
     "conv1d, reflect": lambda c: nn.Conv1d(c, 2, 3, 2, 1, padding_mode="reflect", bias=False),
     "transposed conv1d": lambda c: nn.ConvTranspose1d(c, 4, 3, 2, 1, 1, groups=2),
@@ -174,7 +177,13 @@ def graphs(draw: st.DrawFn) -> tuple[Graph, tuple[int, ...]]:
                 value = layer.eval()(*(values[number] for number in taken))
         except (RuntimeError, ValueError):  # too small for a window
             continue
-        if 0 < value[0].numel() <= 2000 and value.shape[1] % 2 == 0 and value.dim() == len(shape) + 1:
+        finite = bool(value.isfinite().all())  # a pool of padding alone is not
+        if (
+            finite
+            and 0 < value[0].numel() <= 2000
+            and value.shape[1] % 2 == 0
+            and value.dim() == len(shape) + 1
+        ):
             values.append(value)
             steps.append((layer, taken))
     return stirred(Graph(steps, values[-1][0].numel())), shape

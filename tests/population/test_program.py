@@ -15,6 +15,7 @@ from zoosparse_ext.population.program import (
     ACTIVATIONS,
     Activation,
     AvgPool2d,
+    Combine,
     Conv2d,
     Dropout,
     Flatten,
@@ -52,7 +53,7 @@ def test_round_trip_through_json() -> None:
 
 @pytest.mark.parametrize("row", [{"kind": "attention"}, {}])
 def test_an_unknown_operation_is_named(row: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"unknown operation .* known: .*conv2d, .*linear"):
+    with pytest.raises(InputError, match=r"unknown operation .* known: .*conv2d, "):
         Program.from_list([row])
 
 
@@ -122,3 +123,25 @@ def test_program_module_is_the_module(activation: str) -> None:
         torch.manual_seed(0)
         training.scores = training(images)
     assert torch.equal(module.scores, source.scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": ((0,), (2,))}, r"operation 1, linear 'b', takes \(2,\); known are 0 to 1"),
+        ({"inputs": ((0,), (-1,))}, "operation 1, linear 'b', takes"),
+        ({"inputs": ((0,), (0, 1))}, "operation 1, linear 'b', takes 1 values, got 2"),
+        ({"inputs": ((0,),)}, "2 operations has inputs of 1"),
+        ({"streams": (0, -1)}, "streams of a program are numbers from 0 to 65535"),
+        ({"streams": (0, "1")}, "streams of a program"),
+    ],
+)
+def test_graphs_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Program((Linear("a", 4, 4), Linear("b", 4, 4)), **options)
+
+
+def test_a_graph_has_no_encoding() -> None:
+    program = Program((Linear("a", 4, 4), Combine("add")), inputs=((0,), (0, 1)))
+    with pytest.raises(InputError, match="native engines lack add of two results"):
+        program.encode((4, 1, 1), {})

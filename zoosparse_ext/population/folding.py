@@ -13,7 +13,8 @@ from torch import Tensor
 
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.operations.base import Operation
-from zoosparse_ext.population.operations.convolution import Conv2d, Linear
+from zoosparse_ext.population.operations.convolution import Conv2d
+from zoosparse_ext.population.operations.linear import Linear
 from zoosparse_ext.population.operations.normalization import BatchNorm
 from zoosparse_ext.population.program import Program
 

@@ -18,7 +18,7 @@ from zoosparse_ext.ops import vardrop
 from zoosparse_ext.population.architecture import Architecture
 from zoosparse_ext.population.learning import Variances
 from zoosparse_ext.population.operations.base import Run
-from zoosparse_ext.population.operations.convolution import Layer
+from zoosparse_ext.population.operations.linear import Layer
 
 if TYPE_CHECKING:
     from zoosparse_ext.population.forward import StepNoise

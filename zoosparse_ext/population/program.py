@@ -21,9 +21,10 @@ from zoosparse_ext.ops import _program as native
 from zoosparse_ext.population.operations import KINDS, Operation, Pair, Shape
 from zoosparse_ext.population.operations.activation import Activation
 from zoosparse_ext.population.operations.base import shown
-from zoosparse_ext.population.operations.convolution import Conv2d, Layer, Linear
+from zoosparse_ext.population.operations.convolution import Conv2d
 from zoosparse_ext.population.operations.dropout import Dropout
 from zoosparse_ext.population.operations.joining import Combine
+from zoosparse_ext.population.operations.linear import Layer, Linear
 from zoosparse_ext.population.operations.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d, Pool
 from zoosparse_ext.population.operations.shape import Flatten
 
@@ -68,6 +69,10 @@ class Program:
                 f"a program of {length} operations has inputs of {len(self.inputs)} and streams of "
                 f"{len(self.streams)}"
             )
+        if not all(
+            stream is None or (type(stream) is int and 0 <= stream < 2**16) for stream in self.streams
+        ):
+            raise InputError(f"streams of a program are numbers from 0 to {2**16 - 1}, got {self.streams}")
         for place, (op, taken) in enumerate(zip(self.operations, self.inputs, strict=True)):
             if not all(type(number) is int and 0 <= number <= place for number in taken):
                 raise InputError(f"operation {place}, {op.told}, takes {taken}; known are 0 to {place}")
