@@ -48,11 +48,11 @@ def shortcut(operator: Operator) -> Kernel:
     transforms. Elsewhere the operator is called as it is.
     """
     change = _changing(operator)
-    no_transforms = torch._C._functorch.peek_interpreter_stack
+    no_transforms, call = torch._C._functorch.peek_interpreter_stack, operator._op
 
     def run(*args: Any) -> Any:
         plain = type(args[0]) in _PLAIN and no_transforms() is None and not _is_recorded(args)
-        return change(operator, args) if plain else operator(*args)
+        return change(call, args) if plain else operator(*args)
 
     return run
 
