@@ -338,5 +338,5 @@ def test_a_zoo_without_originals(zoo: Path) -> None:
 
 
 def test_ratios_of_a_study_stand_there_once() -> None:
-    with pytest.raises(InputError, match=r"magnitude.ratios: ratio 0.5 stands there more than once"):
+    with pytest.raises(InputError, match=r"magnitude.ratios: ratio 0.5 is there more than once"):
         make_config({"magnitude": {"ratios": [0.5, 0.8, 0.5]}})

@@ -117,7 +117,7 @@ def test_bytes_and_floats_of_several_channels_move_alike(data: zs.Dataset) -> No
 
 
 def test_errors(data: zs.Dataset) -> None:
-    with pytest.raises(InputError, match="crop must be 0 or more pixels, got -1"):
+    with pytest.raises(InputError, match="crop must be 0 or more and less than 1048576, got -1"):
         zs.Augment(crop=-1)
-    with pytest.raises(InputError, match="loss must be 'cross_entropy' or 'mse', got 'hinge'"):
+    with pytest.raises(InputError, match="loss must be one of cross_entropy, mse; got 'hinge'"):
         zs.train(tiny.population(), data, epochs=1, loss="hinge")

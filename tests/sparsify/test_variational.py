@@ -308,7 +308,7 @@ def test_kl_scale_multiplies_the_weight(preset: str | Preset, engine: str, data:
 
 def test_kl_scale_in_words() -> None:
     texts = VariationalDropout().texts()
-    assert texts["kl_scale"] == "kl 1" and VariationalDropout(kl_scale=0.25).texts()["kl_scale"] == "kl 0.25"
+    assert texts["kl"] == "kl 1" and VariationalDropout(kl_scale=0.25).texts()["kl"] == "kl 0.25"
     assert differences(VariationalDropout(kl_scale=30.0).texts(), texts) == ("kl 30",)
 
 

@@ -24,7 +24,7 @@ from zoosparse_ext.study.grid import model_groups
 from zoosparse_ext.study.ray_runner import RayRunner
 from zoosparse_ext.study.run import run_study
 from zoosparse_ext.study.runner import LocalRunner, StageProgress
-from zoosparse_ext.study.work import OnProgress, Training
+from zoosparse_ext.study.work import Learning, OnProgress
 from zoosparse_ext.zoo import Zoo
 
 OPTIONS = {"epochs": 1, "batch_size": 10}
@@ -91,7 +91,7 @@ def test_a_study_on_ray_has_the_bits_of_a_local_one_though_a_worker_is_killed(
     assert killer.epochs["train"] == {(chunk, 1) for chunk in chunks}  # every epoch was told
 
 
-class Greedy(Training):
+class Greedy(Learning):
     """Kills its process as the system does when too many models take too much memory."""
 
     fits = 1
@@ -116,12 +116,12 @@ def test_chunks_that_kill_their_workers_are_done_in_smaller_parts_or_told(
 ) -> None:
     monkeypatch.setattr(ray_runner, "DEATHS", 3)
     group = model_groups(make_config(SETTINGS).zoo, data)[0]
-    chunks = cut("original", [Training(OPTIONS, group)], 2)
+    chunks = cut("original", [Learning(OPTIONS, group)], 2)
     theirs = LocalRunner().run(chunks, data)
     assert len(chunks) == 3
     broken = [
         replace(chunk, work=kind(OPTIONS, chunk.work.group))
-        for chunk, kind in zip(chunks, (Greedy, Hopeless, Training), strict=True)
+        for chunk, kind in zip(chunks, (Greedy, Hopeless, Learning), strict=True)
     ]
     with pytest.raises(ChunkError, match=r"1 of 3 chunks failed.*original/0-rows-2-4 failed 3 times"):
         runner.run(broken, data, tmp_path)
@@ -135,7 +135,7 @@ def test_chunks_that_kill_their_workers_are_done_in_smaller_parts_or_told(
 
 def test_bad_input_is_told_as_in_a_local_run(runner: RayRunner, data: Dataset) -> None:
     group = model_groups(make_config(SETTINGS).zoo, data)[0]
-    work = Training({"epochs": 1, "batch_size": 0}, group)
+    work = Learning({"epochs": 1, "batch_size": 0}, group)
     with pytest.raises(InputError, match="batch_size must be 1 or more, got 0"):
         runner.run(cut("original", [work], 6), data)
 

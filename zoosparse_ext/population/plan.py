@@ -148,6 +148,7 @@ class Plan:
 def where_it_runs(architecture: Architecture) -> str:
     """What runs an architecture that is no chain, and why; empty for chains, which native engines run.
 
+    >>> from torch import nn
     >>> where_it_runs(Architecture.from_module(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))))
     "evaluated natively, trained on the reference executor: native engines lack batch_norm '1'"
     """

@@ -222,9 +222,9 @@ def _seed_of_study(zoo: Zoo) -> int:
 
 def _texts(zoo: Zoo, options: Mapping[str, Any], usual: Training = _USUAL) -> Texts:
     """How twins of a zoo are going to be trained: as is usual, with these options, and otherwise as its models."""
-    given = {name: options[name] for name in TRAINING if options.get(name) is not None}
-    source = given.get("optimizer")
-    if isinstance(source, SourceOptimizer):
+    given = {name: options[name] for name in TRAINING if name in options}
+    source = given.get("optimizer", _USUAL.optimizer)
+    if source is None or isinstance(source, SourceOptimizer):
         del given["optimizer"]
     training = usual.but(**{**inherited(zoo), **given})
     texts = training.texts()

@@ -23,7 +23,7 @@ from zoosparse_ext.population.program import Layer
 from zoosparse_ext.sparsify.methods.base import register
 from zoosparse_ext.sparsify.methods.learned import LearnedMethod
 from zoosparse_ext.sparsify.settings import differences
-from zoosparse_ext.words import digest, number_text
+from zoosparse_ext.words import Texts, digest, number_text
 
 MATRIX = "log_sigma2"
 
@@ -124,6 +124,11 @@ class WithVariances(LearnedMethod):
     def __post_init__(self) -> None:
         require_kind(f"{self.name}: preset", self.preset, (str, Preset), "the name of a preset, or a Preset")
         super().__post_init__()
+
+    def texts(self) -> Texts:
+        """Its options in short words, by the names that zoos have them under."""
+        texts = super().texts()
+        return {**{name: text for name, text in texts.items() if name != "kl_scale"}, "kl": texts["kl_scale"]}
 
     @property
     def objective(self) -> Preset:
