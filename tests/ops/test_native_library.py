@@ -1,4 +1,4 @@
-"""libzoosparse: what it asks of torch, and that its state exists once, whoever sets it."""
+"""libzoosparse: what it asks of torch, and that its state exists once, also when `_C` sets it."""
 
 from __future__ import annotations
 

@@ -65,12 +65,15 @@ def test_hooks_are_honored(behavior: str) -> None:
 def test_a_hook_on_one_model_of_four(behavior: str) -> None:
     models = tiny.make(tiny.chain, n=4)
     BEHAVIORS[behavior](models[2])
-    with pytest.raises(InputError, match=r"model 2 differs from model 0: it is no program .*hook"):
+    with pytest.raises(
+        InputError, match=r"model 2 differs from model 0: it does not trace to a program .*hook"
+    ):
         zs.Population.from_modules(models)
     models = tiny.make(tiny.Residual, n=4)
     models[2].conv.register_forward_hook(double)
     with pytest.raises(
-        InputError, match=r"model 2 differs from model 0: it is no program .'conv' has a forward hook"
+        InputError,
+        match=r"model 2 differs from model 0: it does not trace to a program .'conv' has a forward hook",
     ):
         zs.Population.from_modules(models)
 

@@ -124,7 +124,7 @@ DIFFERENCES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], s
     "more operations": (tiny.chain, longer, "'tanh'.* where model 0 computes nothing more"),
     "fewer operations": (longer, tiny.chain, "nothing more where model 0 computes .*'tanh'"),
     "dilation": (tiny.chain, dilated, r"dilation.* is 2 .*dilation=\(2, 2\).* where model 0 computes"),
-    "no program": (tiny.chain, randomly, "it is no program .*RReLU.* where model 0 is one"),
+    "no program": (tiny.chain, randomly, "it does not trace to a program .*RReLU.*, model 0 does"),
     "other inputs of one operation": (
         lambda: Joined(0),
         lambda: Joined(1),

@@ -169,7 +169,7 @@ def require_same(architecture: Architecture, first: nn.Module, other: nn.Module)
     try:
         program = trace(copy_module(other))
     except NotAProgram as error:
-        raise InputError(f"it is no program ({error}) where model 0 is one") from None
+        raise InputError(f"it does not trace to a program ({error}), model 0 does") from None
     if different := _where_programs_differ(architecture.program, program):
         read = ", and its forward reads it" if found[0].attribute else ""
         raise InputError(f"{found[0]}{read}: {different}")

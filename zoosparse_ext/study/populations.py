@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from zoosparse_ext.errors import InputError
 from zoosparse_ext.population.population import Population
@@ -237,3 +239,30 @@ def _warn_of_matched(zoo: Zoo, ids: set[str]) -> None:
                     name,
                 )
                 break
+
+
+def reached_sparsity(
+    zoo: Zoo, name: str, originals: Population, *, by_layer: bool
+) -> tuple[list[str], Tensor]:
+    """The twin of every model in a population, and the sparsity that it reached: float64 [N], or [N, S] by layer.
+
+    Raises:
+        InputError: a model has several twins in the population, or none.
+    """
+    found: dict[str, tuple[str, Tensor]] = {}
+    for twins in zoo.populations[name]:
+        rows = zip(twins.models["source_id"], twins.ids, twins.sparsity(by_layer), strict=True)
+        for source, id, sparsity in rows:
+            if source in found:
+                raise InputError(
+                    f"model {source!r} has several twins in {name!r}: {found[source][0]!r}, {id!r}; match to a "
+                    "population with one for each model"
+                )
+            found[source] = id, sparsity
+    if missing := [id for id in originals.ids if id not in found]:
+        raise InputError(
+            f"{len(missing)} models have no twin in {name!r} to be matched, the first is {missing[0]!r}; match to "
+            "another population, or leave these models out of the zoo"
+        )
+    pairs = [found[id] for id in originals.ids]
+    return [id for id, _ in pairs], torch.stack([sparsity for _, sparsity in pairs])

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from zoosparse_ext.data import Dataset
 from zoosparse_ext.errors import InputError
@@ -39,6 +37,7 @@ from zoosparse_ext.study.populations import (
     at_epoch,
     earlier_epoch,
     missing_ratios,
+    reached_sparsity,
     require_alike,
     require_missing,
     with_twins,
@@ -238,7 +237,7 @@ def add_matched_twins(
     source = to if epoch is None else at_epoch(to, epoch)
 
     def matched(how: dict[str, Any], models: Population) -> Pruning:
-        names, reached = _reached(zoo, source, models, by_layer=scope == "layer")
+        names, reached = reached_sparsity(zoo, source, models, by_layer=scope == "layer")
         # A twin that lost a whole layer stays in [0, 1) and rounds to all of it.
         return Pruning(how, models, reached.clamp(max=1 - 1e-12), scope, matched=names, matched_epoch=epoch)
 
@@ -378,24 +377,3 @@ def _originals(zoo: Zoo, data: Dataset) -> list[Population]:
         if group.predictions is None or group.predictions.shape[1] != len(data.test):
             group.predictions = evaluate(group, data.test).predictions
     return groups
-
-
-def _reached(zoo: Zoo, name: str, originals: Population, *, by_layer: bool) -> tuple[list[str], Tensor]:
-    """The twin of every model in a population, and the sparsity that it reached: float64 [N], or [N, S] by layer."""
-    found: dict[str, tuple[str, Tensor]] = {}
-    for twins in zoo.populations[name]:
-        rows = zip(twins.models["source_id"], twins.ids, twins.sparsity(by_layer), strict=True)
-        for source, id, sparsity in rows:
-            if source in found:
-                raise InputError(
-                    f"model {source!r} has several twins in {name!r}: {found[source][0]!r}, {id!r}; match to a "
-                    "population with one for each model"
-                )
-            found[source] = id, sparsity
-    if missing := [id for id in originals.ids if id not in found]:
-        raise InputError(
-            f"{len(missing)} models have no twin in {name!r} to be matched, the first is {missing[0]!r}; match to "
-            "another population, or leave these models out of the zoo"
-        )
-    pairs = [found[id] for id in originals.ids]
-    return [id for id, _ in pairs], torch.stack([sparsity for _, sparsity in pairs])
